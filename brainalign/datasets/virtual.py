@@ -1,0 +1,252 @@
+"""Virtual cohorts: people whose responses are planted, so that every method can be held against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.signal import fftconvolve
+
+from brainalign import cortex
+from brainalign.datasets.stimuli import Speech, naplib_speech
+from brainalign.datasets.types import Listening
+from brainalign.features.language import context_features
+from brainalign.signals import word_responses
+
+HORIZONS = (1, 2, 4, 8, None)
+"""Words of context that drive an electrode, from the nearest to the farthest fifth of the cortical hierarchy."""
+
+REACH = 100.0
+"""mm along the surface at which the planted hierarchy ends."""
+
+N_COMPONENTS = 50
+"""Principal components of a layer over which a planted response spreads evenly."""
+
+
+def virtual_listening(
+    *,
+    n_subjects: int = 8,
+    n_language: int = 20,
+    n_empty: int = 8,
+    n_repeats: int = 2,
+    snr: float = 1.0,
+    model: str = "smollm2-135m",
+    horizons: Sequence[int | None] = HORIZONS,
+    jitter: float = 1.0,
+    controls: bool = True,
+    seed: int = 0,
+    **features,
+) -> Listening:
+    """Virtual patients who listen to naplib's speech sample.
+
+    An electrode at geodesic distance d from posteromedial Heschl's gyrus has depth D = min(d / 100 mm, 1). Its signal:
+
+    - language, with variance share 1 - a: one random direction through the 50 leading principal components of
+      layer 1 + D (L - 1) of the model, every component with equal weight, given only the last few words (`horizons`,
+      longer with D). Each word's value rides on a Gaussian bump at its centre, later (0 to 80 ms) and wider (50 to 100 ms) with D;
+    - sound, with variance share a = 0.6 (1 - D)^2: the sample's spectrogram through a random spectro-temporal field;
+    - a rise during speech of half a standard deviation;
+    - noise of its own in each repeat, its power falling with frequency f as 1 / (f + 0.5 Hz).
+
+    An empty electrode is noise alone. The sample's ten third-party acoustic channels are added as controls; they come
+    as one recording, so every repeat holds the same. Which person hears with which hemisphere's electrodes alternates.
+
+    Parameters
+    ----------
+    n_subjects, n_language, n_empty : int
+        People, and electrodes of either kind in each.
+    n_repeats : int
+        Presentations of the whole stimulus.
+    snr : float
+        Variance of the planted response over that of the noise of one repeat, both in 100 ms around the words' centres.
+    model : str
+        The language model that drives the electrodes, see `features.language.context_features`.
+    horizons : sequence of int or None
+        Words of context, None for the whole passage so far; equal steps of depth.
+    jitter : float
+        Standard deviation of the planted layer around its place in the hierarchy (layers).
+    controls : bool
+        Add the ten acoustic channels.
+    seed : int
+        Everything random comes from it.
+    **features
+        Passed to `context_features`, such as `device` or `store`.
+
+    Returns
+    -------
+    Listening
+        `signal` (repeat, time, channel) at 100 Hz, z-scored; `responses` (word, channel), their mean over repeats in
+        100 ms around the centre of each word; `truth` [kind, layer, context, language, acoustic, lag, ceiling]: kind
+        "language", "empty" or "control"; context in words (inf for the whole passage); variance shares; lag in s;
+        ceiling, the correlation of the noiseless response with the mean over repeats.
+
+    Raises
+    ------
+    ValueError
+        For sizes that leave nothing to make.
+    """
+    if min(n_subjects, n_repeats) < 1 or n_language < 1 or n_empty < 0 or not horizons:
+        raise ValueError("n_subjects, n_language, n_repeats, horizons: at least one of each; n_empty at least 0.")
+    if not (np.isfinite(snr) and snr > 0):
+        raise ValueError(f"snr: expected a positive number, got {snr}.")
+    speech = naplib_speech()
+    rng = np.random.default_rng(seed)
+    channels = _place(n_subjects, n_language + n_empty, rng)
+    depth = np.minimum(channels["distance_pmc"].to_numpy() / REACH, 1.0)
+    empty = np.tile(np.arange(n_language + n_empty) >= n_language, n_subjects)
+
+    states = context_features(speech.words, model, list(dict.fromkeys(horizons)), start_token=True, **features)
+    n_layers = states.sizes["layer"] - 1
+    layer = np.clip(
+        np.round(1 + depth * (n_layers - 1) + jitter * rng.standard_normal(len(depth))), 1, n_layers
+    ).astype(int)
+    horizon = np.array([horizons[min(int(d * len(horizons)), len(horizons) - 1)] for d in depth], dtype=object)
+    acoustic = 0.6 * (1 - depth) ** 2
+    lag = 0.08 * depth
+
+    n_times, n_channels = speech.spectrogram.sizes["time"], len(channels)
+    planted = np.zeros((n_times, n_channels), dtype="float32")
+    components: dict[tuple, np.ndarray] = {}
+    during_speech = _smooth(_speech_frames(speech), 10.0)
+    for index in np.flatnonzero(~empty):
+        key = (layer[index], horizon[index])
+        if key not in components:
+            chosen = states.sel(context=np.inf if key[1] is None else key[1], layer=key[0])
+            components[key] = _components(chosen.to_numpy())
+        values = components[key] @ rng.standard_normal(N_COMPONENTS)
+        language = _at_words(values, speech, lag[index], 0.05 + 0.05 * depth[index])
+        sound = _through_field(speech.spectrogram.to_numpy(), rng)
+        planted[:, index] = (
+            np.sqrt(1 - acoustic[index]) * _standardise(language)
+            + np.sqrt(acoustic[index]) * _standardise(sound)
+            + 0.5 * _standardise(during_speech)
+        )
+    del states, components
+
+    time = speech.spectrogram["time"]
+    coords = {"time": time, "channel": channels.index.to_numpy(), "passage": speech.spectrogram["passage"]}
+    clean = xr.DataArray(planted, dims=("time", "channel"), coords=coords)
+    power = word_responses(clean, speech.words).var("word").to_numpy()
+    repeats = []
+    for _ in range(n_repeats):
+        noise = clean.copy(data=_noise(n_times, n_channels, float(time[1] - time[0]), rng))
+        scale = np.sqrt(np.where(empty, 1.0, power / snr) / word_responses(noise, speech.words).var("word").to_numpy())
+        repeats.append(clean + noise * scale.astype("float32"))
+    signal = xr.concat(repeats, "repeat")
+    truth = pd.DataFrame(
+        {
+            "kind": np.where(empty, "empty", "language"),
+            "layer": np.where(empty, np.nan, layer),
+            "context": np.where(empty, np.nan, [np.inf if h is None else h for h in horizon]),
+            "language": np.where(empty, 0.0, 1 - acoustic),
+            "acoustic": np.where(empty, 0.0, acoustic),
+            "lag": np.where(empty, np.nan, lag),
+            "ceiling": np.where(empty, 0.0, np.sqrt(snr / (snr + 1 / n_repeats))),
+        },
+        index=channels.index,
+    )
+    if controls:
+        signal, channels, truth = _with_controls(signal, channels, truth, speech)
+    signal = (signal - signal.mean("time")) / signal.std("time")
+    signal.attrs["units"] = "s.d."
+    return Listening(
+        name="virtual cohort",
+        modality="high-gamma",
+        words=speech.words,
+        channels=channels,
+        signal=signal.transpose("repeat", "time", "channel"),
+        responses=word_responses(signal.mean("repeat"), speech.words).transpose("word", "channel"),
+        audio=speech.audio,
+        truth=truth,
+    )
+
+
+def _place(n_subjects: int, n_electrodes: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Electrodes around the landmarks, one hemisphere a person."""
+    rows = []
+    for subject in range(n_subjects):
+        hemisphere = cortex.HEMISPHERES[subject % 2]
+        vertices = cortex.mesh(hemisphere).vertices
+        distance = cortex.distance_from("pmHG", hemisphere)
+        for electrode in range(n_electrodes):
+            region = str(rng.choice(cortex.LANDMARKS.index))
+            centre = vertices[cortex.landmark_vertex(region, hemisphere)]
+            vertex = int(rng.choice(np.flatnonzero(np.linalg.norm(vertices - centre, axis=1) <= 8.0)))
+            rows.append(
+                {
+                    "channel": f"v{subject + 1:02d}-{electrode + 1:02d}",
+                    "subject": f"v{subject + 1:02d}",
+                    "region": region,
+                    "hemisphere": hemisphere,
+                    **dict(zip("xyz", vertices[vertex].astype(float), strict=True)),
+                    "distance_pmc": distance["geodesic"][vertex],
+                    "distance_pmc_euclidean": distance["euclidean"][vertex],
+                    "vertex": vertex,
+                }
+            )
+    return pd.DataFrame(rows).set_index("channel")
+
+
+def _components(features: np.ndarray) -> np.ndarray:
+    """Scores of the leading principal components, each with variance 1, shape (word, component)."""
+    scaled = features - features.mean(0)
+    scaled /= np.maximum(scaled.std(0), 1e-6)
+    values, vectors = np.linalg.eigh(scaled.T @ scaled)
+    return scaled @ vectors[:, -N_COMPONENTS:] / np.sqrt(np.maximum(values[-N_COMPONENTS:] / len(scaled), 1e-12))
+
+
+def _at_words(values: np.ndarray, speech: Speech, lag: float, width: float) -> np.ndarray:
+    """A Gaussian bump (standard deviation `width`, s) for every word, `lag` s after its centre."""
+    time = speech.spectrogram["time"].to_numpy()
+    rate = 1 / (time[1] - time[0])
+    centres = (speech.words["onset"] + speech.words["offset"]).to_numpy() / 2 + lag
+    impulses = np.zeros(len(time))
+    np.add.at(impulses, np.round(centres * rate).astype(int), _standardise(values))
+    return _smooth(impulses, width * rate)
+
+
+def _smooth(x: np.ndarray, width: float) -> np.ndarray:
+    reach = int(4 * width)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    return fftconvolve(x, kernel / kernel.sum(), mode="same")
+
+
+def _speech_frames(speech: Speech) -> np.ndarray:
+    time = speech.spectrogram["time"].to_numpy()
+    spans = speech.passages[["speech_start", "speech_end"]].to_numpy()
+    return ((time[:, None] >= spans[:, 0]) & (time[:, None] < spans[:, 1])).any(1).astype(float)
+
+
+def _through_field(spectrogram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The spectrogram through a field at a random frequency: an on-response 30 to 120 ms late, then a weaker off one."""
+    band, width = rng.uniform(0.1, 0.9) * spectrogram.shape[1], rng.uniform(4, 16)
+    driven = spectrogram @ np.exp(-0.5 * ((np.arange(spectrogram.shape[1]) - band) / width) ** 2)
+    frames = np.arange(40)
+    latency = rng.uniform(3, 12)
+    kernel = np.exp(-0.5 * ((frames - latency) / 2.5) ** 2) - 0.5 * np.exp(-0.5 * ((frames - latency - 6) / 4) ** 2)
+    return fftconvolve(driven, kernel)[: len(driven)]
+
+
+def _noise(n_times: int, n_channels: int, step: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise with power 1 / (f + 0.5 Hz), as field potentials' envelopes have, variance 1."""
+    frequency = np.fft.rfftfreq(n_times, step)
+    spectrum = np.fft.rfft(rng.standard_normal((n_times, n_channels), dtype="float32"), axis=0)
+    noise = np.fft.irfft(spectrum / np.sqrt(frequency + 0.5)[:, None], n_times, axis=0)
+    return (noise / noise.std(0)).astype("float32")
+
+
+def _standardise(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean()) / x.std()
+
+
+def _with_controls(signal, channels, truth, speech: Speech):
+    names = pd.Index(speech.strf["channel"].to_numpy(), name="channel")
+    control = pd.DataFrame({"subject": "naplib", "region": "acoustic control", "hemisphere": ""}, index=names)
+    strf = speech.strf.expand_dims(repeat=signal.sizes["repeat"])
+    return (
+        xr.concat([signal, strf.assign_coords(passage=signal["passage"])], "channel"),
+        pd.concat([channels, control]),
+        pd.concat([truth, pd.DataFrame({"kind": "control"}, index=names)]),
+    )

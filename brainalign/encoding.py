@@ -1,0 +1,718 @@
+"""Encoding models: how well each layer predicts each channel, by nested cross-validated ridge regression.
+
+One pass does the work of many. Every training fold's second moments are the total's less those of the samples left out,
+and one symmetric eigendecomposition of them gives the ridge solution for every penalty and every channel; principal
+components are the same decomposition cut short. Where a fold has fewer samples than features, its kernel (samples by
+samples) is decomposed instead.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+__all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate"]
+
+DEFAULT_ALPHAS = np.logspace(0, 7, 15)
+"""Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
+
+_BATCH_BYTES = 2**26  # bound on one fold's trial predictions
+_SHARED_BYTES = 2**29  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
+_NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
+_SIGNAL_R, _EDGE_SHARE = 0.1, 0.25
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
+
+
+# ------------------------------------------------------------------------------------------------------------- folds
+
+
+def contiguous_folds(
+    n_samples: int, n_splits: int = 10, groups: ArrayLike | None = None, gap: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cut the samples, in order, into `n_splits` test blocks of (almost) equal length.
+
+    Neighbouring samples are alike, so shuffled folds would leak; a `gap` keeps training samples off the test block.
+
+    Parameters
+    ----------
+    n_samples : int
+    n_splits : int
+        Number of blocks, at least 2.
+    groups : array-like of shape (n_samples,), optional
+        Passage of each sample, each passage one contiguous run. A gap does not reach into another passage.
+    gap : int
+        Number of samples on either side of a test block that are left out of its training set.
+
+    Returns
+    -------
+    list of (train, test)
+        Sorted integer indices, one pair a block.
+
+    Raises
+    ------
+    ValueError
+        Too few samples for the blocks and gaps, or `groups` of another length or not contiguous.
+    """
+    return _blocks(np.arange(n_samples), n_splits, _group_codes(groups, n_samples), gap, "n_splits")
+
+
+def _blocks(index: np.ndarray, n_splits: int, codes: np.ndarray, gap: int, name: str) -> Folds:
+    """Contiguous folds over the samples `index` (sorted); distances for the gap are counted in the original samples."""
+    if int(n_splits) != n_splits or n_splits < 2:
+        raise ValueError(f"{name} must be an integer of at least 2, got {n_splits!r}.")
+    if int(gap) != gap or gap < 0:
+        raise ValueError(f"gap must be a non-negative number of samples, got {gap!r}.")
+    if len(index) < n_splits:
+        raise ValueError(f"{len(index)} samples cannot be cut into {name}={n_splits} blocks; use fewer splits.")
+    folds = []
+    for test in np.array_split(index, int(n_splits)):
+        first, last = test[0], test[-1]
+        near = (index >= first - gap) & (index < first) & (codes[index] == codes[first])
+        near |= (index <= last + gap) & (index > last) & (codes[index] == codes[last])
+        train = index[~near & ((index < first) | (index > last))]
+        if len(train) < 2:
+            raise ValueError(
+                f"{name}={n_splits} with gap={gap} leaves {len(train)} of {len(index)} samples to train on for the "
+                f"test block of samples {first} to {last}; use a smaller gap or other splits."
+            )
+        folds.append((train, test))
+    return folds
+
+
+def _group_codes(groups: ArrayLike | None, n_samples: int) -> np.ndarray:
+    if groups is None:
+        return np.zeros(n_samples, dtype=int)
+    groups = np.asarray(groups)
+    if groups.shape != (n_samples,):
+        raise ValueError(f"groups must hold one label for each of the {n_samples} samples, got shape {groups.shape}.")
+    codes, labels = pd.factorize(groups)  # numbered by first appearance, -1 where missing
+    if (codes < 0).any():
+        raise ValueError(f"groups has {int((codes < 0).sum())} missing labels; give every sample its passage.")
+    returns = np.flatnonzero(np.diff(codes) < 0)
+    if len(returns):
+        at = returns[0] + 1
+        raise ValueError(
+            f"groups must be contiguous runs (passages), but {labels.tolist()[codes[at]]!r} comes back at sample {at}; "
+            "sort the samples by passage."
+        )
+    return codes
+
+
+def _custom_folds(cv: Any, n_samples: int, codes: np.ndarray | None) -> Folds:
+    """Folds of a scikit-learn splitter or an iterable of (train, test), checked."""
+    folds, tested = [], np.zeros(n_samples, dtype=bool)
+    for train, test in check_cv(cv).split(np.zeros((n_samples, 1)), None, codes):
+        train, test = np.asarray(train), np.asarray(test)
+        for name, index in (("train", train), ("test", test)):
+            if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer) or len(index) == 0:
+                raise ValueError(f"cv must give integer indices, got {name} indices {index!r} in split {len(folds)}.")
+            if index.min() < 0 or index.max() >= n_samples or len(np.unique(index)) < len(index):
+                raise ValueError(
+                    f"cv must give {name} indices within 0 to {n_samples - 1}, each once; split {len(folds)} does not."
+                )
+        if len(np.intersect1d(train, test)):
+            raise ValueError(f"cv puts samples in both the training and the test set of split {len(folds)}.")
+        if tested[test].any():
+            raise ValueError("cv tests a sample more than once, but held-out predictions are pooled; test each once.")
+        tested[test] = True
+        folds.append((np.sort(train), np.sort(test)))
+    if tested.sum() < 3:
+        raise ValueError(f"cv tests {int(tested.sum())} samples; a correlation needs at least 3.")
+    return folds
+
+
+# ------------------------------------------------------------------------------------------------------------ engine
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Ridge solutions of one training set for every penalty, in the basis of its principal components."""
+
+    mean_x: torch.Tensor  # (feature,)
+    mean_y: torch.Tensor  # (channel,)
+    maps: tuple[torch.Tensor, ...]  # their product takes centred features to component scores
+    eigenvalues: torch.Tensor  # (component,)
+    targets: torch.Tensor  # (component, channel): component scores times responses
+
+    def weights(self, alpha: torch.Tensor) -> torch.Tensor:
+        """Weights on the component scores, of shape (component, channel), for one alpha a channel."""
+        return self.targets / (self.eigenvalues[:, None] + alpha)
+
+    def coef(self, alpha: torch.Tensor) -> torch.Tensor:
+        w = self.weights(alpha)
+        for m in reversed(self.maps):
+            w = m @ w
+        return w
+
+
+class _Sweep:
+    """One layer's features and some channels' responses, and the moments that all training sets share.
+
+    Parameters
+    ----------
+    training_sets : list of arrays
+        Sample indices of every training set that will be fitted.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        alphas: np.ndarray,
+        training_sets: list[np.ndarray],
+        *,
+        standardize: bool,
+        n_components: int | None,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        # Differences of moments cancel: work in double precision around the overall mean.
+        x, y = (torch.tensor(a, dtype=torch.float64, device=device) for a in (x, y))
+        self.offset_x, self.offset_y = x.mean(0), y.mean(0)
+        rounding = len(x) * (10 * torch.finfo(torch.float64).eps * x.abs().amax(0)) ** 2
+        ones = torch.ones(len(x), 1, dtype=torch.float64, device=device)
+        self.data = torch.cat([x - self.offset_x, ones, y - self.offset_y], dim=1)
+        self.p = x.shape[1]
+        self.x, self.y = self.data[:, : self.p], self.data[:, self.p + 1 :]
+        self.least_square = torch.maximum(_NEGLIGIBLE * self.x.square().sum(0), rounding)
+        self.alphas = torch.as_tensor(alphas, dtype=torch.float64, device=device)
+        self.standardize, self.n_components, self.dtype = standardize, n_components, dtype
+        self._share_moments(training_sets)
+
+    def _share_moments(self, training_sets: list[np.ndarray]) -> None:
+        self.cells = self.total = None
+        if max(len(train) for train in training_sets) < self.p:
+            return
+        # Samples that belong to the same training sets form a cell; its moments are computed once, where memory allows.
+        member = np.zeros((len(training_sets), len(self.data)), dtype=bool)
+        for row, train in zip(member, training_sets, strict=True):
+            row[train] = True
+        _, self.cell_of = np.unique(np.packbits(member, axis=0), axis=1, return_inverse=True)
+        n_cells, size = self.cell_of.max() + 1, (self.p + 1) * self.data.shape[1]
+        if n_cells * size * 8 <= _SHARED_BYTES:
+            self.cells = torch.stack([self._products(np.flatnonzero(self.cell_of == c)) for c in range(n_cells)])
+            self.total = self.cells.sum(0)
+        else:
+            self.total = self._products(np.arange(len(self.data)))
+
+    def _products(self, index: np.ndarray) -> torch.Tensor:
+        """Second moments (feature + 1, feature + 1 + channel); the column of ones adds the sums and the count."""
+        rows = self.data[index]
+        return rows[:, : self.p + 1].T @ rows
+
+    def _moments(self, train: np.ndarray) -> torch.Tensor:
+        kept = np.zeros(len(self.data), dtype=bool)
+        kept[train] = True
+        fewer = ~kept if 2 * len(train) > len(kept) else kept
+        if not fewer.any():
+            return self.total.clone()
+        if self.cells is None:
+            moments = self._products(np.flatnonzero(fewer))
+        else:
+            first, *others = np.unique(self.cell_of[fewer])
+            moments = self.cells[first].clone()
+            for cell in others:
+                moments += self.cells[cell]
+        return moments if fewer is kept else moments.neg_().add_(self.total)
+
+    def fit(self, train: np.ndarray) -> _Fit:
+        return self._fit_kernel(train) if len(train) < self.p else self._fit_moments(self._moments(train))
+
+    def _fit_moments(self, m: torch.Tensor) -> _Fit:
+        p = self.p
+        n, mean_x, mean_y = m[p, p], m[:p, p] / m[p, p], m[p, p + 1 :] / m[p, p]
+        gram = m[:p, :p].addr_(mean_x * n, mean_x, alpha=-1)
+        scale = self._scale(gram.diagonal(), n)
+        values, vectors = self._leading(gram.mul_(scale).mul_(scale[:, None]))
+        to_scores = vectors.mul_(scale[:, None])
+        targets = to_scores.T @ m[:p, p + 1 :].addr_(mean_x * n, mean_y, alpha=-1)
+        return _Fit(mean_x, mean_y, (to_scores,), values, targets)
+
+    def _fit_kernel(self, train: np.ndarray) -> _Fit:
+        x, y = self.x[train], self.y[train]
+        mean_x, mean_y = x.mean(0), y.mean(0)
+        x = x - mean_x
+        scale = self._scale(x.square().sum(0), len(train))
+        x = x * scale
+        values, vectors = self._leading(x @ x.T)
+        root = values.sqrt()
+        real = values > values[-1] * len(train) * torch.finfo(torch.float64).eps  # centring leaves one null direction
+        targets = (torch.where(real, root, 0.0) * vectors).T @ (y - mean_y)
+        to_scores = vectors * torch.where(real, 1 / root, 0.0)
+        return _Fit(mean_x, mean_y, (scale[:, None] * x.T, to_scores), values, targets)
+
+    def _scale(self, sum_of_squares: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
+        """Inverse standard deviations, zero for features that are constant in the training set."""
+        varies = sum_of_squares > self.least_square
+        scale = (n / sum_of_squares).sqrt() if self.standardize else torch.ones_like(sum_of_squares)
+        return torch.where(varies, scale, 0.0)
+
+    def _leading(self, symmetric: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, vectors = torch.linalg.eigh(symmetric)  # ascending
+        k = self.n_components or len(values)
+        return values[-k:].clamp(min=0), vectors[:, -k:]
+
+    def squared_errors(self, train: np.ndarray, test: np.ndarray) -> torch.Tensor:
+        """Sums of squared held-out errors of one fold, of shape (alpha, channel)."""
+        fit = self.fit(train)
+        x = self.x[test] - fit.mean_x
+        if len(fit.maps) == 1:
+            scores = x.to(self.dtype) @ fit.maps[0].to(self.dtype)
+        else:  # a kernel's entries are large beside the small components taken from them: double precision
+            scores = (x @ fit.maps[0] @ fit.maps[1]).to(self.dtype)
+        targets = fit.targets.to(self.dtype)
+        shrink = (1 / (fit.eigenvalues[:, None] + self.alphas)).to(self.dtype)[:, :, None]  # (component, alpha, 1)
+        observed = (self.y[test] - fit.mean_y).to(self.dtype)
+        n_alphas = len(self.alphas)
+        batch = max(1, _BATCH_BYTES // (self.dtype.itemsize * n_alphas * sum(scores.shape)))
+        errors = []
+        for y, c in zip(observed.split(batch, 1), targets.split(batch, 1), strict=True):
+            # The product that the sweep spends its arithmetic on: all alphas and channels at once.
+            predicted = scores @ (shrink * c[:, None]).flatten(1)
+            residual = predicted.unflatten(1, (n_alphas, -1)).sub_(y[:, None])
+            errors.append(residual.square_().sum(0).to(torch.float64))
+        return torch.cat(errors, 1)
+
+    def predict(self, train: np.ndarray, test: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """Predictions (sample, channel) of the model of `train` with the penalties `best` (positions in alphas)."""
+        fit = self.fit(train)
+        scores = self.x[test] - fit.mean_x
+        for m in fit.maps:
+            scores = scores @ m
+        return (scores @ fit.weights(self.alphas[best]) + fit.mean_y + self.offset_y).cpu().numpy()
+
+
+def _choose_alphas(sweep: _Sweep, inner: list[Folds], run: Callable) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each list of folds, each channel's best alpha (its position) and the mean squared errors (alpha, channel)."""
+    tasks = [fold for folds in inner for fold in folds]
+    errors = iter(run(sweep.squared_errors, *zip(*tasks, strict=True)))
+    chosen = []
+    for folds in inner:
+        mse = sum(next(errors) for _ in folds).cpu().numpy() / sum(len(test) for _, test in folds)
+        chosen.append((mse.argmin(0), mse))
+    return chosen
+
+
+@contextmanager
+def _fold_map(n_samples: int, n_features: int, device: torch.device) -> Iterator[Callable]:
+    """A `map` that works on as many folds at once as there are threads and memory.
+
+    Decompositions of this size gain little from a second thread; two of them at a time do. Each fold on one thread also
+    makes its numbers independent of the number of threads.
+    """
+    size = min(n_samples, n_features)
+    workers = min(torch.get_num_threads(), _SHARED_BYTES // (8 * 5 * size**2)) if device.type == "cpu" else 1
+    if workers < 2:
+        yield map
+        return
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield pool.map
+
+
+def _device(device: str | torch.device) -> torch.device:
+    name = str(device)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda' (double precision is needed), got {name!r}.")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r} was asked for, but torch sees no CUDA device; use device='cpu'.")
+    return torch.device(name)
+
+
+def _dtype(dtype: str) -> torch.dtype:
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    return getattr(torch, dtype)
+
+
+def _check_alphas(alphas: ArrayLike | None) -> np.ndarray:
+    alphas = DEFAULT_ALPHAS if alphas is None else np.atleast_1d(np.asarray(alphas, dtype=float))
+    if alphas.ndim != 1 or len(alphas) == 0 or not np.all(np.isfinite(alphas) & (alphas > 0)):
+        raise ValueError(f"alphas must be a list of positive, finite penalties, got {alphas.tolist()}.")
+    return np.sort(alphas)
+
+
+def _check_components(n_components: int | None, n_features: int, smallest: int) -> None:
+    allowed = min(n_features, smallest - 1)  # centring takes one dimension
+    if n_components is not None and not (int(n_components) == n_components and 1 <= n_components <= allowed):
+        raise ValueError(
+            f"n_components must be an integer from 1 to {allowed} ({n_features} features; {smallest} samples in the "
+            f"smallest training fold), got {n_components!r}."
+        )
+
+
+def _check_responses(y: np.ndarray, names: Iterable[Any]) -> None:
+    names = np.asarray(list(names), dtype=object)
+    bad = ~np.isfinite(y)
+    if bad.any():
+        columns = np.flatnonzero(bad.any(0))
+        raise ValueError(
+            f"responses has {int(bad.sum())} non-finite values, in {len(columns)} channels: {_listed(names[columns])}; "
+            "remove or interpolate them."
+        )
+    flat = np.flatnonzero(np.ptp(y, axis=0) == 0)
+    if len(flat):
+        raise ValueError(f"responses has {len(flat)} flat (constant) channels: {_listed(names[flat])}; leave them out.")
+
+
+def _check_layer(x: np.ndarray, label: str) -> None:
+    bad = ~np.isfinite(x)
+    if bad.any():
+        raise ValueError(
+            f"features has {int(bad.sum())} non-finite values {label} (first at sample {np.argwhere(bad)[0][0]}); "
+            "remove or replace them."
+        )
+    if (np.ptp(x, axis=0) == 0).all():
+        raise ValueError(f"features does not vary {label}: all {x.shape[1]} features are constant.")
+
+
+def _listed(names: np.ndarray, most: int = 8) -> str:
+    text = ", ".join(str(n) for n in names[:most])
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# ------------------------------------------------------------------------------------------------------- public face
+
+
+class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
+    """Ridge regression of many targets, each with its own penalty chosen by cross-validation.
+
+    Parameters
+    ----------
+    alphas : array-like of shape (n_alphas,), optional
+        Penalties to choose from, `DEFAULT_ALPHAS` unless given.
+    cv : int, scikit-learn splitter or iterable of (train, test)
+        Folds that choose the penalty by their pooled mean squared error; an integer means that many contiguous blocks.
+    n_components : int, optional
+        Reduce the features to so many principal components, computed within each training fold.
+    gap : int
+        Samples left out on either side of a contiguous block (see `contiguous_folds`).
+    standardize : bool
+        Divide features by their standard deviation within each training fold. They are centred in any case.
+    device : {"auto", "cpu", "cuda"}
+    dtype : {"float32", "float64"}
+        Precision of the trial predictions; moments, decompositions and the final fit are in double precision.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_targets, n_features) or (n_features,)
+        Weights on the features as given (not standardized).
+    intercept_ : ndarray of shape (n_targets,) or float
+    alpha_ : ndarray of shape (n_targets,) or float
+    cv_mse_ : ndarray of shape (n_alphas, n_targets) or (n_alphas,)
+        Pooled mean squared error of each penalty, in ascending order.
+    """
+
+    def __init__(
+        self,
+        alphas: ArrayLike | None = None,
+        *,
+        cv: Any = 5,
+        n_components: int | None = None,
+        gap: int = 0,
+        standardize: bool = True,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        self.alphas = alphas
+        self.cv = cv
+        self.n_components = n_components
+        self.gap = gap
+        self.standardize = standardize
+        self.device = device
+        self.dtype = dtype
+
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> RidgeSweepCV:
+        """Choose the penalties and fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        groups : array-like of shape (n_samples,), optional
+            Passage of each sample.
+
+        Returns
+        -------
+        RidgeSweepCV
+            Itself.
+        """
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype="numeric", ensure_min_samples=2)
+        alphas, codes = _check_alphas(self.alphas), _group_codes(groups, len(X))
+        one, everything = y.ndim == 1, np.arange(len(X))
+        y = y.reshape(len(y), -1)
+        _check_responses(y, range(y.shape[1]))
+        if isinstance(self.cv, int):
+            folds = _blocks(everything, self.cv, codes, self.gap, "cv")
+        else:
+            folds = _custom_folds(self.cv, len(X), None if groups is None else codes)
+        _check_components(self.n_components, X.shape[1], min(len(train) for train, _ in folds))
+        device, parts = _device(self.device), []
+        with _fold_map(*X.shape, device) as run:
+            for columns in _channel_chunks(*X.shape, y.shape[1]):
+                sweep = _Sweep(
+                    X,
+                    y[:, columns],
+                    alphas,
+                    [everything, *(train for train, _ in folds)],
+                    standardize=self.standardize,
+                    n_components=self.n_components,
+                    device=device,
+                    dtype=_dtype(self.dtype),
+                )
+                [(best, mse)] = _choose_alphas(sweep, [folds], run)
+                fit = sweep.fit(everything)
+                coef = fit.coef(sweep.alphas[best])
+                intercept = fit.mean_y + sweep.offset_y - (fit.mean_x + sweep.offset_x) @ coef
+                parts.append((coef.cpu().numpy(), intercept.cpu().numpy(), best, mse))
+        coef, intercept, best, mse = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
+        self.coef_ = coef[:, 0] if one else coef.T
+        self.intercept_ = intercept[0] if one else intercept
+        self.alpha_ = alphas[best[0]] if one else alphas[best]
+        self.cv_mse_ = mse[:, 0] if one else mse
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict the targets, of shape (n_samples,) or (n_samples, n_targets)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype="numeric")
+        return X @ self.coef_.T + self.intercept_
+
+
+def cross_validate(
+    features: xr.DataArray | np.ndarray,
+    responses: xr.DataArray | np.ndarray,
+    *,
+    groups: ArrayLike | None = None,
+    alphas: ArrayLike | None = None,
+    n_splits: int = 10,
+    inner_splits: int = 5,
+    n_components: int | None = None,
+    gap: int = 0,
+    standardize: bool = True,
+    cv: Any = None,
+    return_predictions: bool = False,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> xr.Dataset:
+    """Score how well each layer predicts each channel, by ridge regression with nested cross-validation.
+
+    Each outer fold's model is fitted on its training samples alone: feature means and standard deviations, principal
+    components, and the penalty, which inner folds choose for each layer, outer split and channel by their pooled mean
+    squared error. The score is Pearson's correlation of the responses with the held-out predictions of all folds
+    pooled. Where nothing is predictable its expectation lies below zero, because a training mean moves against the mean
+    of its test block: down to the ratio of the standard deviations of block means and responses, about
+    ``-sqrt(n_splits / n_samples)`` for independent samples, where nothing but the mean is left of the prediction. Tests
+    against zero are conservative for that.
+
+    Parameters
+    ----------
+    features : DataArray or array of shape (layer, word, feature) or (word, feature)
+        Predictors. May be lazily loaded (zarr, dask): one layer is in memory at a time. The sample dimension has the
+        name of the responses' first one; the swept dimension may have any name and keeps it.
+    responses : DataArray or array of shape (word, channel)
+        What to predict. The sample dimension (words, volumes, ...) comes first.
+    groups : array-like of shape (word,), optional
+        Passage of each sample, in contiguous runs. Gaps do not reach into another passage.
+    alphas : array-like, optional
+        Penalties to choose from, `DEFAULT_ALPHAS` unless given. They are on the scale of the sum of squares of a
+        feature (the number of samples, if standardized).
+    n_splits, inner_splits : int
+        Number of contiguous outer and inner test blocks (see `contiguous_folds`).
+    n_components : int, optional
+        Reduce the features to so many principal components, computed within each training fold, outer and inner.
+    gap : int
+        Samples on either side of each test block left out of its training set. With `cv`, in the inner folds only.
+    standardize : bool
+        Divide features by their standard deviation in the training fold. A feature that is constant there has weight
+        zero.
+    cv : scikit-learn splitter or iterable of (train, test), optional
+        Outer folds instead of `n_splits` blocks. A splitter is given the groups. Each sample is tested at most once.
+    return_predictions : bool
+        Return the held-out predictions too.
+    device : {"auto", "cpu", "cuda"}
+        "auto" is CUDA where torch sees it.
+    dtype : {"float32", "float64"}
+        Precision of the inner folds' trial predictions; everything else is in double precision.
+
+    Returns
+    -------
+    Dataset
+        ``score`` (layer, channel); ``alpha`` (layer, split, channel); with `return_predictions`, ``prediction``
+        (layer, word, channel), NaN for samples that `cv` never tests. Coordinates are carried over, the settings are
+        attributes.
+
+    Raises
+    ------
+    ValueError
+        Non-finite values, flat channels, mismatched lengths or labels, unknown dimensions, non-contiguous groups, too
+        few samples for the folds, more components than a fold allows, penalties that are not positive.
+
+    Warns
+    -----
+    UserWarning
+        More than a quarter of the penalties chosen where there is signal (r above 0.1) lie at an end of `alphas`.
+
+    Notes
+    -----
+    Memory, beside inputs and outputs: one layer in double precision, a few times over; the folds' shared moments, a
+    chunk of channels, and the folds worked on at once, each bounded to 512 MiB unless a single fold needs more (five
+    matrices of the square of the number of features or, where these are fewer, of samples); and 128 MiB of trial
+    predictions a thread.
+
+    The ridge path by decomposition: Hastie, Tibshirani & Friedman, *The Elements of Statistical Learning*, 2nd edition,
+    section 3.4.1.
+    """
+    features, responses = _labelled(features, responses)
+    layer_dim, sample_dim, _ = features.dims
+    channel_dim = responses.dims[1]
+    n, n_layers, p = len(responses), features.sizes[layer_dim], features.shape[-1]
+    y = np.asarray(responses.to_numpy(), dtype=np.float64)
+    _check_responses(y, _names(responses, channel_dim))
+    alphas, codes = _check_alphas(alphas), _group_codes(groups, n)
+    if cv is None:
+        outer = _blocks(np.arange(n), n_splits, codes, gap, "n_splits")
+    else:
+        outer = _custom_folds(cv, n, None if groups is None else codes)
+    inner = [_blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
+    _check_components(n_components, p, min(len(train) for folds in inner for train, _ in folds))
+    training_sets = [train for folds in [outer, *inner] for train, _ in folds]
+    options = {
+        "standardize": standardize,
+        "n_components": n_components,
+        "device": _device(device),
+        "dtype": _dtype(dtype),
+    }
+
+    score = np.empty((n_layers, y.shape[1]))
+    alpha = np.empty((n_layers, len(outer), y.shape[1]))
+    predictions = np.full((n_layers, *y.shape), np.nan, dtype=np.float32) if return_predictions else None
+    tested = np.sort(np.concatenate([test for _, test in outer]))
+    labels = _names(features, layer_dim)
+    with _fold_map(n, p, options["device"]) as run:
+        for i in range(n_layers):
+            x = features.isel({layer_dim: i}).to_numpy()
+            _check_layer(x, f"in {layer_dim} {labels[i]}")
+            for columns in _channel_chunks(n, p, y.shape[1]):
+                sweep = _Sweep(x, y[:, columns], alphas, training_sets, **options)
+                best = [b for b, _ in _choose_alphas(sweep, inner, run)]
+                alpha[i][:, columns] = alphas[np.stack(best)]
+                held_out = np.empty((n, len(columns)))
+                fitted = run(sweep.predict, *zip(*outer, strict=True), best)
+                for (_, test), predicted in zip(outer, fitted, strict=True):
+                    held_out[test] = predicted
+                score[i, columns] = _pearson(held_out[tested], y[np.ix_(tested, columns)])
+                if predictions is not None:
+                    predictions[i][np.ix_(tested, columns)] = held_out[tested]
+    _warn_about_edges(score, alpha, alphas)
+
+    sweep_coords = {k: c for k, c in features.coords.items() if c.dims == (layer_dim,)}
+    channel_coords = {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
+    result = xr.Dataset(
+        {"score": ((layer_dim, channel_dim), score), "alpha": ((layer_dim, "split", channel_dim), alpha)},
+        coords=sweep_coords | channel_coords,
+        attrs={
+            "n_splits": len(outer),
+            "inner_splits": inner_splits,
+            "gap": gap,
+            "standardize": int(standardize),
+            "n_components": "all" if n_components is None else int(n_components),
+            "alphas": alphas.tolist(),
+            "device": str(options["device"]),
+            "dtype": dtype,
+        },
+    )
+    result["score"].attrs["long_name"] = "Pearson correlation of responses with held-out predictions"
+    if predictions is not None:
+        result["prediction"] = (layer_dim, sample_dim, channel_dim), predictions
+        result = result.assign_coords({k: c for k, c in responses.coords.items() if c.dims == (sample_dim,)})
+    return result
+
+
+def _labelled(features: Any, responses: Any) -> tuple[xr.DataArray, xr.DataArray]:
+    """Both as DataArrays, features as (layer, sample, feature), checked against each other."""
+    if not isinstance(responses, xr.DataArray):
+        responses = np.asarray(responses)
+        if responses.ndim != 2:
+            raise ValueError(f"responses must have shape (word, channel), got {responses.shape}.")
+        sample_dim = features.dims[-2] if isinstance(features, xr.DataArray) and features.ndim > 1 else "word"
+        responses = xr.DataArray(responses, dims=(sample_dim, "channel"))
+    if responses.ndim != 2:
+        raise ValueError(f"responses must have two dimensions, (word, channel), got {responses.dims}.")
+    sample_dim, channel_dim = responses.dims
+    if not isinstance(features, xr.DataArray):
+        features = np.asarray(features)
+        if features.ndim not in (2, 3):
+            raise ValueError(f"features must have 2 or 3 dimensions, (layer, word, feature), got {features.shape}.")
+        features = xr.DataArray(features, dims=("layer", sample_dim, "feature")[-features.ndim :])
+    if sample_dim not in features.dims:
+        raise ValueError(
+            f"features must have the dimension {sample_dim!r}, the first of responses, got {features.dims}; rename it."
+        )
+    if features.ndim not in (2, 3) or channel_dim in features.dims:
+        raise ValueError(
+            f"features must have the dimensions (layer, {sample_dim}, feature) or ({sample_dim}, feature) and none "
+            f"called {channel_dim!r}, got {features.dims}."
+        )
+    if features.ndim == 2:
+        features = features.expand_dims("layer")
+    others = [d for d in features.dims if d != sample_dim]
+    layer_dim, feature_dim = others[::-1] if others[0] == "feature" else others
+    features = features.transpose(layer_dim, sample_dim, feature_dim)
+    n, m = features.sizes[sample_dim], responses.sizes[sample_dim]
+    if n != m:
+        raise ValueError(f"features and responses must have as many samples ({sample_dim}), got {n} and {m}.")
+    if 0 in features.shape or 0 in responses.shape:
+        raise ValueError(f"features and responses must not be empty, got shapes {features.shape}, {responses.shape}.")
+    labels = [a.indexes[sample_dim] for a in (features, responses) if sample_dim in a.indexes]
+    if len(labels) == 2 and not labels[0].equals(labels[1]):
+        raise ValueError(
+            f"features and responses label their samples ({sample_dim}) differently; align them, or drop the labels."
+        )
+    return features, responses
+
+
+def _names(array: xr.DataArray, dim: str) -> np.ndarray:
+    return array[dim].to_numpy()  # positions where there are no labels
+
+
+def _channel_chunks(n_samples: int, n_features: int, n_channels: int) -> list[np.ndarray]:
+    size = max(1, _SHARED_BYTES // (8 * (n_samples + n_features)))
+    return np.split(np.arange(n_channels), range(size, n_channels, size))
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Correlation of each column of `a` with the same column of `b`; NaN where a prediction does not vary."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a * b).sum(0) / np.sqrt((a * a).sum(0) * (b * b).sum(0))
+
+
+def _warn_about_edges(score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray) -> None:
+    predicted = score > _SIGNAL_R
+    if len(alphas) < 3 or not predicted.any():
+        return
+    chosen = np.moveaxis(alpha, 1, -1)[predicted]  # without signal the largest penalty is the right one
+    lowest, highest = (chosen == alphas[0]).mean(), (chosen == alphas[-1]).mean()
+    if lowest + highest > _EDGE_SHARE:
+        warnings.warn(
+            f"Of the penalties chosen where a layer predicts a channel (r > {_SIGNAL_R}), {lowest:.0%} are the "
+            f"smallest alpha ({alphas[0]:g}) and {highest:.0%} the largest ({alphas[-1]:g}); widen alphas.",
+            UserWarning,
+            stacklevel=3,
+        )

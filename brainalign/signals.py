@@ -1,0 +1,338 @@
+"""From recordings to the numbers that are modelled: high gamma, word responses, responsive channels, BOLD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import mne
+import numpy as np
+import pandas as pd
+import xarray as xr
+from nilearn.glm.first_level import glover_hrf, spm_hrf
+from nilearn.glm.first_level.design_matrix import create_cosine_drift
+from nilearn.signal import clean
+from scipy.signal import hilbert
+from scipy.stats import ttest_1samp
+
+from brainalign.stats import fdr
+
+
+def high_gamma(
+    voltage: np.ndarray,
+    rate: float,
+    *,
+    band: tuple[float, float] = (70.0, 150.0),
+    n_bands: int = 8,
+    out_rate: float = 100.0,
+) -> np.ndarray:
+    """High-gamma envelope of raw voltage, z-scored.
+
+    The band is cut into sub-bands of equal width on a log scale, because voltage falls steeply with frequency: the
+    Hilbert envelope of each is divided by its own mean before they are averaged, so that no sub-band dominates.
+
+    Parameters
+    ----------
+    voltage : array of shape (channel, time)
+        Any unit.
+    rate : float
+        Samples a second (Hz), at least 2.2 times the upper edge of the band.
+    band : (float, float)
+        Hz.
+    n_bands : int
+        Number of sub-bands.
+    out_rate : float
+        Sampling rate of the result (Hz).
+
+    Returns
+    -------
+    array of shape (channel, out_time)
+        Mean 0 and standard deviation 1 in each channel.
+
+    Raises
+    ------
+    ValueError
+        For non-finite or flat channels, or a band that the sampling rate cannot hold.
+
+    References
+    ----------
+    The band, and the Hilbert transform, are those of Mischler et al. (2024).
+    """
+    voltage = np.asarray(voltage, dtype=float)
+    if voltage.ndim != 2:
+        raise ValueError(f"voltage: expected shape (channel, time), got {voltage.shape}.")
+    _check_signal("voltage", voltage.T)
+    low, high = band
+    if not 0 < low < high or high * 2.2 > rate:
+        raise ValueError(f"band: {band} Hz does not fit below 1/2.2 of the sampling rate, {rate} Hz; record faster.")
+    if not 0 < out_rate <= rate:
+        raise ValueError(f"out_rate: expected at most the sampling rate, {rate} Hz, got {out_rate}.")
+    envelope = np.zeros_like(voltage)
+    edges = np.geomspace(low, high, n_bands + 1)
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        part = np.abs(hilbert(mne.filter.filter_data(voltage, rate, first, last, verbose="error"), axis=-1))
+        envelope += part / part.mean(-1, keepdims=True)
+    if out_rate != rate:
+        envelope = mne.filter.resample(envelope, up=out_rate, down=rate, verbose="error")
+    return (envelope - envelope.mean(-1, keepdims=True)) / envelope.std(-1, keepdims=True)
+
+
+def word_responses(
+    signal: xr.DataArray,
+    words: pd.DataFrame,
+    *,
+    anchor: Literal["center", "onset"] = "center",
+    window: float = 0.1,
+    lag: float | Sequence[float] = 0.0,
+) -> xr.DataArray:
+    """Mean of a continuous signal in a window around each word.
+
+    Parameters
+    ----------
+    signal : DataArray of shape (..., time, channel)
+        Continuous recording, times in s; further dimensions, such as `repeat`, are kept.
+    words : DataFrame [onset, offset]
+        s, on the clock of the signal.
+    anchor : {"center", "onset"}
+        The point of the word at which the window is centred.
+    window : float
+        Width of the window (s).
+    lag : float or sequence of float
+        Added to the anchor (s). A sequence gives the result a leading `lag` dimension.
+
+    Returns
+    -------
+    DataArray of shape ([lag,] ..., word, channel)
+
+    Raises
+    ------
+    ValueError
+        If a window reaches beyond the recording or holds no sample.
+
+    References
+    ----------
+    Mischler et al. (2024): 100 ms around the centre of the word.
+    """
+    if anchor not in ("center", "onset"):
+        raise ValueError(f"anchor: expected 'center' or 'onset', got {anchor!r}.")
+    if np.ndim(lag):
+        parts = [word_responses(signal, words, anchor=anchor, window=window, lag=value) for value in lag]
+        return xr.concat(parts, pd.Index(np.asarray(lag, float), name="lag"))
+    centres = words["onset"].to_numpy(float)
+    if anchor == "center":
+        centres = (centres + words["offset"].to_numpy(float)) / 2
+    centres = centres + float(lag)
+    times = signal["time"].to_numpy()
+    step = float(np.median(np.diff(times)))
+    beyond = (centres - window / 2 < times[0] - step) | (centres + window / 2 > times[-1] + step)
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        raise ValueError(
+            f"words: the windows of {int(beyond.sum())} words reach beyond the recording ({times[0]:.2f} to "
+            f"{times[-1]:.2f} s), the first at {centres[row]:.2f} s (row {row}); drop these words or change lag and window."
+        )
+    # Half a microsecond keeps a sample that lies on a window's edge on the same side whatever the rounding of its time.
+    first = np.searchsorted(times, centres - window / 2 - 5e-7)
+    last = np.searchsorted(times, centres + window / 2 - 5e-7)
+    if (last <= first).any():
+        raise ValueError(f"window: {window} s holds no sample at {1 / step:.4g} Hz; widen it to at least {step:.3g} s.")
+    axis = signal.dims.index("time")
+    values = np.moveaxis(signal.to_numpy(), axis, 0)
+    total = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0, dtype=float)])
+    counts = (last - first).reshape(-1, *[1] * (values.ndim - 1))
+    means = np.moveaxis((total[last] - total[first]) / counts, 0, axis).astype("float32")
+    dims = tuple("word" if dim == "time" else dim for dim in signal.dims)
+    kept = {name: coord for name, coord in signal.coords.items() if "time" not in coord.dims}
+    return xr.DataArray(means, dims=dims, coords=kept, name="response")
+
+
+def speech_responsive(
+    signal: xr.DataArray, words: pd.DataFrame, *, q: float = 0.05, min_silence: float = 1.0, margin: float = 0.15
+) -> pd.DataFrame:
+    """Which channels answer to speech at all: silence against speech, with false-discovery control.
+
+    Each pause in the speech of at least `min_silence` is paired with an equally long stretch of speech next to it. One
+    paired t-test a channel over these pairs (repeats give pairs of their own) respects the autocorrelation of the
+    signal within a stretch and slow drifts, and looks at no model, so that selection cannot favour a later score.
+
+    Parameters
+    ----------
+    signal : DataArray of shape (time, channel) or (repeat, time, channel)
+    words : DataFrame [onset, offset]
+        s.
+    q : float
+        False discovery rate (Benjamini & Hochberg 1995).
+    min_silence : float
+        Shortest pause that counts as silence (s).
+    margin : float
+        Time left out after the last word, for its response to fade, and after the first, for it to rise (s).
+
+    Returns
+    -------
+    DataFrame [t, p, p_adjusted, responsive], index channel
+        Two-sided; `responsive` says p_adjusted <= q.
+
+    Raises
+    ------
+    ValueError
+        For fewer than five such pauses, non-finite or flat channels.
+    """
+    _check_signal("signal", signal.to_numpy())
+    times = signal["time"].to_numpy()
+    onsets, ends = words["onset"].to_numpy(float), np.maximum.accumulate(words["offset"].to_numpy(float))
+    gap_start = np.concatenate([[times[0] - margin], ends]) + margin
+    gap_end = np.concatenate([onsets, [times[-1]]])
+    pairs = []
+    for start, end in zip(gap_start, gap_end, strict=True):
+        length = end - start
+        if length < min_silence - margin:
+            continue
+        # Speech follows the pause, except after the last word, where it comes before.
+        speech = end + margin if end < onsets[-1] + 1e-9 else ends[-1] - length
+        if speech >= times[0] and speech + length <= times[-1]:
+            pairs.append(((start, end), (speech, speech + length)))
+    if len(pairs) < 5:
+        raise ValueError(
+            f"words: only {len(pairs)} pauses of at least {min_silence} s with speech beside them; five are needed. "
+            "Lower min_silence, or select channels in another way."
+        )
+    differences = xr.concat(
+        [
+            signal.sel(time=slice(*speech)).mean("time") - signal.sel(time=slice(*silence)).mean("time")
+            for silence, speech in pairs
+        ],
+        "pair",
+    )
+    samples = differences.transpose(..., "channel").to_numpy().reshape(-1, signal.sizes["channel"])
+    test = ttest_1samp(samples, 0.0)
+    rejected, adjusted = fdr(test.pvalue, q)
+    return pd.DataFrame(
+        {"t": test.statistic, "p": test.pvalue, "p_adjusted": adjusted, "responsive": rejected},
+        index=pd.Index(signal["channel"].to_numpy(), name="channel"),
+    )
+
+
+HRFS = {"spm": spm_hrf, "glover": glover_hrf}
+
+
+def word_to_volume(
+    words: pd.DataFrame, frame_times: np.ndarray, *, hrf: Literal["spm", "glover", "none"] = "spm"
+) -> xr.DataArray:
+    """Linear map from values at words to values at fMRI volumes.
+
+    Multiply it with word features to get regressors: `(word_to_volume(...) @ features)`. A word is a unit of input
+    spread evenly over its duration, convolved with the haemodynamic response.
+
+    Parameters
+    ----------
+    words : DataFrame [onset, offset]
+        s.
+    frame_times : array of shape (time,)
+        When each volume was taken (s), on the clock of the words, evenly spaced.
+    hrf : {"spm", "glover", "none"}
+        Canonical haemodynamic response (nilearn); "none" sums the words of each repetition time, the input of a
+        finite-impulse-response model (see `delay`).
+
+    Returns
+    -------
+    DataArray of shape (time, word)
+
+    Raises
+    ------
+    ValueError
+        For an unknown response, uneven volumes, or words of which none reaches a volume.
+    """
+    frame_times = np.asarray(frame_times, dtype=float)
+    steps = np.diff(frame_times)
+    if frame_times.ndim != 1 or len(frame_times) < 2 or not np.allclose(steps, steps[0]) or steps[0] <= 0:
+        raise ValueError("frame_times: expected at least two evenly spaced, increasing times in s.")
+    if hrf not in (*HRFS, "none"):
+        raise ValueError(f"hrf: expected one of {(*HRFS, 'none')}, got {hrf!r}.")
+    if hrf == "none":
+        # A word belongs to the volume that ends the repetition time in which it is heard, in parts if it spans two.
+        grid, kernel = np.array([0.0, steps[0]]), np.ones(2)
+    else:
+        step = 0.05
+        kernel = HRFS[hrf](step, oversampling=1, time_length=32.0) / step
+        grid = np.arange(len(kernel)) * step
+    integral = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (kernel[1:] + kernel[:-1]) / 2)])
+
+    def since(moment: np.ndarray) -> np.ndarray:
+        return np.interp(frame_times[:, None] - moment[None, :], grid, integral)
+
+    onset, offset = words["onset"].to_numpy(float), words["offset"].to_numpy(float)
+    weights = (since(onset) - since(offset)) / (offset - onset)
+    if not weights.any():
+        raise ValueError("words: none of them reaches a volume; words and frame_times must share one clock in seconds.")
+    return xr.DataArray(weights.astype("float32"), dims=("time", "word"), coords={"time": frame_times})
+
+
+def delay(regressors: xr.DataArray, delays: Sequence[int]) -> xr.DataArray:
+    """Lagged copies of regressors, side by side: a finite-impulse-response model.
+
+    Parameters
+    ----------
+    regressors : DataArray of shape (..., time, feature)
+    delays : sequence of int
+        In samples (volumes), each at least 0; the first samples of a delayed copy are 0.
+
+    Returns
+    -------
+    DataArray of shape (..., time, feature * delay)
+    """
+    delays = [int(value) for value in delays]
+    if not delays or min(delays) < 0 or max(delays) >= regressors.sizes["time"]:
+        raise ValueError(f"delays: expected lags from 0 to below {regressors.sizes['time']} samples, got {delays}.")
+    plain = regressors.drop_vars("feature", errors="ignore")
+    return xr.concat([plain.shift(time=value, fill_value=0) for value in delays], "feature")
+
+
+def clean_bold(
+    signal: np.ndarray, t_r: float, *, confounds: np.ndarray | None = None, high_pass: float = 1 / 128
+) -> np.ndarray:
+    """BOLD time courses without slow drift and confounds, z-scored (nilearn's `signal.clean`).
+
+    Parameters
+    ----------
+    signal : array of shape (time, channel)
+    t_r : float
+        Repetition time (s).
+    confounds : array of shape (time, confound), optional
+        Such as six motion parameters.
+    high_pass : float
+        Cut-off of the cosine drift model (Hz).
+
+    Returns
+    -------
+    array of shape (time, channel)
+
+    Raises
+    ------
+    ValueError
+        For non-finite or flat channels, or confounds of another length.
+    """
+    signal = np.asarray(signal, dtype=float)
+    _check_signal("signal", signal)
+    if confounds is not None:
+        confounds = np.asarray(confounds, dtype=float)
+        if len(confounds) != len(signal):
+            raise ValueError(f"confounds: expected {len(signal)} rows, one a volume, got {len(confounds)}.")
+        if not np.isfinite(confounds).all():
+            raise ValueError("confounds: non-finite values; repair them or leave the column out.")
+    # The drift model goes in with the confounds: nilearn leaves its own out where a confound looks like a slow cosine,
+    # as head motion does in some people.
+    drift = create_cosine_drift(high_pass, np.arange(len(signal)) * t_r)[:, :-1]
+    nuisance = drift if confounds is None else np.hstack([drift, confounds])
+    return clean(signal, confounds=nuisance, t_r=t_r, filter=False, standardize="zscore_sample", detrend=True)
+
+
+def _check_signal(field: str, values: np.ndarray) -> None:
+    """Channels last; every one finite and not flat along the axis before."""
+    bad = ~np.isfinite(values).all(axis=tuple(range(values.ndim - 1)))
+    if bad.any():
+        raise ValueError(
+            f"{field}: non-finite values in channel(s) {np.flatnonzero(bad)[:5].tolist()}; drop or repair them."
+        )
+    flat = (np.ptp(values, axis=-2) == 0).reshape(-1, values.shape[-1]).any(axis=0)
+    if flat.any():
+        raise ValueError(f"{field}: channel(s) {np.flatnonzero(flat)[:5].tolist()} never change; drop them.")

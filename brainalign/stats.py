@@ -1,0 +1,520 @@
+"""Statistics of alignment: noise ceilings, permutation nulls, multiple comparisons, and bootstrap intervals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.fft
+import scipy.stats
+import xarray as xr
+from numpy.typing import ArrayLike
+
+__all__ = [
+    "Interval",
+    "PermutationResult",
+    "bootstrap_ci",
+    "circular_shift_null",
+    "fdr",
+    "noise_ceiling",
+    "normalise",
+    "p_values",
+    "permutation_test",
+]
+
+
+class PermutationResult(NamedTuple):
+    """Observed statistic, its p value, and the statistic's null distribution, of shape (n_resamples, ...)."""
+
+    statistic: Any
+    pvalue: Any
+    null: np.ndarray
+
+
+class Interval(NamedTuple):
+    """A statistic of the data with the lower and upper end of its confidence interval."""
+
+    estimate: Any
+    low: Any
+    high: Any
+
+
+# ------------------------------------------------------------------------------------------------ multiple comparisons
+
+
+def fdr(p: ArrayLike, q: float = 0.05) -> tuple[Any, Any]:
+    """Control the false discovery rate over all values of `p` together.
+
+    Parameters
+    ----------
+    p : array or DataArray of any shape
+        p values.
+    q : float
+        False discovery rate that is tolerated.
+
+    Returns
+    -------
+    rejected, p_adjusted : arrays or DataArrays of the shape of `p`
+        Which hypotheses are rejected at `q`, and the smallest `q` at which each would be.
+
+    Raises
+    ------
+    ValueError
+        p values that are missing or not within 0 to 1, or `q` not between 0 and 1.
+
+    References
+    ----------
+    Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57, the procedure of equation 1.
+    """
+    values = np.asarray(p, dtype=float)
+    bad = ~((values >= 0) & (values <= 1))
+    if values.size == 0 or bad.any():
+        raise ValueError(f"p must hold p values from 0 to 1, got {bad.sum()} of {values.size} that are not; drop them.")
+    if not 0 < q < 1:
+        raise ValueError(f"q must lie between 0 and 1, got {q!r}.")
+    adjusted = scipy.stats.false_discovery_control(values.ravel()).reshape(values.shape)
+    if isinstance(p, xr.DataArray):
+        return p.copy(data=adjusted <= q), p.copy(data=adjusted)
+    return adjusted <= q, adjusted
+
+
+# ------------------------------------------------------------------------------------------------------ noise ceilings
+
+
+def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat") -> xr.Dataset:
+    """Find how well the mean over repeats could be predicted at best.
+
+    Parameters
+    ----------
+    repeats : DataArray of shape (repeat, word, channel) or (repeat, word)
+        Responses to the same stimuli again and again. After `dim`, the first dimension holds the samples.
+    dim : str
+        The dimension of the repeats.
+
+    Returns
+    -------
+    Dataset
+        For each channel: ``reliability``, the mean correlation of two repeats; ``reliability_of_mean``, that of the
+        mean over all repeats by the Spearman-Brown formula; and ``ceiling``, its square root: the correlation with that mean
+        that a noiseless prediction has. Where the reliability is not positive, the latter two are 0.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two repeats or three samples, an unknown dimension, non-finite values or flat channels.
+
+    References
+    ----------
+    Spearman (1910) and Brown (1910), Br. J. Psychol. 3. The ceiling is classical attenuation: Spearman (1904), Am. J.
+    Psychol. 15.
+    """
+    if not isinstance(repeats, xr.DataArray) or dim not in repeats.dims:
+        raise ValueError(
+            f"repeats must be a DataArray with the dimension {dim!r}, got {getattr(repeats, 'dims', type(repeats))}."
+        )
+    others = [d for d in repeats.dims if d != dim]
+    if not others or repeats.sizes[dim] < 2 or repeats.sizes[others[0]] < 3:
+        raise ValueError(f"repeats must hold at least 2 repeats of at least 3 samples, got {dict(repeats.sizes)}.")
+    sample_dim, n = others[0], repeats.sizes[dim]
+    _check_finite(repeats, "repeats")
+    flat = (repeats.max(sample_dim) == repeats.min(sample_dim)).any(dim)
+    if flat.any():
+        names = flat[flat.dims[0]].values[flat.values] if flat.ndim == 1 else int(flat.sum())
+        raise ValueError(f"repeats has flat (constant) channels: {names}; leave them out.")
+    z = (repeats - repeats.mean(sample_dim)) / repeats.std(sample_dim)
+    # The variance of the sum of n standard scores is n plus the sum of their n (n - 1) correlations.
+    reliability = ((z.sum(dim) ** 2).mean(sample_dim) - n) / (n * (n - 1))
+    positive = reliability.clip(min=0)
+    of_mean = n * positive / (1 + (n - 1) * positive)
+    return xr.Dataset({"reliability": reliability, "reliability_of_mean": of_mean, "ceiling": np.sqrt(of_mean)})
+
+
+def normalise(score: Any, ceiling: Any, min_ceiling: float = 0.1) -> Any:
+    """Divide scores by the noise ceiling.
+
+    Parameters
+    ----------
+    score : DataArray of shape (layer, channel) or array
+        Pearson correlations with the mean over repeats.
+    ceiling : DataArray of shape (channel,) or array
+        As from `noise_ceiling`.
+    min_ceiling : float
+        Channels with a lower ceiling hold too little signal for a ratio to mean anything.
+
+    Returns
+    -------
+    DataArray or array
+        The share of the attainable correlation; NaN where the ceiling is below `min_ceiling`. Estimates may exceed 1.
+    """
+    if not min_ceiling > 0:
+        raise ValueError(f"min_ceiling must be positive, got {min_ceiling!r}.")
+    if isinstance(ceiling, xr.DataArray):
+        return score / ceiling.where(ceiling >= min_ceiling)
+    ceiling = np.asarray(ceiling, dtype=float)
+    return score / np.where(ceiling >= min_ceiling, ceiling, np.nan)
+
+
+# --------------------------------------------------------------------------------------------------- shifted responses
+
+
+def circular_shift_null(
+    predictions: xr.DataArray | np.ndarray,
+    responses: xr.DataArray | np.ndarray,
+    *,
+    groups: ArrayLike | None = None,
+    n_shifts: int = 1000,
+    min_shift: int = 1,
+    reduce: str | None = None,
+    seed: int = 0,
+) -> xr.DataArray:
+    """Score predictions against responses that are circularly shifted within each passage.
+
+    A shift undoes the match of prediction and response and keeps the autocorrelation of both, which a shuffle would
+    destroy. All channels of a shift move together, so their dependence is kept too.
+
+    Parameters
+    ----------
+    predictions : DataArray or array of shape (layer, word, channel) or (word, channel)
+        Held-out predictions, as from `encoding.cross_validate(..., return_predictions=True)`.
+    responses : DataArray or array of shape (word, channel)
+    groups : array-like of shape (word,), optional
+        Passage of each sample, in contiguous runs; each is shifted by its own random amount. One passage unless given.
+    n_shifts : int
+        Number of draws. Where the passages allow no more than `n_shifts` different shifts, each is taken once.
+    min_shift : int
+        Least shift in samples, forwards and backwards. Take it longer than the autocorrelation of the responses.
+    reduce : {None, "max"}
+        "max" keeps, for each shift and channel, the best layer's score: the null of a maximum over layers.
+    seed : int
+
+    Returns
+    -------
+    DataArray of shape (shift, layer, channel), or (shift, channel) for two-dimensional predictions or `reduce` "max"
+        Pearson correlations.
+
+    Raises
+    ------
+    ValueError
+        Non-finite or flat input, mismatched shapes, non-contiguous groups, or a passage shorter than two least shifts.
+
+    Notes
+    -----
+    A passage's scores at all shifts are one circular cross-correlation, by the fast Fourier transform. Memory is the
+    result and, for one layer, two arrays of (shift, channel) and three of (word, channel).
+
+    Cross-validated predictions of noise correlate slightly negatively with the responses, because a training mean moves
+    against the mean of its test block; shifts do not share this bias, which makes the test conservative.
+    """
+    responses = _as_dataarray(responses, ("word", "channel"), "responses")
+    sample_dim, channel_dim = responses.dims
+    predictions = _as_dataarray(predictions, ("layer", sample_dim, channel_dim)[-np.ndim(predictions) :], "predictions")
+    if set(responses.dims) - set(predictions.dims) or predictions.ndim not in (2, 3):
+        raise ValueError(
+            f"predictions must have the dimensions (layer, {sample_dim}, {channel_dim}), got {predictions.dims}."
+        )
+    layered = predictions.ndim == 3
+    layer_dim = next(iter(set(predictions.dims) - set(responses.dims)), "layer")
+    predictions = (predictions if layered else predictions.expand_dims(layer_dim)).transpose(
+        layer_dim, sample_dim, channel_dim
+    )
+    if predictions.shape[1:] != responses.shape:
+        raise ValueError(
+            f"predictions and responses must have as many samples and channels, got {predictions.shape[1:]} and "
+            f"{responses.shape}."
+        )
+    if reduce not in (None, "max"):
+        raise ValueError(f"reduce must be None or 'max', got {reduce!r}.")
+    if n_shifts < 1 or min_shift < 1:
+        raise ValueError(f"n_shifts and min_shift must be at least 1, got {n_shifts!r} and {min_shift!r}.")
+    passages = _passages(groups, len(responses))
+    shifts = _draw_shifts([p.stop - p.start for p in passages], n_shifts, min_shift, seed)
+
+    observed = _unit(responses, sample_dim, "responses")
+    spectra = [np.conj(scipy.fft.rfft(observed[p], axis=0)) for p in passages]
+    n_layers, keep_all = predictions.sizes[layer_dim], reduce is None
+    null = np.full((len(shifts), n_layers if keep_all else 1, observed.shape[1]), -np.inf)
+    for i in range(n_layers):
+        predicted = _unit(predictions.isel({layer_dim: i}), sample_dim, f"predictions of {layer_dim} {i}")
+        scores = np.zeros((len(shifts), observed.shape[1]))
+        for k, (p, spectrum) in enumerate(zip(passages, spectra, strict=True)):
+            # Entry s: the sum over words t of predicted[t] * observed[t - s], indices modulo the passage's length.
+            match = scipy.fft.irfft(scipy.fft.rfft(predicted[p], axis=0) * spectrum, n=p.stop - p.start, axis=0)
+            scores += match[shifts[:, k]]
+        slot = null[:, i if keep_all else 0]
+        np.maximum(slot, scores, out=slot)
+
+    coords = {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
+    if keep_all and layered:
+        coords |= {k: c for k, c in predictions.coords.items() if c.dims == (layer_dim,)}
+        return xr.DataArray(null, coords, ("shift", layer_dim, channel_dim))
+    return xr.DataArray(null[:, 0], coords, ("shift", channel_dim))
+
+
+def _draw_shifts(lengths: list[int], n_shifts: int, min_shift: int, seed: int) -> np.ndarray:
+    """Shifts (shift, passage) of at least `min_shift` samples both ways, without repetition where that could happen."""
+    short = [length for length in lengths if length < 2 * min_shift]
+    if short:
+        raise ValueError(
+            f"min_shift={min_shift} needs passages of at least {2 * min_shift} samples, but {len(short)} of "
+            f"{len(lengths)} are shorter (the shortest has {min(short)}); lower min_shift or leave these passages out."
+        )
+    choices = np.array([length - 2 * min_shift + 1 for length in lengths])
+    rng = np.random.default_rng(seed)
+    if np.log(choices).sum() > np.log(1e9):
+        return min_shift + rng.integers(choices, size=(n_shifts, len(choices)))
+    total = int(np.prod(choices))
+    drawn = rng.choice(total, size=min(n_shifts, total), replace=False)
+    return min_shift + np.stack(np.unravel_index(drawn, choices), axis=1)
+
+
+def _passages(groups: ArrayLike | None, n_samples: int) -> list[slice]:
+    groups = np.zeros(n_samples) if groups is None else np.asarray(groups)
+    if groups.shape != (n_samples,):
+        raise ValueError(f"groups must hold one label for each of the {n_samples} samples, got shape {groups.shape}.")
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    labels = groups[starts].tolist()
+    if len(set(labels)) < len(labels):
+        again = next(label for i, label in enumerate(labels) if label in labels[:i])
+        raise ValueError(f"groups must be contiguous runs (passages), but {again!r} comes back; sort by passage.")
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], n_samples], strict=True)]
+
+
+def _unit(array: xr.DataArray, sample_dim: str, name: str) -> np.ndarray:
+    """Columns of mean zero and length one."""
+    _check_finite(array, name)
+    x = array.to_numpy().astype(float)
+    flat = np.flatnonzero(np.ptp(x, axis=0) == 0)
+    if len(flat):
+        channels = array[array.dims[1]].values[flat]
+        raise ValueError(f"{name} has {len(flat)} flat (constant) channels: {channels[:8].tolist()}; leave them out.")
+    x -= x.mean(0)
+    return x / np.linalg.norm(x, axis=0)
+
+
+def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str = "shift") -> Any:
+    """Compare observed scores with draws from their null distribution.
+
+    Parameters
+    ----------
+    observed : DataArray or array of shape (...)
+    null : DataArray or array of shape (shift, ...)
+        For DataArrays `dim` names the draws; for arrays it is the first axis.
+    alternative : {"greater", "two-sided"}
+        Two-sided p values are twice the smaller of both one-sided ones.
+
+    Returns
+    -------
+    DataArray or array of shape (...)
+        (1 + number of draws at least as large as the observed score) / (1 + number of draws), which is never zero
+        (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9).
+
+    Raises
+    ------
+    ValueError
+        Non-finite values, mismatched shapes or dimensions, or an unknown alternative.
+    """
+    if alternative not in ("greater", "two-sided"):
+        raise ValueError(f"alternative must be 'greater' or 'two-sided', got {alternative!r}.")
+    _check_finite(observed, "observed")
+    _check_finite(null, "null")
+    labelled = isinstance(null, xr.DataArray) and isinstance(observed, xr.DataArray)
+    if labelled:
+        if set(null.dims) != {dim, *observed.dims}:
+            raise ValueError(f"null must have the dimensions {(dim, *observed.dims)}, got {null.dims}.")
+        observed, null = xr.align(observed, null, join="exact")
+        axis, n = {"dim": dim}, null.sizes[dim]
+    else:
+        observed, null = np.asarray(observed), np.asarray(null)
+        if null.shape[1:] != observed.shape:
+            raise ValueError(f"null must be of shape (shift, *{observed.shape}), got {null.shape}.")
+        axis, n = {"axis": 0}, len(null)
+    greater = (1 + (null >= observed).sum(**axis)) / (1 + n)
+    if alternative == "greater":
+        return greater
+    less = (1 + (null <= observed).sum(**axis)) / (1 + n)
+    return (2 * np.minimum(greater, less)).clip(max=1)
+
+
+# ------------------------------------------------------------------------------------------- permutations and bootstrap
+
+
+def _mean_difference(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.mean(x, axis=axis) - np.mean(y, axis=axis)
+
+
+def permutation_test(
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    paired: bool = False,
+    statistic: Callable | None = None,
+    alternative: str = "two-sided",
+    n_resamples: int = 9999,
+    axis: int = 0,
+    seed: int = 0,
+) -> PermutationResult:
+    """Test a mean, or a difference, by permutation.
+
+    Parameters
+    ----------
+    x : array-like of shape (n, ...)
+    y : array-like of shape (m, ...), optional
+        Without it, signs are flipped: the null is symmetry about zero. With it, labels are permuted, or, if `paired`,
+        exchanged within pairs.
+    paired : bool
+    statistic : callable, optional
+        Function of (x, axis) or (x, y, axis); the mean, or the difference of means, unless given.
+    alternative : {"two-sided", "greater", "less"}
+    n_resamples : int
+        Number of permutations; where there are no more than that, all are taken and the test is exact.
+    axis : int
+        Axis of the observations.
+    seed : int
+
+    Returns
+    -------
+    PermutationResult
+        ``statistic``, ``pvalue`` and ``null``.
+
+    Raises
+    ------
+    ValueError
+        Non-finite values, fewer than two observations, or paired samples of different shape.
+    """
+    samples = [np.asarray(a, dtype=float) for a in ((x,) if y is None else (x, y))]
+    for name, sample in zip("xy", samples, strict=False):
+        _check_finite(sample, name)
+        if sample.ndim == 0 or sample.shape[axis] < 2:
+            raise ValueError(f"{name} must hold at least 2 observations along axis {axis}, got shape {sample.shape}.")
+    if paired and (y is None or samples[0].shape != samples[1].shape):
+        raise ValueError(f"paired=True needs x and y of the same shape, got {[s.shape for s in samples]}.")
+    if statistic is None:
+        statistic = np.mean if y is None else _mean_difference
+    result = scipy.stats.permutation_test(
+        samples,
+        statistic,
+        permutation_type="samples" if y is None or paired else "independent",
+        vectorized=True,
+        n_resamples=n_resamples,
+        alternative=alternative,
+        axis=axis,
+        batch=max(1, 10_000_000 // sum(s.size for s in samples)),
+        rng=np.random.default_rng(seed),
+    )
+    return PermutationResult(result.statistic, result.pvalue, result.null_distribution)
+
+
+def bootstrap_ci(
+    x: ArrayLike,
+    statistic: Callable = np.mean,
+    *,
+    dim: int | str = 0,
+    n_resamples: int = 9999,
+    level: float = 0.95,
+    method: str = "BCa",
+    clusters: ArrayLike | None = None,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap confidence interval of a statistic.
+
+    Parameters
+    ----------
+    x : array-like or DataArray of shape (n, ...)
+    statistic : callable
+        Function of (x, axis), such as `numpy.mean` or `numpy.median`.
+    dim : int or str
+        Axis, or for a DataArray the name of the dimension, of the observations.
+    n_resamples : int
+    level : float
+        Coverage.
+    method : {"BCa", "percentile"}
+        Bias-corrected and accelerated (Efron 1987, J. Am. Stat. Assoc. 82), or the plain quantiles.
+    clusters : array-like of shape (n,), optional
+        Cluster (subject, passage) of each observation. Whole clusters are drawn, for observations that are alike within
+        them; the interval is then of the plain quantiles.
+    seed : int
+
+    Returns
+    -------
+    Interval
+        ``estimate``, ``low`` and ``high``; of no width where all observations are equal.
+
+    Raises
+    ------
+    ValueError
+        Non-finite values, fewer than two observations or clusters, a level not between 0 and 1, an unknown method.
+    """
+    if isinstance(dim, str) and not (isinstance(x, xr.DataArray) and dim in x.dims):
+        raise ValueError(f"x must be a DataArray with the dimension {dim!r}, got {getattr(x, 'dims', type(x))}.")
+    axis = x.get_axis_num(dim) if isinstance(dim, str) else dim
+    data = np.moveaxis(np.asarray(x, dtype=float), axis, 0)
+    _check_finite(data, "x")
+    if len(data) < 2:
+        raise ValueError(f"x must hold at least 2 observations along {dim!r}, got {len(data)}.")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    if method not in ("BCa", "percentile"):
+        raise ValueError(f"method must be 'BCa' or 'percentile', got {method!r}.")
+    rng = np.random.default_rng(seed)
+    estimate = np.asarray(statistic(data, axis=0))
+    if clusters is not None:
+        draws = _cluster_draws(data, np.asarray(clusters), statistic, n_resamples, rng)
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    else:
+        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+            low, high = scipy.stats.bootstrap(
+                (data,),
+                statistic,
+                axis=0,
+                vectorized=True,
+                n_resamples=n_resamples,
+                batch=max(1, 10_000_000 // data.size),
+                confidence_level=level,
+                method=method,
+                rng=rng,
+            ).confidence_interval
+        equal = np.ptp(data, axis=0) == 0  # BCa is undefined there
+        low, high = np.where(equal, estimate, low), np.where(equal, estimate, high)
+        if np.isnan(low).any():
+            raise ValueError("x gives a statistic whose BCa interval is undefined; use method='percentile'.")
+    if isinstance(x, xr.DataArray):
+        template = x.isel({x.dims[axis]: 0}, drop=True)
+        if template.shape == estimate.shape:
+            return Interval(*(template.copy(data=a) for a in (estimate, low, high)))
+    return Interval(estimate[()], low[()], high[()])
+
+
+def _cluster_draws(
+    data: np.ndarray, clusters: np.ndarray, statistic: Callable, n_resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    if clusters.shape != (len(data),):
+        raise ValueError(
+            f"clusters must hold one label for each of the {len(data)} observations, got shape {clusters.shape}."
+        )
+    members = [np.flatnonzero(clusters == c) for c in np.unique(clusters)]
+    if len(members) < 2:
+        raise ValueError(f"clusters must hold at least 2 different labels, got {len(members)}.")
+    draws = (rng.integers(len(members), size=len(members)) for _ in range(n_resamples))
+    return np.stack([statistic(data[np.concatenate([members[i] for i in draw])], axis=0) for draw in draws])
+
+
+# ------------------------------------------------------------------------------------------------------------- checks
+
+
+def _as_dataarray(array: Any, dims: tuple[str, ...], name: str) -> xr.DataArray:
+    if not isinstance(array, xr.DataArray):
+        if np.ndim(array) != len(dims):
+            raise ValueError(f"{name} must have shape {dims}, got {np.shape(array)}.")
+        array = xr.DataArray(np.asarray(array), dims=dims)
+    if name == "responses" and array.ndim != 2:
+        raise ValueError(f"responses must have two dimensions, (word, channel), got {array.dims}.")
+    return array
+
+
+def _check_finite(array: Any, name: str) -> None:
+    bad = ~np.isfinite(np.asarray(array, dtype=float))
+    if bad.any():
+        raise ValueError(f"{name} has {int(bad.sum())} non-finite values of {bad.size}; remove or replace them.")

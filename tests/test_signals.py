@@ -1,0 +1,212 @@
+"""From recordings to model input: each step against a slow obvious version, a library, or a known truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from nilearn.glm.first_level import compute_regressor
+from scipy.stats import binomtest
+
+from brainalign.signals import clean_bold, delay, high_gamma, speech_responsive, word_responses, word_to_volume
+
+RATE = 100.0
+
+
+def series(values: np.ndarray, rate: float = RATE) -> xr.DataArray:
+    return xr.DataArray(values, dims=("time", "channel"), coords={"time": np.arange(len(values)) / rate})
+
+
+def timed(onset, offset) -> pd.DataFrame:
+    return pd.DataFrame({"onset": np.asarray(onset, float), "offset": np.asarray(offset, float)})
+
+
+# high gamma
+
+
+def test_high_gamma_recovers_a_known_envelope():
+    rate, seconds = 1000.0, 30
+    time = np.arange(int(rate * seconds)) / rate
+    rng = np.random.default_rng(0)
+    envelope = 1 + 0.8 * np.sin(2 * np.pi * 0.7 * time)
+    frequency = np.fft.rfftfreq(len(time), 1 / rate)
+    inside_band = (frequency >= 75) & (frequency <= 145)
+    carrier = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(time))) * inside_band)
+    slow = 20 * np.sin(2 * np.pi * 8 * time) + 30 * np.sin(2 * np.pi * 60 * time)
+    found = high_gamma((envelope * carrier / carrier.std() + slow)[None], rate)[0]
+    assert len(found) == seconds * 100
+    inside = slice(100, -100)
+    # The carrier is noise with an envelope of its own, which fades over 0.3 s while the planted one stays.
+    smooth = np.convolve(found, np.ones(30) / 30, "same")[inside]
+    assert np.corrcoef(smooth, envelope[::10][inside])[0, 1] > 0.95
+
+
+def test_high_gamma_ignores_power_outside_the_band():
+    rate = 1000.0
+    time = np.arange(20_000) / rate
+    rng = np.random.default_rng(1)
+    noise = 0.05 * rng.standard_normal((2, len(time)))
+    outside = (1 + np.sin(2 * np.pi * 0.5 * time)) * np.sin(2 * np.pi * 30 * time)
+    plain, with_beta = high_gamma(np.stack([noise[0], noise[0] + outside]), rate)
+    assert np.corrcoef(plain[100:-100], with_beta[100:-100])[0, 1] > 0.99
+
+
+def test_high_gamma_is_standardised_and_sub_bands_count_alike():
+    rate = 1000.0
+    rng = np.random.default_rng(2)
+    steep = np.fft.irfft(np.fft.rfft(rng.standard_normal(20_000)) / (1 + np.arange(10_001)) ** 1.5)
+    found = high_gamma(np.stack([steep, rng.standard_normal(20_000)]), rate)
+    np.testing.assert_allclose(found.mean(1), 0, atol=1e-9)
+    np.testing.assert_allclose(found.std(1), 1, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("voltage", "rate", "options", "message"),
+    [
+        (np.ones((1, 2000)), 1000, {}, "never change"),
+        (np.full((1, 2000), np.nan), 1000, {}, "non-finite"),
+        (np.zeros(2000), 1000, {}, r"expected shape \(channel, time\)"),
+        (np.random.default_rng(0).normal(size=(1, 2000)), 256, {}, "does not fit"),
+        (np.random.default_rng(0).normal(size=(1, 2000)), 1000, {"out_rate": 2000}, "at most the sampling rate"),
+    ],
+)
+def test_high_gamma_refuses(voltage, rate, options, message):
+    with pytest.raises(ValueError, match=message):
+        high_gamma(voltage, rate, **options)
+
+
+# word responses
+
+
+@pytest.mark.parametrize(
+    ("anchor", "window", "lag"), [("center", 0.1, 0.0), ("onset", 0.2, 0.15), ("center", 0.05, -0.1)]
+)
+def test_word_responses_equal_a_loop(anchor, window, lag):
+    rng = np.random.default_rng(0)
+    signal = series(rng.standard_normal((1000, 3)))
+    onset = np.sort(rng.uniform(0.5, 9, 40))
+    words = timed(onset, onset + rng.uniform(0.05, 0.4, 40))
+    found = word_responses(signal, words, anchor=anchor, window=window, lag=lag)
+    for row, (start, end) in enumerate(words.to_numpy()):
+        centre = (start if anchor == "onset" else (start + end) / 2) + lag
+        inside = (signal.time.values >= centre - window / 2) & (signal.time.values < centre + window / 2)
+        np.testing.assert_allclose(found.values[row], signal.values[inside].mean(0), atol=1e-6)
+
+
+def test_word_responses_keep_repeats_and_lags():
+    signal = xr.concat([series(np.random.default_rng(i).standard_normal((500, 2))) for i in range(2)], "repeat")
+    words = timed([1.0, 2.0], [1.3, 2.2])
+    found = word_responses(signal, words, lag=[0.0, 0.1])
+    assert found.dims == ("lag", "repeat", "word", "channel")
+    one = word_responses(signal.isel(repeat=1), words, lag=0.1)
+    np.testing.assert_allclose(found.sel(lag=0.1).isel(repeat=1), one)
+
+
+def test_word_responses_refuse_words_beyond_the_recording_and_empty_windows():
+    signal = series(np.random.default_rng(0).standard_normal((100, 1)))
+    with pytest.raises(ValueError, match=r"windows of 1 words reach beyond the recording .* \(row 1\)"):
+        word_responses(signal, timed([0.3, 1.5], [0.5, 1.7]))
+    with pytest.raises(ValueError, match="holds no sample"):
+        word_responses(signal, timed([0.301], [0.303]), window=1e-3)
+    with pytest.raises(ValueError, match="anchor"):
+        word_responses(signal, timed([0.3], [0.5]), anchor="offset")
+
+
+# silence against speech
+
+
+def speech_words(n_pauses: int = 12) -> pd.DataFrame:
+    onset = np.concatenate([np.arange(0, 8, 0.4) + 10 * block + 1.5 for block in range(n_pauses)])
+    return timed(onset, onset + 0.35)
+
+
+def coloured(n_times: int, n_channels: int, rng) -> np.ndarray:
+    spectrum = np.fft.rfft(rng.standard_normal((n_times, n_channels)), axis=0)
+    return np.fft.irfft(spectrum / np.sqrt(np.fft.rfftfreq(n_times, 1 / RATE) + 0.1)[:, None], n_times, axis=0)
+
+
+def test_speech_responsive_finds_planted_channels():
+    words, rng = speech_words(), np.random.default_rng(0)
+    noise = coloured(12_200, 40, rng)
+    noise /= noise.std(0)
+    time = np.arange(12_200) / RATE
+    speaking = ((time % 10 > 1.5) & (time % 10 < 9.6))[:, None]
+    noise[:, :20] += speaking
+    found = speech_responsive(series(noise), words)["responsive"].to_numpy()
+    assert found[:20].all() and found[20:].sum() <= 3
+
+
+def test_speech_responsive_keeps_the_nominal_rate_on_autocorrelated_noise():
+    words = speech_words()
+    table = speech_responsive(series(coloured(12_200, 2000, np.random.default_rng(1))), words)
+    assert binomtest(int((table["p"] < 0.05).sum()), 2000, 0.05).pvalue > 0.001
+    assert table["responsive"].sum() <= 5
+
+
+def test_speech_responsive_needs_pauses():
+    with pytest.raises(ValueError, match="five are needed"):
+        speech_responsive(series(np.random.default_rng(0).standard_normal((3000, 1))), speech_words(3))
+
+
+# BOLD
+
+
+@pytest.mark.parametrize("hrf", ["spm", "glover"])
+def test_word_to_volume_equals_nilearn(hrf):
+    rng = np.random.default_rng(0)
+    onset = np.sort(rng.uniform(0, 100, 30))
+    words = timed(onset, onset + rng.uniform(0.1, 0.6, 30))
+    values, frames = rng.standard_normal(30), np.arange(60) * 2.0
+    found = word_to_volume(words, frames, hrf=hrf).values @ values
+    duration = (words.offset - words.onset).to_numpy()
+    expected, _ = compute_regressor(
+        np.stack([onset, duration, values / duration]), hrf, frames, oversampling=200, min_onset=-40
+    )
+    assert np.corrcoef(found, expected[:, 0])[0, 1] > 0.999
+
+
+def test_word_to_volume_without_response_counts_words():
+    words = timed([0.5, 1.5, 2.5], [0.6, 1.6, 2.6])
+    np.testing.assert_allclose(
+        word_to_volume(words, np.arange(4) * 2.0, hrf="none").sum("word"), [0, 2, 1, 0], atol=1e-5
+    )
+
+
+def test_word_to_volume_refuses():
+    words = timed([500.0], [501.0])
+    with pytest.raises(ValueError, match="none of them reaches a volume"):
+        word_to_volume(words, np.arange(10) * 2.0)
+    with pytest.raises(ValueError, match="evenly spaced"):
+        word_to_volume(words, [0, 1, 5])
+    with pytest.raises(ValueError, match="hrf: expected"):
+        word_to_volume(words, np.arange(10) * 2.0, hrf="box")
+
+
+def test_delay_shifts_and_stacks():
+    x = xr.DataArray(np.arange(1.0, 9).reshape(4, 2), dims=("time", "feature"))
+    found = delay(x, [0, 2])
+    np.testing.assert_array_equal(found.values, [[1, 2, 0, 0], [3, 4, 0, 0], [5, 6, 1, 2], [7, 8, 3, 4]])
+    with pytest.raises(ValueError, match="delays"):
+        delay(x, [4])
+
+
+def test_clean_bold_removes_drift_and_motion_even_where_motion_drifts_like_a_cosine():
+    rng = np.random.default_rng(0)
+    time = np.arange(300) * 2.0
+    fast = rng.standard_normal((300, 2))
+    drift = 20 * np.cos(np.pi * (time + 1) / 600)[:, None] + 10 * np.cos(3 * np.pi * (time + 1) / 600)[:, None]
+    slow = np.cos(np.pi * (time + 1) / 600) + 0.1 * rng.standard_normal(300)
+    motion = np.column_stack([slow, rng.standard_normal(300)])
+    found = clean_bold(fast + drift + 5 * motion[:, 1:], 2.0, confounds=motion)
+    assert np.abs(np.corrcoef(found.T, motion[:, 1])[2, :2]).max() < 1e-6
+    assert np.abs(np.corrcoef(found.T, drift.T)[2:, :2]).max() < 1e-6
+    assert np.corrcoef(found[:, 0], fast[:, 0])[0, 1] > 0.97
+
+
+def test_clean_bold_refuses():
+    good = np.random.default_rng(0).standard_normal((50, 2))
+    with pytest.raises(ValueError, match="never change"):
+        clean_bold(good * [1, 0], 2.0)
+    with pytest.raises(ValueError, match="expected 50 rows, one a volume, got 60"):
+        clean_bold(good, 2.0, confounds=np.zeros((60, 1)))
+    with pytest.raises(ValueError, match="confounds: non-finite"):
+        clean_bold(good, 2.0, confounds=np.full((50, 1), np.nan))

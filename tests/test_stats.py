@@ -1,0 +1,340 @@
+"""Statistics against statsmodels and closed forms, on planted effects, and on noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.signal
+import scipy.stats
+import xarray as xr
+from statsmodels.stats.multitest import multipletests
+
+from brainalign import stats
+
+
+def autocorrelated(rng, *shape, axis=-2, memory=0.9):
+    """Noise whose samples along `axis` remember their neighbours."""
+    return scipy.signal.lfilter([1], [1, -memory], rng.standard_normal(shape), axis=axis)
+
+
+def pearson(a, b):
+    return np.array([scipy.stats.pearsonr(x, y).statistic for x, y in zip(a.T, b.T, strict=True)])
+
+
+# ------------------------------------------------------------------------------------------------ multiple comparisons
+
+
+def test_fdr_agrees_with_statsmodels():
+    p = np.random.default_rng(0).beta(0.3, 2, size=(7, 30))
+    rejected, adjusted = stats.fdr(p, q=0.1)
+    expected = multipletests(p.ravel(), alpha=0.1, method="fdr_bh")
+    np.testing.assert_array_equal(rejected.ravel(), expected[0])
+    np.testing.assert_allclose(adjusted.ravel(), expected[1])
+    assert 0 < rejected.sum() < rejected.size
+
+
+def test_fdr_keeps_labels():
+    p = xr.DataArray([0.001, 0.5], dims="channel", coords={"channel": ["a", "b"]})
+    rejected, adjusted = stats.fdr(p)
+    assert rejected.sel(channel="a") and not rejected.sel(channel="b")
+    assert adjusted.dims == ("channel",)
+
+
+@pytest.mark.parametrize("p", [[0.1, np.nan], [0.1, 1.2], [-0.1, 0.5], []])
+def test_fdr_refuses_what_is_no_p_value(p):
+    with pytest.raises(ValueError, match="p must hold p values"):
+        stats.fdr(p)
+
+
+def test_fdr_refuses_levels():
+    with pytest.raises(ValueError, match="q must lie"):
+        stats.fdr([0.1], q=5)
+
+
+# ------------------------------------------------------------------------------------------------------ noise ceilings
+
+
+@pytest.mark.parametrize("n_repeats", [2, 5])
+def test_ceiling_recovers_planted_signal_to_noise(n_repeats):
+    rng = np.random.default_rng(1)
+    noise_sd = np.array([0.5, 1.0, 2.0])
+    signal = rng.standard_normal((20_000, 3))
+    repeats = signal + noise_sd * rng.standard_normal((n_repeats, 20_000, 3))
+    found = stats.noise_ceiling(xr.DataArray(repeats, dims=("repeat", "word", "channel")))
+    np.testing.assert_allclose(found.reliability, 1 / (1 + noise_sd**2), atol=0.02)
+    np.testing.assert_allclose(found.reliability_of_mean, 1 / (1 + noise_sd**2 / n_repeats), atol=0.02)
+    # What the ceiling means: the correlation that the noiseless signal has with the mean.
+    np.testing.assert_allclose(found.ceiling, pearson(signal, repeats.mean(0)), atol=0.02)
+
+
+def test_reliability_is_the_mean_correlation_of_pairs():
+    repeats = autocorrelated(np.random.default_rng(2), 4, 50, 1) + np.linspace(0, 3, 50)[:, None]
+    pairs = [np.corrcoef(repeats[i, :, 0], repeats[j, :, 0])[0, 1] for i in range(4) for j in range(i)]
+    found = stats.noise_ceiling(xr.DataArray(repeats, dims=("run", "time", "voxel")), dim="run")
+    np.testing.assert_allclose(found.reliability, [np.mean(pairs)])
+    assert found.ceiling.dims == ("voxel",)
+
+
+def test_negative_reliability_has_ceiling_zero_and_no_normalised_score():
+    x = np.random.default_rng(3).standard_normal(100)
+    repeats = xr.DataArray(np.stack([x, -x])[..., None], dims=("repeat", "word", "channel"))
+    found = stats.noise_ceiling(repeats)
+    assert found.reliability.item() == pytest.approx(-1)
+    assert found.ceiling.item() == 0 and found.reliability_of_mean.item() == 0
+    assert np.isnan(stats.normalise(xr.DataArray([0.2], dims="channel"), found.ceiling)).all()
+
+
+def test_normalise():
+    score = xr.DataArray([[0.3, 0.3, 0.05]], dims=("layer", "channel"))
+    ceiling = xr.DataArray([0.6, 0.3, 0.05], dims="channel")
+    np.testing.assert_allclose(stats.normalise(score, ceiling, min_ceiling=0.1), [[0.5, 1, np.nan]])
+    np.testing.assert_allclose(stats.normalise(score.values, ceiling.values, min_ceiling=0.1), [[0.5, 1, np.nan]])
+    with pytest.raises(ValueError, match="min_ceiling must be positive"):
+        stats.normalise(score, ceiling, min_ceiling=0)
+
+
+def test_noise_ceiling_errors():
+    good = xr.DataArray(np.random.default_rng(4).standard_normal((2, 10, 2)), dims=("repeat", "word", "channel"))
+    good = good.assign_coords(channel=["a", "b"])
+    with pytest.raises(ValueError, match="dimension 'run'"):
+        stats.noise_ceiling(good, dim="run")
+    with pytest.raises(ValueError, match="at least 2 repeats"):
+        stats.noise_ceiling(good[:1])
+    with pytest.raises(ValueError, match="1 non-finite"):
+        stats.noise_ceiling(good.where((good.repeat != 0) | (good.word != 0) | (good.channel != "a")))
+    with pytest.raises(ValueError, match=r"flat .*'b'"):
+        stats.noise_ceiling(good.where(good.channel == "a", 1.0))
+
+
+# --------------------------------------------------------------------------------------------------- shifted responses
+
+
+def test_null_equals_rolling_each_passage():
+    rng = np.random.default_rng(5)
+    groups = np.repeat(["a", "b"], [7, 6])
+    predictions, responses = rng.standard_normal((2, 13, 3)), rng.standard_normal((13, 3))
+    null = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=1000, min_shift=2)
+    expected = [
+        [
+            pearson(layer, np.concatenate([np.roll(responses[:7], a, 0), np.roll(responses[7:], b, 0)]))
+            for layer in predictions
+        ]
+        for a in range(2, 6)
+        for b in range(2, 5)
+    ]
+    assert null.dims == ("shift", "layer", "channel")
+    assert null.sizes["shift"] == 4 * 3  # each of the possible shifts once
+    order = np.lexsort(null.values[:, 0].T), np.lexsort(np.array(expected)[:, 0].T)
+    np.testing.assert_allclose(null.values[order[0]], np.array(expected)[order[1]], atol=1e-12)
+
+
+def test_null_reduced_over_layers():
+    rng = np.random.default_rng(6)
+    predictions = xr.DataArray(
+        rng.standard_normal((4, 40, 3)), dims=("layer", "word", "channel"), coords={"channel": list("abc")}
+    )
+    responses = xr.DataArray(rng.standard_normal((40, 3)), dims=("word", "channel"), coords={"channel": list("abc")})
+    groups = np.repeat(np.arange(4), 10)  # more shifts than can be listed: drawn at random
+    full = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50)
+    best = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50, reduce="max")
+    xr.testing.assert_allclose(best, full.max("layer"))
+    assert best.channel.values.tolist() == ["a", "b", "c"]
+    xr.testing.assert_identical(full, stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50))
+    other = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50, seed=1)
+    assert not np.allclose(full, other)
+
+
+def test_shifts_are_never_too_small_and_cover_the_rest():
+    shifts = stats._draw_shifts([10, 12, 50, 60, 70, 80], 4000, 3, seed=0)
+    assert len(shifts) == 4000
+    assert shifts.min(0).tolist() == [3] * 6
+    assert shifts.max(0).tolist() == [7, 9, 47, 57, 67, 77]
+    few = stats._draw_shifts([100], 20, 1, seed=0)
+    assert len(np.unique(few)) == 20  # without repetition
+
+
+def test_shifted_p_values_are_nominal_for_autocorrelated_noise():
+    rng = np.random.default_rng(7)
+    n_channels, groups = 600, np.repeat(np.arange(5), 80)
+    predictions, responses = (autocorrelated(rng, 400, n_channels) for _ in range(2))
+    null = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=200, min_shift=1)
+    p = stats.p_values(pearson(predictions, responses), null.values)
+    low, high = scipy.stats.binom.interval(0.999, n_channels, 0.05)
+    assert low <= (p <= 0.05).sum() <= high
+    # The test can fail: samples taken as independent call far too many of the same channels significant.
+    independent = [
+        scipy.stats.pearsonr(a, b, alternative="greater").pvalue
+        for a, b in zip(predictions.T, responses.T, strict=True)
+    ]
+    assert (np.array(independent) <= 0.05).sum() > high
+
+
+def test_shifted_p_values_find_a_planted_match():
+    rng = np.random.default_rng(8)
+    responses = autocorrelated(rng, 400, 20)
+    predictions = responses + autocorrelated(rng, 400, 20)
+    null = stats.circular_shift_null(predictions, responses, n_shifts=199, min_shift=20)
+    assert (stats.p_values(pearson(predictions, responses), null.values) == 1 / 200).mean() >= 0.95
+
+
+def test_p_values():
+    null = np.array([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]])
+    np.testing.assert_allclose(stats.p_values(np.array([0.25, 0.4]), null), [2 / 4, 1 / 4])
+    np.testing.assert_allclose(stats.p_values(np.array([0.2, 0.0]), null), [3 / 4, 4 / 4])  # ties count against
+    np.testing.assert_allclose(stats.p_values(np.array([0.2, 0.0]), null, alternative="two-sided"), [1, 0.5])
+    labelled = stats.p_values(
+        xr.DataArray([0.25, 0.4], dims="channel", coords={"channel": ["a", "b"]}),
+        xr.DataArray(null[:, ::-1], dims=("shift", "channel"), coords={"channel": ["a", "b"]}),
+    )
+    assert labelled.sel(channel="b") == 1 / 4
+
+
+def test_p_value_errors():
+    null = np.zeros((10, 3))
+    with pytest.raises(ValueError, match=r"null must be of shape"):
+        stats.p_values(np.zeros(2), null)
+    with pytest.raises(ValueError, match="observed has 1 non-finite"):
+        stats.p_values(np.array([0, 0, np.nan]), null)
+    with pytest.raises(ValueError, match="alternative"):
+        stats.p_values(np.zeros(3), null, alternative="less")
+    with pytest.raises(ValueError, match="null must have the dimensions"):
+        stats.p_values(xr.DataArray(np.zeros(3), dims="channel"), xr.DataArray(null, dims=("draw", "channel")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"predictions": np.zeros((20, 3))}, r"predictions of layer 0 has 3 flat"),
+        ({"predictions": np.full((20, 3), np.nan)}, "predictions of layer 0 has 60 non-finite"),
+        ({"predictions": np.ones((2, 19, 3))}, "as many samples and channels"),
+        ({"predictions": np.ones((1, 2, 20, 3))}, "predictions must have"),
+        ({"responses": np.zeros((20, 3))}, r"responses has 3 flat \(constant\) channels: \[0, 1, 2\]"),
+        ({"responses": np.zeros(20)}, "responses must have"),
+        ({"groups": [0, 1] * 10}, "contiguous"),
+        ({"groups": [0] * 5}, "one label for each"),
+        ({"groups": np.repeat([0, 1], [17, 3]), "min_shift": 2}, "at least 4 samples, but 1 of 2"),
+        ({"min_shift": 0}, "min_shift must be at least 1"),
+        ({"n_shifts": 0}, "n_shifts"),
+        ({"reduce": "mean"}, "reduce must be"),
+    ],
+)
+def test_circular_shift_errors(change, message):
+    rng = np.random.default_rng(9)
+    arguments = {"predictions": rng.standard_normal((20, 3)), "responses": rng.standard_normal((20, 3))} | change
+    with pytest.raises(ValueError, match=message):
+        stats.circular_shift_null(**arguments)
+
+
+# ------------------------------------------------------------------------------------------- permutations and bootstrap
+
+
+def test_sign_flip_is_exact_for_few_observations():
+    result = stats.permutation_test([1.0, 2.0, 3.0, 4.0])
+    assert result.statistic == 2.5
+    assert result.pvalue == 2 / 2**4
+    assert len(result.null) == 2**4
+
+
+def test_two_sample_permutation_is_exact_for_few_observations():
+    result = stats.permutation_test([1.0, 2.0, 3.0], [11.0, 12.0, 13.0], alternative="less")
+    assert result.statistic == -10
+    assert result.pvalue == 1 / 20  # of 6 choose 3 divisions
+
+
+def test_paired_permutation_equals_sign_flip_of_differences():
+    rng = np.random.default_rng(10)
+    x, y = rng.standard_normal((2, 9, 4))
+    paired, flipped = stats.permutation_test(x, y, paired=True), stats.permutation_test(x - y)
+    np.testing.assert_allclose(paired.pvalue, flipped.pvalue)
+    assert paired.pvalue.shape == (4,)
+
+
+def test_permutation_rates_and_power():
+    rng = np.random.default_rng(11)
+    noise = rng.standard_normal((12, 400))
+    false = (stats.permutation_test(noise, n_resamples=499).pvalue <= 0.05).sum()
+    low, high = scipy.stats.binom.interval(0.999, 400, 0.05)
+    assert low <= false <= high
+    assert (stats.permutation_test(noise + 1.5, n_resamples=499).pvalue <= 0.05).mean() > 0.9
+    two = stats.permutation_test(noise[:, :200] + 2, noise[:, 200:], n_resamples=499)
+    assert (two.pvalue <= 0.05).mean() > 0.9
+
+
+def test_permutation_of_another_statistic():
+    rng = np.random.default_rng(12)
+    x, y = rng.standard_normal(30), 3 * rng.standard_normal(30)
+    ratio = stats.permutation_test(x, y, statistic=lambda a, b, axis: np.std(a, axis=axis) / np.std(b, axis=axis))
+    assert ratio.statistic == pytest.approx(np.std(x) / np.std(y))
+    assert ratio.pvalue < 0.01 < stats.permutation_test(x, y).pvalue
+
+
+def test_permutation_errors():
+    with pytest.raises(ValueError, match="x has 1 non-finite"):
+        stats.permutation_test([1, np.nan, 2])
+    with pytest.raises(ValueError, match="y must hold at least 2"):
+        stats.permutation_test([1, 2], [1])
+    with pytest.raises(ValueError, match="paired=True needs"):
+        stats.permutation_test([1, 2, 3], [1, 2], paired=True)
+    with pytest.raises(ValueError, match="paired=True needs"):
+        stats.permutation_test([1, 2, 3], paired=True)
+
+
+@pytest.mark.parametrize("method", ["BCa", "percentile"])
+def test_interval_covers_the_truth_as_often_as_it_says(method):
+    samples = np.random.default_rng(13).gamma(4, size=(40, 400))
+    interval = stats.bootstrap_ci(samples, n_resamples=999, level=0.9, method=method)
+    covered = ((interval.low <= 4) & (interval.high >= 4)).mean()
+    assert 0.84 <= covered <= 0.95
+    np.testing.assert_allclose(interval.estimate, samples.mean(0))
+
+
+def test_cluster_bootstrap_covers_where_the_plain_one_does_not():
+    rng = np.random.default_rng(14)
+    clusters = np.repeat(np.arange(20), 5)
+    hits = {"plain": 0, "clustered": 0}
+    for _ in range(100):
+        x = rng.standard_normal(20)[clusters] + 0.3 * rng.standard_normal(100)
+        for name, labels in (("plain", None), ("clustered", clusters)):
+            interval = stats.bootstrap_ci(x, n_resamples=300, clusters=labels, method="percentile")
+            hits[name] += interval.low <= 0 <= interval.high
+    assert hits["clustered"] >= 86
+    assert hits["plain"] <= 75
+
+
+def test_cluster_bootstrap_of_single_observations_is_the_plain_one():
+    x = np.random.default_rng(15).standard_normal((30, 2))
+    plain = stats.bootstrap_ci(x, method="percentile")
+    clustered = stats.bootstrap_ci(x, clusters=np.arange(30))
+    np.testing.assert_allclose(clustered.low, plain.low, atol=0.03)
+    np.testing.assert_allclose(clustered.high, plain.high, atol=0.03)
+
+
+def test_bootstrap_keeps_labels_and_seeds():
+    x = xr.DataArray(
+        np.random.default_rng(16).standard_normal((3, 27)), dims=("layer", "subject"), coords={"layer": [0, 5, 9]}
+    )
+    interval = stats.bootstrap_ci(x, np.median, dim="subject", n_resamples=200)
+    assert interval.low.dims == ("layer",) and interval.low.layer.values.tolist() == [0, 5, 9]
+    assert (interval.low < interval.estimate).all() and (interval.estimate < interval.high).all()
+    xr.testing.assert_identical(interval.low, stats.bootstrap_ci(x, np.median, dim="subject", n_resamples=200).low)
+
+
+def test_bootstrap_of_equal_observations_has_no_width():
+    assert stats.bootstrap_ci(np.ones(5)) == (1, 1, 1)
+
+
+def test_bootstrap_errors():
+    with pytest.raises(ValueError, match="x has 1 non-finite"):
+        stats.bootstrap_ci([1, np.inf, 2])
+    with pytest.raises(ValueError, match="at least 2 observations"):
+        stats.bootstrap_ci([1.0])
+    with pytest.raises(ValueError, match="level must lie"):
+        stats.bootstrap_ci([1.0, 2.0], level=95)
+    with pytest.raises(ValueError, match="method must be"):
+        stats.bootstrap_ci([1.0, 2.0], method="basic")
+    with pytest.raises(ValueError, match="dimension 'subject'"):
+        stats.bootstrap_ci(np.ones((3, 3)), dim="subject")
+    with pytest.raises(ValueError, match="one label for each of the 2"):
+        stats.bootstrap_ci([1.0, 2.0], clusters=[0])
+    with pytest.raises(ValueError, match="2 different labels"):
+        stats.bootstrap_ci([1.0, 2.0], clusters=[0, 0])

@@ -1,0 +1,120 @@
+"""The Listening type: what it refuses, and that it says why."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from brainalign.datasets import Listening, load_listening
+
+
+def make(**changes) -> Listening:
+    names = ["a", "b"]
+    rng = np.random.default_rng(0)
+    fields = {
+        "name": "test",
+        "modality": "high-gamma",
+        "words": pd.DataFrame(
+            {
+                "word": ["one", "two", "three"],
+                "onset": [0.1, 0.5, 1.0],
+                "offset": [0.4, 0.9, 1.4],
+                "passage": ["p", "p", "q"],
+            }
+        ),
+        "channels": pd.DataFrame(
+            {
+                "subject": "s1",
+                "region": "",
+                "hemisphere": "",
+                "x": np.nan,
+                "y": np.nan,
+                "z": np.nan,
+                "distance_pmc": np.nan,
+            },
+            index=pd.Index(names, name="channel"),
+        ),
+        "responses": xr.DataArray(rng.standard_normal((3, 2)), dims=("word", "channel"), coords={"channel": names}),
+        "signal": xr.DataArray(
+            rng.standard_normal((200, 2)),
+            dims=("time", "channel"),
+            coords={"time": np.arange(200) / 100, "channel": names},
+        ),
+    }
+    return Listening(**{**fields, **changes})
+
+
+def words(**columns) -> pd.DataFrame:
+    return make().words.assign(**columns)
+
+
+def test_valid_data_are_accepted_and_described():
+    data = make()
+    assert data.sampling_rate == pytest.approx(100)
+    assert "3 in 2 passage(s)" in repr(data) and "time 200" in repr(data)
+    assert make(responses=None).responses is None
+
+
+def test_select_keeps_every_field_in_step():
+    data = make(truth=pd.DataFrame({"layer": [1, 2]}, index=["a", "b"]))
+    one = data.select(np.array([False, True]))
+    assert list(one.channels.index) == ["b"] == list(one.truth.index) == list(one.signal.channel.values)
+    np.testing.assert_array_equal(one.responses.values[:, 0], data.responses.sel(channel="b").values)
+    assert list(data.select(["b", "a"]).responses.channel.values) == ["b", "a"]
+    with pytest.raises(ValueError, match="not in this data set"):
+        data.select(["z"])
+
+
+def with_value(field: str, value: float, row: slice | int = 0) -> dict:
+    array = getattr(make(), field).copy()
+    array[row, 1] = value
+    return {field: array}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modality": "meg"}, r"modality: expected one of .* got 'meg'"),
+        ({"words": pd.DataFrame({"word": ["a"]})}, r"words: missing the column\(s\) \['onset', 'offset', 'passage'\]"),
+        ({"words": words(word=["one", " ", "three"])}, "words: 1 rows have no text, the first is row 1"),
+        (
+            {"words": words(onset=[0.1, np.nan, 1.0])},
+            r"words: onset and offset must be finite seconds; row 1 \('two'\)",
+        ),
+        ({"words": words(offset=[0.4, 0.5, 1.4])}, "words: offset must come after onset; row 1"),
+        ({"words": words(onset=[0.1, 0.05, 1.0])}, "words: onsets must not decrease; row 1"),
+        ({"words": words(passage=["p", "q", "p"])}, "words: the rows of each passage must be contiguous"),
+        ({"words": words(offset=[0.4, 0.9, 9.0])}, "beyond the recording"),
+        ({"words": words(onset=[-5, 0.5, 1.0])}, "beyond the recording"),
+        ({"words": make().words.iloc[:2]}, "responses: expected one row for each of the 2 words, got 3"),
+        ({"responses": None, "signal": None}, "at least one of the two"),
+        (with_value("signal", np.nan), r"signal: 1 non-finite values in 1 channel\(s\), first \['b'\]"),
+        (with_value("responses", np.inf), "responses: 1 non-finite values"),
+        (with_value("signal", 3.0, slice(None)), r"signal: 1 channel\(s\) never change: \['b'\]"),
+        ({"signal": make().signal.transpose("channel", "time")}, "signal: expected dimensions"),
+        ({"signal": make().signal.drop_vars("time")}, "signal: needs a 'time' coordinate"),
+        ({"signal": make().signal.assign_coords(channel=["a", "c"])}, "must equal the index of channels"),
+        ({"signal": make().signal.assign_coords(time=np.zeros(200))}, "strictly increasing times"),
+        ({"channels": make().channels.drop(columns="x")}, r"channels: missing the column\(s\) \['x'\]"),
+        ({"channels": make().channels.set_axis(["a", "a"])}, "channels: names must be unique"),
+        ({"truth": pd.DataFrame(index=["b", "a"])}, "truth: its index must equal"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+def test_a_channel_that_is_flat_in_one_repeat_only_is_refused():
+    signal = xr.concat([make().signal, make().signal * [1.0, 0.0]], "repeat")
+    with pytest.raises(ValueError, match=r"never change: \['b'\]"):
+        make(signal=signal)
+
+
+def test_erp_responses_may_miss_at_words():
+    assert make(modality="erp", **with_value("responses", np.nan)).responses.isnull().sum() == 1
+
+
+def test_unknown_data_set_is_named():
+    with pytest.raises(ValueError, match="no listening data set 'alise'.*Did you mean 'alice'"):
+        load_listening("alise")
