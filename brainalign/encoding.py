@@ -142,9 +142,9 @@ def _custom_folds(cv: Any, n_samples: int, codes: np.ndarray | None) -> Folds:
 class _Fit:
     """Ridge solutions of one training set for every penalty, in the basis of its principal components."""
 
-    mean_x: torch.Tensor  # (feature,)
-    mean_y: torch.Tensor  # (channel,)
-    maps: tuple[torch.Tensor, ...]  # their product takes centred features to component scores
+    free_x: torch.Tensor  # (free, feature): weights by which the free columns (ones, baseline) account for features
+    free_y: torch.Tensor  # (free, channel): and for responses; with the ones alone both are means
+    maps: tuple[torch.Tensor, ...]  # their product takes what is left of the features to component scores
     eigenvalues: torch.Tensor  # (component,)
     targets: torch.Tensor  # (component, channel): component scores times responses
 
@@ -166,6 +166,9 @@ class _Sweep:
     ----------
     training_sets : list of arrays
         Sample indices of every training set that will be fitted.
+    baseline : array of shape (sample, column), optional
+        Enters without a penalty, as the intercept does: both are partialled out of features and responses within each
+        training set, which gives the same solution as free weights in one joint fit (Frisch & Waugh 1933).
     """
 
     def __init__(
@@ -179,15 +182,20 @@ class _Sweep:
         n_components: int | None,
         device: torch.device,
         dtype: torch.dtype,
+        baseline: np.ndarray | None = None,
     ) -> None:
         # Differences of moments cancel: work in double precision around the overall mean.
         x, y = (torch.tensor(a, dtype=torch.float64, device=device) for a in (x, y))
         self.offset_x, self.offset_y = x.mean(0), y.mean(0)
         rounding = len(x) * (10 * torch.finfo(torch.float64).eps * x.abs().amax(0)) ** 2
-        ones = torch.ones(len(x), 1, dtype=torch.float64, device=device)
-        self.data = torch.cat([x - self.offset_x, ones, y - self.offset_y], dim=1)
+        free = torch.ones(len(x), 1, dtype=torch.float64, device=device)
+        if baseline is not None:
+            scaled = (baseline - baseline.mean(0)) / baseline.std(0)
+            free = torch.cat([free, torch.tensor(scaled, dtype=torch.float64, device=device)], dim=1)
+        self.data = torch.cat([x - self.offset_x, free, y - self.offset_y], dim=1)
         self.p = x.shape[1]
-        self.x, self.y = self.data[:, : self.p], self.data[:, self.p + 1 :]
+        self.q = self.p + free.shape[1]  # where the responses begin
+        self.x, self.free, self.y = self.data[:, : self.p], self.data[:, self.p : self.q], self.data[:, self.q :]
         self.least_square = torch.maximum(_NEGLIGIBLE * self.x.square().sum(0), rounding)
         self.alphas = torch.as_tensor(alphas, dtype=torch.float64, device=device)
         self.standardize, self.n_components, self.dtype = standardize, n_components, dtype
@@ -202,7 +210,7 @@ class _Sweep:
         for row, train in zip(member, training_sets, strict=True):
             row[train] = True
         _, self.cell_of = np.unique(np.packbits(member, axis=0), axis=1, return_inverse=True)
-        n_cells, size = self.cell_of.max() + 1, (self.p + 1) * self.data.shape[1]
+        n_cells, size = self.cell_of.max() + 1, self.q * self.data.shape[1]
         if n_cells * size * 8 <= _SHARED_BYTES:
             self.cells = torch.stack([self._products(np.flatnonzero(self.cell_of == c)) for c in range(n_cells)])
             self.total = self.cells.sum(0)
@@ -210,9 +218,9 @@ class _Sweep:
             self.total = self._products(np.arange(len(self.data)))
 
     def _products(self, index: np.ndarray) -> torch.Tensor:
-        """Second moments (feature + 1, feature + 1 + channel); the column of ones adds the sums and the count."""
+        """Second moments (feature + free, feature + free + channel); the column of ones adds the sums and the count."""
         rows = self.data[index]
-        return rows[:, : self.p + 1].T @ rows
+        return rows[:, : self.q].T @ rows
 
     def _moments(self, train: np.ndarray) -> torch.Tensor:
         kept = np.zeros(len(self.data), dtype=bool)
@@ -233,27 +241,28 @@ class _Sweep:
         return self._fit_kernel(train) if len(train) < self.p else self._fit_moments(self._moments(train))
 
     def _fit_moments(self, m: torch.Tensor) -> _Fit:
-        p = self.p
-        n, mean_x, mean_y = m[p, p], m[:p, p] / m[p, p], m[p, p + 1 :] / m[p, p]
-        gram = m[:p, :p].addr_(mean_x * n, mean_x, alpha=-1)
+        p, q = self.p, self.q
+        n, shared = m[p, p].clone(), m[:p, p:q].clone()
+        free_x, free_y = torch.linalg.solve(m[p:q, p:q], m[p:q, :p]), torch.linalg.solve(m[p:q, p:q], m[p:q, q:])
+        gram = m[:p, :p].addmm_(shared, free_x, alpha=-1)
         scale = self._scale(gram.diagonal(), n)
         values, vectors = self._leading(gram.mul_(scale).mul_(scale[:, None]))
         to_scores = vectors.mul_(scale[:, None])
-        targets = to_scores.T @ m[:p, p + 1 :].addr_(mean_x * n, mean_y, alpha=-1)
-        return _Fit(mean_x, mean_y, (to_scores,), values, targets)
+        targets = to_scores.T @ m[:p, q:].addmm_(shared, free_y, alpha=-1)
+        return _Fit(free_x, free_y, (to_scores,), values, targets)
 
     def _fit_kernel(self, train: np.ndarray) -> _Fit:
-        x, y = self.x[train], self.y[train]
-        mean_x, mean_y = x.mean(0), y.mean(0)
-        x = x - mean_x
+        x, free, y = self.x[train], self.free[train], self.y[train]
+        free_x, free_y = torch.linalg.lstsq(free, x).solution, torch.linalg.lstsq(free, y).solution
+        x = x - free @ free_x
         scale = self._scale(x.square().sum(0), len(train))
         x = x * scale
         values, vectors = self._leading(x @ x.T)
         root = values.sqrt()
-        real = values > values[-1] * len(train) * torch.finfo(torch.float64).eps  # centring leaves one null direction
-        targets = (torch.where(real, root, 0.0) * vectors).T @ (y - mean_y)
+        real = values > values[-1] * len(train) * torch.finfo(torch.float64).eps  # each free column leaves a null direction
+        targets = (torch.where(real, root, 0.0) * vectors).T @ (y - free @ free_y)
         to_scores = vectors * torch.where(real, 1 / root, 0.0)
-        return _Fit(mean_x, mean_y, (scale[:, None] * x.T, to_scores), values, targets)
+        return _Fit(free_x, free_y, (scale[:, None] * x.T, to_scores), values, targets)
 
     def _scale(self, sum_of_squares: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
         """Inverse standard deviations, zero for features that are constant in the training set."""
@@ -269,31 +278,32 @@ class _Sweep:
     def squared_errors(self, train: np.ndarray, test: np.ndarray) -> torch.Tensor:
         """Sums of squared held-out errors of one fold, of shape (alpha, channel)."""
         fit = self.fit(train)
-        x = self.x[test] - fit.mean_x
+        x = self.x[test] - self.free[test] @ fit.free_x
         if len(fit.maps) == 1:
             scores = x.to(self.dtype) @ fit.maps[0].to(self.dtype)
         else:  # a kernel's entries are large beside the small components taken from them: double precision
             scores = (x @ fit.maps[0] @ fit.maps[1]).to(self.dtype)
         targets = fit.targets.to(self.dtype)
         shrink = (1 / (fit.eigenvalues[:, None] + self.alphas)).to(self.dtype)[:, :, None]  # (component, alpha, 1)
-        observed = (self.y[test] - fit.mean_y).to(self.dtype)
+        observed = self.y[test] - self.free[test] @ fit.free_y
         n_alphas = len(self.alphas)
         batch = max(1, _BATCH_BYTES // (self.dtype.itemsize * n_alphas * sum(scores.shape)))
         errors = []
-        for y, c in zip(observed.split(batch, 1), targets.split(batch, 1), strict=True):
+        for y, c in zip(observed.to(self.dtype).split(batch, 1), targets.split(batch, 1), strict=True):
             # The product that the sweep spends its arithmetic on: all alphas and channels at once.
-            predicted = scores @ (shrink * c[:, None]).flatten(1)
-            residual = predicted.unflatten(1, (n_alphas, -1)).sub_(y[:, None])
-            errors.append(residual.square_().sum(0).to(torch.float64))
-        return torch.cat(errors, 1)
+            predicted = (scores @ (shrink * c[:, None]).flatten(1)).unflatten(1, (n_alphas, -1))
+            # What the predictions take off y's own sum of squares: small for weak channels, so that rounding is too.
+            errors.append((predicted - 2 * y[:, None]).mul_(predicted).sum(0).to(torch.float64))
+        return torch.cat(errors, 1) + observed.square().sum(0)
 
     def predict(self, train: np.ndarray, test: np.ndarray, best: np.ndarray) -> np.ndarray:
         """Predictions (sample, channel) of the model of `train` with the penalties `best` (positions in alphas)."""
         fit = self.fit(train)
-        scores = self.x[test] - fit.mean_x
+        scores = self.x[test] - self.free[test] @ fit.free_x
         for m in fit.maps:
             scores = scores @ m
-        return (scores @ fit.weights(self.alphas[best]) + fit.mean_y + self.offset_y).cpu().numpy()
+        predicted = scores @ fit.weights(self.alphas[best]) + self.free[test] @ fit.free_y
+        return (predicted + self.offset_y).cpu().numpy()
 
 
 def _choose_alphas(sweep: _Sweep, inner: list[Folds], run: Callable) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -354,6 +364,24 @@ def _check_components(n_components: int | None, n_features: int, smallest: int) 
             f"n_components must be an integer from 1 to {allowed} ({n_features} features; {smallest} samples in the "
             f"smallest training fold), got {n_components!r}."
         )
+
+
+def _check_baseline(baseline: Any, n_samples: int, training_sets: list[np.ndarray]) -> np.ndarray | None:
+    if baseline is None:
+        return None
+    baseline = np.asarray(baseline, dtype=np.float64)
+    if baseline.ndim != 2 or len(baseline) != n_samples:
+        raise ValueError(f"baseline must have shape ({n_samples}, column), got {baseline.shape}.")
+    if not np.isfinite(baseline).all():
+        raise ValueError(f"baseline has {int((~np.isfinite(baseline)).sum())} non-finite values; remove or replace them.")
+    for train in training_sets:
+        free = np.column_stack([np.ones(len(train)), baseline[train]])
+        if np.linalg.matrix_rank(free / np.maximum(np.abs(free).max(0), 1e-300)) < free.shape[1]:
+            raise ValueError(
+                f"baseline has columns that are constant or depend on each other among the {len(train)} samples of a "
+                "training fold (an intercept is there already); drop them."
+            )
+    return baseline
 
 
 def _check_responses(y: np.ndarray, names: Iterable[Any]) -> None:
@@ -478,7 +506,7 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
                 [(best, mse)] = _choose_alphas(sweep, [folds], run)
                 fit = sweep.fit(everything)
                 coef = fit.coef(sweep.alphas[best])
-                intercept = fit.mean_y + sweep.offset_y - (fit.mean_x + sweep.offset_x) @ coef
+                intercept = fit.free_y[0] + sweep.offset_y - (fit.free_x[0] + sweep.offset_x) @ coef
                 parts.append((coef.cpu().numpy(), intercept.cpu().numpy(), best, mse))
         coef, intercept, best, mse = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
         self.coef_ = coef[:, 0] if one else coef.T
@@ -499,6 +527,7 @@ def cross_validate(
     responses: xr.DataArray | np.ndarray,
     *,
     groups: ArrayLike | None = None,
+    baseline: xr.DataArray | np.ndarray | None = None,
     alphas: ArrayLike | None = None,
     n_splits: int = 10,
     inner_splits: int = 5,
@@ -529,6 +558,9 @@ def cross_validate(
         What to predict. The sample dimension (words, volumes, ...) comes first.
     groups : array-like of shape (word,), optional
         Passage of each sample, in contiguous runs. Gaps do not reach into another passage.
+    baseline : DataArray or array of shape (word, column), optional
+        Predictors of no interest, such as word rate. They enter every model beside the layer and without a penalty, so
+        that the layer explains what they leave; predictions and scores are those of both together.
     alphas : array-like, optional
         Penalties to choose from, `DEFAULT_ALPHAS` unless given. They are on the scale of the sum of squares of a
         feature (the number of samples, if standardized).
@@ -590,9 +622,12 @@ def cross_validate(
     else:
         outer = _custom_folds(cv, n, None if groups is None else codes)
     inner = [_blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
-    _check_components(n_components, p, min(len(train) for folds in inner for train, _ in folds))
     training_sets = [train for folds in [outer, *inner] for train, _ in folds]
+    baseline = _check_baseline(baseline, n, training_sets)
+    n_free = 0 if baseline is None else baseline.shape[1]
+    _check_components(n_components, p, min(map(len, training_sets)) - n_free)
     options = {
+        "baseline": baseline,
         "standardize": standardize,
         "n_components": n_components,
         "device": _device(device),
@@ -619,7 +654,7 @@ def cross_validate(
                 score[i, columns] = _pearson(held_out[tested], y[np.ix_(tested, columns)])
                 if predictions is not None:
                     predictions[i][np.ix_(tested, columns)] = held_out[tested]
-    _warn_about_edges(score, alpha, alphas)
+    _warn_about_edges(score, alpha, alphas, baseline is not None)
 
     sweep_coords = {k: c for k, c in features.coords.items() if c.dims == (layer_dim,)}
     channel_coords = {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
@@ -631,6 +666,7 @@ def cross_validate(
             "inner_splits": inner_splits,
             "gap": gap,
             "standardize": int(standardize),
+            "baseline": n_free,
             "n_components": "all" if n_components is None else int(n_components),
             "alphas": alphas.tolist(),
             "device": str(options["device"]),
@@ -703,12 +739,14 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a * b).sum(0) / np.sqrt((a * a).sum(0) * (b * b).sum(0))
 
 
-def _warn_about_edges(score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray) -> None:
+def _warn_about_edges(score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray, has_baseline: bool) -> None:
     predicted = score > _SIGNAL_R
     if len(alphas) < 3 or not predicted.any():
         return
     chosen = np.moveaxis(alpha, 1, -1)[predicted]  # without signal the largest penalty is the right one
     lowest, highest = (chosen == alphas[0]).mean(), (chosen == alphas[-1]).mean()
+    if has_baseline:  # the score may be the baseline's alone: then, too, the largest penalty is the right one
+        highest = 0.0
     if lowest + highest > _EDGE_SHARE:
         warnings.warn(
             f"Of the penalties chosen where a layer predicts a channel (r > {_SIGNAL_R}), {lowest:.0%} are the "

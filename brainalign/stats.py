@@ -97,8 +97,8 @@ def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat") -> xr.Dataset:
     -------
     Dataset
         For each channel: ``reliability``, the mean correlation of two repeats; ``reliability_of_mean``, that of the
-        mean over all repeats by the Spearman-Brown formula; and ``ceiling``, its square root: the correlation with that mean
-        that a noiseless prediction has. Where the reliability is not positive, the latter two are 0.
+        mean over all repeats by the Spearman-Brown formula; and ``ceiling``, its square root: the correlation with that
+        mean that a noiseless prediction has. Where the reliability is not positive, the latter two are 0.
 
     Raises
     ------

@@ -62,7 +62,7 @@ def nested_grid_search(x, y, outer, inner_splits, alphas, n_components=None, sta
     return prediction, np.array(chosen)
 
 
-# ------------------------------------------------------------------------------------------- agreement with scikit-learn
+# ------------------------------------------------------------------------------------------ agreement with scikit-learn
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -458,3 +458,52 @@ def test_estimator_takes_a_splitter_and_refuses_flat_targets():
     )
     with pytest.raises(ValueError, match="flat"):
         RidgeSweepCV().fit(x, np.ones(90))
+
+
+# ---------------------------------------------------------------------------------------------------------- baseline
+
+
+@pytest.mark.parametrize(("n", "p"), [(300, 40), (120, 200)])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_baseline_equals_a_joint_fit_with_free_weights(n, p, standardize, rng):
+    baseline = rng.standard_normal((n, 2)) * [1, 50] + [0, 300]
+    x = rng.standard_normal((n, p)) + baseline @ rng.standard_normal((2, p)) / 50
+    y = x @ rng.standard_normal((p, 4)) / np.sqrt(p) + baseline @ rng.standard_normal((2, 4)) + rng.standard_normal((n, 4))
+    found = cross_validate(
+        x, y, baseline=baseline, alphas=[30.0], n_splits=4, gap=2, standardize=standardize, return_predictions=True
+    )
+    expected = np.empty_like(y)
+    for train, test in contiguous_folds(n, 4, gap=2):
+        free = np.column_stack([np.ones(n), baseline])
+        left = x[train] - free[train] @ np.linalg.lstsq(free[train], x[train])[0]
+        scale = left.std(0) if standardize else np.ones(p)
+        both = np.column_stack([x / scale, free])
+        penalty = np.diag([30.0] * p + [0.0] * 3)
+        weights = np.linalg.solve(both[train].T @ both[train] + penalty, both[train].T @ y[train])
+        expected[test] = both[test] @ weights
+    np.testing.assert_allclose(found["prediction"][0], expected, atol=1e-4 * y.std())
+
+
+def test_layer_of_noise_takes_little_from_a_baseline_and_a_true_one_adds(rng):
+    n = 800
+    baseline, truth, noise = rng.standard_normal((n, 1)), rng.standard_normal((n, 30)), rng.standard_normal((n, 30))
+    y = baseline @ np.ones((1, 6)) + truth @ rng.standard_normal((30, 6)) / 5 + rng.standard_normal((n, 6))
+    alone = cross_validate(baseline, y)["score"][0]
+    with_noise = cross_validate(noise, y, baseline=baseline)["score"][0]
+    with_truth = cross_validate(truth, y, baseline=baseline)["score"][0]
+    assert (with_noise < alone + 0.01).all() and (with_noise > alone - 0.05).all()
+    assert (with_truth > alone + 0.05).all()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        (np.ones((50, 1)), "constant or depend on each other"),
+        (np.ones((49, 1)), r"baseline must have shape \(50, column\), got \(49, 1\)"),
+        (np.full((50, 1), np.nan), "baseline has 50 non-finite values"),
+        (np.repeat(np.arange(50.0)[:, None], 2, 1), "depend on each other"),
+    ],
+)
+def test_baseline_errors(baseline, message, rng):
+    with pytest.raises(ValueError, match=message):
+        cross_validate(rng.standard_normal((50, 5)), rng.standard_normal((50, 2)), baseline=baseline, n_splits=5)

@@ -1,4 +1,4 @@
-"""The ridge sweep beside himalaya's RidgeCV: same folds, penalties and threads; run with ``pytest tests/benchmarks -s``."""
+"""The ridge sweep beside himalaya's RidgeCV: same folds, penalties and threads, interleaved runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def himalaya(x, y):
     held_out = torch.empty_like(y)
     for train, test in contiguous_folds(len(x), N_SPLITS):
         model = RidgeCV(
-            ALPHAS.astype(np.float32), cv=KFold(N_SPLITS), solver_params={"local_alpha": True, "warn": False}
+            ALPHAS.astype(x.numpy().dtype),
+            fit_intercept=True,
+            cv=KFold(N_SPLITS),
+            solver_params={"local_alpha": True, "warn": False},
         )
         held_out[test] = model.fit(x[train], y[train]).predict(x[test])
     return np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(held_out.numpy().T, y.numpy().T, strict=True)])
@@ -86,10 +89,10 @@ def test_ridge_sweep_beside_himalaya(data, two_threads, benchmark, capsys):
     for _ in range(ROUNDS):  # interleaved, so that a busy machine slows both
         duration, scores = seconds(sweep, *data)
         ours.append(duration)
-        duration, expected = seconds(himalaya, *data)
-        theirs.append(duration)
+        theirs.append(seconds(himalaya, *data)[0])
         rates.append((product_rate(torch.float64), product_rate(torch.float32)))
-    difference = np.abs(scores - expected).max()
+    # On channels of little signal some penalties are equally good up to himalaya's rounding in single precision.
+    difference = np.abs(scores - himalaya(*(a.astype(np.float64) for a in data))).max()
 
     double, single, decompositions = arithmetic()
     rate64, rate32 = np.max(rates, axis=0)

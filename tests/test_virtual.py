@@ -1,0 +1,118 @@
+"""The virtual cohort: what it plants, and that the whole chain finds it again and finds nothing where nothing is."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, spearmanr
+
+from brainalign import signals, stats
+from brainalign.datasets import load_listening
+from brainalign.encoding import cross_validate
+from brainalign.features.acoustics import mel_spectrogram, word_acoustics
+from brainalign.features.language import layer_features
+from brainalign.hierarchy import alignment, peak_layer
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return load_listening("virtual", n_language=10, n_empty=2)
+
+
+@pytest.fixture(scope="module")
+def features(cohort):
+    return layer_features(cohort.words, start_token=True)
+
+
+@pytest.fixture(scope="module")
+def fit(cohort, features):
+    return cross_validate(
+        features, cohort.responses, groups=cohort.words["passage"], n_splits=5, inner_splits=3, gap=5
+    )["score"]
+
+
+def is_kind(cohort, kind: str) -> np.ndarray:
+    return (cohort.truth["kind"] == kind).to_numpy()
+
+
+def test_layout(cohort):
+    assert cohort.signal.sizes == {"repeat": 2, "time": 64_441, "channel": 8 * 12 + 10}
+    assert cohort.truth["kind"].value_counts().to_dict() == {"language": 80, "empty": 16, "control": 10}
+    electrodes = cohort.channels[cohort.channels["hemisphere"] != ""]
+    assert set(electrodes["hemisphere"]) == {"left", "right"}
+    assert (electrodes["distance_pmc"] >= electrodes["distance_pmc_euclidean"] - 1e-3).all()
+
+
+def test_layer_context_and_sound_follow_distance(cohort):
+    language = is_kind(cohort, "language")
+    truth, distance = cohort.truth[language], cohort.channels.loc[language, "distance_pmc"]
+    assert spearmanr(distance, truth["layer"]).statistic > 0.95
+    assert spearmanr(distance, truth["context"]).statistic > 0.9
+    assert spearmanr(distance, truth["acoustic"]).statistic < -0.99
+    assert {1.0, 2.0, 4.0, 8.0, np.inf} >= set(truth["context"]) > {1.0, 8.0}
+
+
+def test_planted_layers_and_their_order_are_recovered(cohort, fit):
+    language = is_kind(cohort, "language")
+    peak = peak_layer(fit[:, language])
+    assert spearmanr(peak, cohort.truth["layer"][language]).statistic >= 0.95
+    channels = cohort.channels[language]
+    assert alignment(peak, channels["distance_pmc"], clusters=channels["subject"]).low >= 0.8
+
+
+def test_control_channels_are_better_explained_by_sound(cohort, fit):
+    sound = word_acoustics(mel_spectrogram(cohort.audio.samples, cohort.audio.rate), cohort.words)
+    control = cohort.responses[:, is_kind(cohort, "control")]
+    by_sound = cross_validate(sound, control, groups=cohort.words["passage"], n_splits=5, inner_splits=3, gap=5)
+    assert (by_sound["score"].isel(layer=0) > fit.sel(channel=control["channel"]).max("layer") + 0.1).all()
+
+
+def test_noise_ceiling_estimates_the_planted_one(cohort):
+    language = is_kind(cohort, "language")
+    repeats = signals.word_responses(cohort.signal[:, :, language], cohort.words)
+    ceiling = stats.noise_ceiling(repeats)["ceiling"]
+    np.testing.assert_allclose(ceiling.mean(), cohort.truth["ceiling"][language].mean(), atol=0.01)
+
+
+def test_every_language_electrode_answers_to_speech_and_few_empty_ones_do(cohort):
+    responsive = signals.speech_responsive(cohort.signal, cohort.words)["responsive"].to_numpy()
+    assert responsive[is_kind(cohort, "language")].mean() > 0.95 and responsive[is_kind(cohort, "control")].all()
+    assert responsive[is_kind(cohort, "empty")].sum() <= 3
+
+
+def test_noise_is_autocorrelated_and_independent_between_repeats(cohort):
+    empty = cohort.signal[:, :, is_kind(cohort, "empty")].values
+    assert np.mean([np.corrcoef(x[:-5], x[5:])[0, 1] for x in empty[0].T]) > 0.1
+    assert np.abs([np.corrcoef(*empty[:, :, index])[0, 1] for index in range(empty.shape[2])]).max() < 0.1
+
+
+def test_empty_electrodes_are_called_significant_at_most_at_the_nominal_rate(features):
+    cohort = load_listening("virtual", n_subjects=8, n_language=1, n_empty=55, controls=False, seed=1)
+    empty, passages = is_kind(cohort, "empty"), cohort.words["passage"]
+    assert empty.sum() == 440
+    responses = cohort.responses[:, empty]
+    some = features.isel(layer=slice(0, None, 6))
+    found = cross_validate(
+        some, responses, groups=passages, n_splits=5, inner_splits=3, gap=5, return_predictions=True
+    )
+    null = stats.circular_shift_null(
+        found["prediction"], responses, groups=passages, n_shifts=500, min_shift=10, reduce="max"
+    )
+    p = stats.p_values(found["score"].max("layer"), null)
+    # One-sided: cross-validated scores of noise lie a little below those of shifted responses.
+    assert binomtest(int((p < 0.05).sum()), 440, 0.05, alternative="greater").pvalue > 0.01
+    assert binomtest(int(stats.fdr(p)[0].sum()), 440, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_same_seed_same_numbers():
+    small = {"n_subjects": 2, "n_language": 2, "n_empty": 1, "controls": False}
+    one, again, other = (load_listening("virtual", seed=seed, **small).signal.values for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"snr": 0.0}, "snr: expected a positive number"), ({"n_subjects": 0}, "at least one of each")],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        load_listening("virtual", **options)
