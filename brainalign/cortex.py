@@ -32,8 +32,8 @@ LANDMARKS = pd.DataFrame(
 ).T
 """Points of our own choice on fsaverage (mm, right hemisphere; mirror x for the left).
 
-Posteromedial and lateral Heschl's gyrus, planum temporale, superior and middle temporal gyri from back to front, temporal
-pole, three parts of the inferior frontal gyrus. They name regions of the virtual cohort and are no atlas."""
+Posteromedial and lateral Heschl's gyrus, planum temporale, superior and middle temporal gyri from back to front,
+temporal pole, three parts of the inferior frontal gyrus. They name regions of the virtual cohort and are no atlas."""
 
 
 class Mesh(NamedTuple):

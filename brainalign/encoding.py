@@ -24,7 +24,9 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-__all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate"]
+from brainalign.stats import circular_shifts
+
+__all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate", "shift_null"]
 
 DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 """Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
@@ -33,6 +35,7 @@ _BATCH_BYTES = 2**26  # bound on one fold's trial predictions
 _SHARED_BYTES = 2**29  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
 _NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
 _SIGNAL_R, _EDGE_SHARE = 0.1, 0.25
+_NO_PENALTY = 0.01  # of a standardized feature's sum of squares, the number of samples: a penalty without effect
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
@@ -259,7 +262,9 @@ class _Sweep:
         x = x * scale
         values, vectors = self._leading(x @ x.T)
         root = values.sqrt()
-        real = values > values[-1] * len(train) * torch.finfo(torch.float64).eps  # each free column leaves a null direction
+        real = (
+            values > values[-1] * len(train) * torch.finfo(torch.float64).eps
+        )  # each free column leaves a null direction
         targets = (torch.where(real, root, 0.0) * vectors).T @ (y - free @ free_y)
         to_scores = vectors * torch.where(real, 1 / root, 0.0)
         return _Fit(free_x, free_y, (scale[:, None] * x.T, to_scores), values, targets)
@@ -373,7 +378,9 @@ def _check_baseline(baseline: Any, n_samples: int, training_sets: list[np.ndarra
     if baseline.ndim != 2 or len(baseline) != n_samples:
         raise ValueError(f"baseline must have shape ({n_samples}, column), got {baseline.shape}.")
     if not np.isfinite(baseline).all():
-        raise ValueError(f"baseline has {int((~np.isfinite(baseline)).sum())} non-finite values; remove or replace them.")
+        raise ValueError(
+            f"baseline has {int((~np.isfinite(baseline)).sum())} non-finite values; remove or replace them."
+        )
     for train in training_sets:
         free = np.column_stack([np.ones(len(train)), baseline[train]])
         if np.linalg.matrix_rank(free / np.maximum(np.abs(free).max(0), 1e-300)) < free.shape[1]:
@@ -654,7 +661,7 @@ def cross_validate(
                 score[i, columns] = _pearson(held_out[tested], y[np.ix_(tested, columns)])
                 if predictions is not None:
                     predictions[i][np.ix_(tested, columns)] = held_out[tested]
-    _warn_about_edges(score, alpha, alphas, baseline is not None)
+    _warn_about_edges(score, alpha, alphas, n, baseline is not None)
 
     sweep_coords = {k: c for k, c in features.coords.items() if c.dims == (layer_dim,)}
     channel_coords = {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
@@ -678,6 +685,66 @@ def cross_validate(
         result["prediction"] = (layer_dim, sample_dim, channel_dim), predictions
         result = result.assign_coords({k: c for k, c in responses.coords.items() if c.dims == (sample_dim,)})
     return result
+
+
+def shift_null(
+    features: xr.DataArray | np.ndarray,
+    responses: xr.DataArray | np.ndarray,
+    *,
+    n_shifts: int = 100,
+    min_shift: int = 1,
+    groups: ArrayLike | None = None,
+    baseline: xr.DataArray | np.ndarray | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> xr.DataArray:
+    """Find what chance gives: the best layer's score when responses are circularly shifted and everything is refitted.
+
+    Each shift goes through the whole of `cross_validate`, the choice of penalties and of the best layer included. It
+    costs far less than as many calls, because shifted responses are further channels of the same decompositions.
+
+    With a baseline, the null is that of the gain over it: what is shifted is then the residual of the least-squares fit
+    of the baseline, and the fit is added back (Freedman & Lane 1983), so that the baseline keeps its share.
+
+    Parameters
+    ----------
+    features, responses, groups, baseline
+        As in `cross_validate`.
+    n_shifts, min_shift, seed
+        As in `stats.circular_shifts`; shifts stay within passages.
+    **options
+        Of `cross_validate`: the same as for the scores that are compared.
+
+    Returns
+    -------
+    DataArray of shape (shift, channel)
+        Maximum over layers of the score or, with a baseline, of its gain over the baseline's score. For few shifts see
+        `stats.p_values` with ``pool=True``.
+
+    Raises
+    ------
+    ValueError
+        As `cross_validate` and `stats.circular_shifts`.
+    """
+    if not isinstance(responses, xr.DataArray):
+        responses = xr.DataArray(np.asarray(responses), dims=("word", "channel"))
+    options["groups"] = groups
+    kept = 0.0
+    if baseline is not None:
+        baseline = _check_baseline(baseline, len(responses), [np.arange(len(responses))])
+        free = np.column_stack([np.ones(len(responses)), baseline])
+        kept = free @ np.linalg.lstsq(free, responses.to_numpy(), rcond=None)[0]
+    shifts = circular_shifts(len(responses), n_shifts, groups=groups, min_shift=min_shift, seed=seed)
+    rest = responses.to_numpy() - kept
+    surrogates = np.concatenate([kept + rest[shift] for shift in shifts], axis=1)
+    sample_dim, channel_dim = responses.dims
+    surrogates = xr.DataArray(surrogates, dims=(sample_dim, channel_dim))
+    null = cross_validate(features, surrogates, baseline=baseline, **options)["score"].to_numpy()
+    if baseline is not None:
+        null = null - cross_validate(baseline, surrogates.to_numpy(), **options)["score"].to_numpy()
+    null = null.max(0).reshape(len(shifts), -1)
+    coords = {name: coord for name, coord in responses.coords.items() if coord.dims == (channel_dim,)}
+    return xr.DataArray(null, coords, ("shift", channel_dim))
 
 
 def _labelled(features: Any, responses: Any) -> tuple[xr.DataArray, xr.DataArray]:
@@ -739,7 +806,9 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a * b).sum(0) / np.sqrt((a * a).sum(0) * (b * b).sum(0))
 
 
-def _warn_about_edges(score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray, has_baseline: bool) -> None:
+def _warn_about_edges(
+    score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray, n_samples: int, has_baseline: bool
+) -> None:
     predicted = score > _SIGNAL_R
     if len(alphas) < 3 or not predicted.any():
         return
@@ -747,6 +816,8 @@ def _warn_about_edges(score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray, 
     lowest, highest = (chosen == alphas[0]).mean(), (chosen == alphas[-1]).mean()
     if has_baseline:  # the score may be the baseline's alone: then, too, the largest penalty is the right one
         highest = 0.0
+    if alphas[0] <= _NO_PENALTY * n_samples:  # nothing would change below it
+        lowest = 0.0
     if lowest + highest > _EDGE_SHARE:
         warnings.warn(
             f"Of the penalties chosen where a layer predicts a channel (r > {_SIGNAL_R}), {lowest:.0%} are the "

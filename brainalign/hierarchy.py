@@ -50,8 +50,8 @@ def alignment(peak, distance, *, clusters=None, level: float = 0.95) -> Alignmen
 
     Spearman correlation over channels. Channels of one person are no independent samples: the interval comes from
     leaving out one whole person (`clusters`) at a time, a jackknife of the Fisher-transformed correlation with
-    quantiles of Student's t. With the eight to twenty people of intracranial studies it covers as it should where a percentile
-    bootstrap over people is too narrow.
+    quantiles of Student's t. With the eight to twenty people of intracranial studies it covers as it should where a
+    percentile bootstrap over people is too narrow.
 
     Parameters
     ----------

@@ -42,7 +42,9 @@ def use_style() -> None:
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": mpl.cycler(color=[COLORS[name] for name in ("blue", "orange", "green", "red", "purple")]),
+            "axes.prop_cycle": mpl.cycler(
+                color=[COLORS[name] for name in ("blue", "orange", "green", "red", "purple", "sky")]
+            ),
             "legend.frameon": False,
             "image.cmap": SEQUENTIAL,
         }
@@ -50,7 +52,12 @@ def use_style() -> None:
 
 
 def speech(
-    time: np.ndarray, waveform: np.ndarray, spectrogram: np.ndarray, spectrogram_time: np.ndarray, words: pd.DataFrame, title: str
+    time: np.ndarray,
+    waveform: np.ndarray,
+    spectrogram: np.ndarray,
+    spectrogram_time: np.ndarray,
+    words: pd.DataFrame,
+    title: str,
 ) -> Figure:
     """A stretch of sound: waveform, spectrogram, and each word over the time it takes.
 
@@ -77,7 +84,12 @@ def speech(
     top.set(ylabel="pressure\n(full scale)", ylim=(-level, 1.75 * level))
     top.set_title(title)
     shown = bottom.pcolormesh(
-        spectrogram_time, np.arange(spectrogram.shape[1]), spectrogram.T, cmap="magma", shading="nearest", rasterized=True
+        spectrogram_time,
+        np.arange(spectrogram.shape[1]),
+        spectrogram.T,
+        cmap="magma",
+        shading="nearest",
+        rasterized=True,
     )
     bottom.set(xlabel="time (s)", ylabel="mel band", xlim=(time[0], time[-1]))
     figure.colorbar(shown, ax=bottom, label="level (s.d.)", pad=0.01)
@@ -116,17 +128,40 @@ def electrodes(
     values = {name: np.asarray(panel, dtype=float) for name, panel in panels.items()}
     low, high = limits or (min(map(np.nanmin, values.values())), max(map(np.nanmax, values.values())))
     figure, axes = plt.subplots(
-        len(panels), 2, figsize=(8, 3.1 * len(panels)), subplot_kw={"projection": "3d", "computed_zorder": False}, squeeze=False
+        len(panels),
+        2,
+        figsize=(8, 3.1 * len(panels)),
+        subplot_kw={"projection": "3d", "computed_zorder": False},
+        squeeze=False,
     )
     for row, (name, panel) in zip(axes, values.items(), strict=True):
         for axis, hemisphere in zip(row, cortex.HEMISPHERES, strict=True):
             inflated = cortex.mesh(hemisphere, "infl")
             folds = np.where(cortex.sulcal_depth(hemisphere) > 0, 0.55, 0.8)
-            plot_surf(list(inflated), folds, hemi=hemisphere, view="lateral", cmap="gray", vmin=0, vmax=1, axes=axis, colorbar=False)
+            plot_surf(
+                list(inflated),
+                folds,
+                hemi=hemisphere,
+                view="lateral",
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                axes=axis,
+                colorbar=False,
+            )
             here = (channels["hemisphere"] == hemisphere).to_numpy() & np.isfinite(panel)
             points = inflated.vertices[channels["vertex"].to_numpy()[here].astype(int)]
             drawn = axis.scatter(
-                *points.T, c=panel[here], cmap=cmap, vmin=low, vmax=high, s=22, edgecolor="k", linewidth=0.4, depthshade=False, zorder=10
+                *points.T,
+                c=panel[here],
+                cmap=cmap,
+                vmin=low,
+                vmax=high,
+                s=22,
+                edgecolor="k",
+                linewidth=0.4,
+                depthshade=False,
+                zorder=10,
             )
             axis.set_title(f"{name}, {hemisphere}", fontsize=10, y=0.94)
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.6)

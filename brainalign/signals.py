@@ -129,7 +129,8 @@ def word_responses(
         row = int(np.argmax(beyond))
         raise ValueError(
             f"words: the windows of {int(beyond.sum())} words reach beyond the recording ({times[0]:.2f} to "
-            f"{times[-1]:.2f} s), the first at {centres[row]:.2f} s (row {row}); drop these words or change lag and window."
+            f"{times[-1]:.2f} s), the first at {centres[row]:.2f} s (row {row}); drop these words or change lag or "
+            "window."
         )
     # Half a microsecond keeps a sample that lies on a window's edge on the same side whatever the rounding of its time.
     first = np.searchsorted(times, centres - window / 2 - 5e-7)

@@ -159,6 +159,43 @@ def normalise(score: Any, ceiling: Any, min_ceiling: float = 0.1) -> Any:
 # --------------------------------------------------------------------------------------------------- shifted responses
 
 
+def circular_shifts(
+    n_samples: int, n_shifts: int, *, groups: ArrayLike | None = None, min_shift: int = 1, seed: int = 0
+) -> np.ndarray:
+    """Draw circular shifts of a series of samples, each passage by its own random amount.
+
+    Parameters
+    ----------
+    n_samples : int
+    n_shifts : int
+        Number of draws. Where the passages allow no more different shifts, each is taken once.
+    groups : array-like of shape (n_samples,), optional
+        Passage of each sample, in contiguous runs. One passage unless given.
+    min_shift : int
+        Least shift in samples, forwards and backwards. Take it longer than the autocorrelation of the responses.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (shift, sample)
+        For each shift, the sample that stands at each place: ``responses[shifts[i]]``.
+
+    Raises
+    ------
+    ValueError
+        Non-contiguous groups, or a passage shorter than two least shifts.
+    """
+    passages = _passages(groups, n_samples)
+    amounts = _draw_shifts([p.stop - p.start for p in passages], n_shifts, min_shift, seed)
+    return np.concatenate(
+        [
+            p.start + (np.arange(p.stop - p.start) - amounts[:, k, None]) % (p.stop - p.start)
+            for k, p in enumerate(passages)
+        ],
+        axis=1,
+    )
+
+
 def circular_shift_null(
     predictions: xr.DataArray | np.ndarray,
     responses: xr.DataArray | np.ndarray,
@@ -169,15 +206,19 @@ def circular_shift_null(
     reduce: str | None = None,
     seed: int = 0,
 ) -> xr.DataArray:
-    """Score predictions against responses that are circularly shifted within each passage.
+    """Score given predictions against responses that are circularly shifted within each passage.
 
     A shift undoes the match of prediction and response and keeps the autocorrelation of both, which a shuffle would
     destroy. All channels of a shift move together, so their dependence is kept too.
 
+    The predictions must not come from a fit to the same responses. Cross-validated ones do: each fold's prediction
+    depends on the responses of the other folds, their scores scatter more than shifts of fixed predictions show, and
+    the best of many layers is called significant too often. `encoding.shift_null` refits instead.
+
     Parameters
     ----------
     predictions : DataArray or array of shape (layer, word, channel) or (word, channel)
-        Held-out predictions, as from `encoding.cross_validate(..., return_predictions=True)`.
+        From a model that was fitted to other recordings, or not fitted at all.
     responses : DataArray or array of shape (word, channel)
     groups : array-like of shape (word,), optional
         Passage of each sample, in contiguous runs; each is shifted by its own random amount. One passage unless given.
@@ -203,9 +244,6 @@ def circular_shift_null(
     -----
     A passage's scores at all shifts are one circular cross-correlation, by the fast Fourier transform. Memory is the
     result and, for one layer, two arrays of (shift, channel) and three of (word, channel).
-
-    Cross-validated predictions of noise correlate slightly negatively with the responses, because a training mean moves
-    against the mean of its test block; shifts do not share this bias, which makes the test conservative.
     """
     responses = _as_dataarray(responses, ("word", "channel"), "responses")
     sample_dim, channel_dim = responses.dims
@@ -293,7 +331,7 @@ def _unit(array: xr.DataArray, sample_dim: str, name: str) -> np.ndarray:
     return x / np.linalg.norm(x, axis=0)
 
 
-def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str = "shift") -> Any:
+def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str = "shift", pool: bool = False) -> Any:
     """Compare observed scores with draws from their null distribution.
 
     Parameters
@@ -303,6 +341,10 @@ def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str
         For DataArrays `dim` names the draws; for arrays it is the first axis.
     alternative : {"greater", "two-sided"}
         Two-sided p values are twice the smaller of both one-sided ones.
+    pool : bool
+        Compare with the draws of all channels, each draw brought to units of its channel's other draws (their mean and
+        standard deviation). This takes few draws a channel where each is dear, such as refitted models, and assumes
+        that null distributions differ between channels in location and scale only.
 
     Returns
     -------
@@ -330,11 +372,31 @@ def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str
         if null.shape[1:] != observed.shape:
             raise ValueError(f"null must be of shape (shift, *{observed.shape}), got {null.shape}.")
         axis, n = {"axis": 0}, len(null)
+    if pool:
+        return _pooled_p_values(observed, null, alternative, dim)
     greater = (1 + (null >= observed).sum(**axis)) / (1 + n)
     if alternative == "greater":
         return greater
     less = (1 + (null <= observed).sum(**axis)) / (1 + n)
     return (2 * np.minimum(greater, less)).clip(max=1)
+
+
+def _pooled_p_values(observed: Any, null: Any, alternative: str, dim: str) -> Any:
+    draws = null.transpose(dim, ...).to_numpy() if isinstance(null, xr.DataArray) else null
+    n = len(draws)
+    if n < 5:
+        raise ValueError(f"null must hold at least 5 draws a channel to be pooled, got {n}.")
+    mean, squares = draws.mean(0), ((draws - draws.mean(0)) ** 2).sum(0)
+    # Each draw against the mean and standard deviation of the others, as the observed score is against all of them.
+    deviation = (draws - mean) * n / (n - 1)
+    others = np.sqrt((squares - deviation**2 * (n - 1) / n) / (n - 2) * (1 + 1 / (n - 1)))
+    pooled = np.sort((deviation / others).ravel())
+    units = (np.asarray(observed) - mean) / np.sqrt(squares / (n - 1) * (1 + 1 / n))
+    greater = (1 + pooled.size - np.searchsorted(pooled, units, "left")) / (1 + pooled.size)
+    if alternative == "two-sided":
+        less = (1 + np.searchsorted(pooled, units, "right")) / (1 + pooled.size)
+        greater = (2 * np.minimum(greater, less)).clip(max=1)
+    return observed.copy(data=greater) if isinstance(observed, xr.DataArray) else greater
 
 
 # ------------------------------------------------------------------------------------------- permutations and bootstrap

@@ -1,5 +1,11 @@
 # ---
 # jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -30,26 +36,32 @@
 # and `papermill --help-notebook` prints it as documentation.
 
 # %% tags=["parameters"]
-dataset: str = "virtual"  # listening data set: "virtual" (real speech, planted responses)
+dataset: str = (
+    "virtual"  # listening data set: "virtual" (real speech, planted responses)
+)
 model: str = "smollm2-135m"  # language model that drives the virtual cohort
 n_subjects: int = 8  # virtual people
-snr: float = 1.0  # variance of the planted response over the noise of one repeat, at the words
+snr: float = (
+    1.0  # variance of the planted response over the noise of one repeat, at the words
+)
 window: float = 0.1  # s, width of the window around the centre of each word
 q: float = 0.05  # false discovery rate of the test for speech-responsive electrodes
 seed: int = 0  # seed of the virtual cohort
 real_data: bool = True  # end with the fMRI of 27 real people
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-stderr"]
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import xarray as xr
 from myst_nb import glue
 
-from brainalign import cortex, datasets, plotting, signals, stats
+from brainalign import datasets, plotting, signals, stats
 from brainalign.assets import AssetError
 from brainalign.features.acoustics import mel_spectrogram
 
 plotting.use_style()
+xr.set_options(display_expand_data=False, display_expand_attrs=False)
 
 # %% [markdown]
 # ## What was played and what was recorded
@@ -64,7 +76,9 @@ plotting.use_style()
 # One call loads everything:
 
 # %%
-data = datasets.load_listening(dataset, n_subjects=n_subjects, snr=snr, model=model, seed=seed)
+data = datasets.load_listening(
+    dataset, n_subjects=n_subjects, snr=snr, model=model, seed=seed
+)
 data
 
 # %% tags=["remove-cell"]
@@ -73,7 +87,11 @@ glue("n_words", len(data.words), display=False)
 glue("n_passages", int(data.words["passage"].nunique()), display=False)
 glue("minutes", f"{len(data.audio.samples) / data.audio.rate / 60:.1f}", display=False)
 glue("median_duration", f"{1000 * duration.median():.0f}", display=False)
-glue("words_per_second", f"{1 / np.median(np.diff(data.words['onset'])):.1f}", display=False)
+glue(
+    "words_per_second",
+    f"{1 / np.median(np.diff(data.words['onset'])):.1f}",
+    display=False,
+)
 
 # %% [markdown]
 # Three tables share one clock in seconds: `words` (one row a word), `signal` (one row a time sample, one column a channel),
@@ -94,7 +112,7 @@ data.words.head(8)
 # shorter than {glue:text}`median_duration` ms, and in mid-sentence {glue:text}`words_per_second` words pass each second. Brain
 # responses to neighbouring words therefore overlap, which we will meet again.
 
-# %% mystnb={"image": {"alt": "Waveform of four seconds of speech with eleven or so word labels above it, and below it the spectrogram on the same time axis."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Waveform of four seconds of speech with eleven or so word labels above it, and below it the spectrogram on the same time axis."}}
 start, stop = 1.0, 5.0
 sound = mel_spectrogram(data.audio.samples, data.audio.rate)
 samples = slice(int(start * data.audio.rate), int(stop * data.audio.rate))
@@ -107,6 +125,7 @@ figure = plotting.speech(
     shown,
     title="Four seconds of the speech sample",
 )
+plt.show()
 
 # %% [markdown]
 # *What to see:* the top panel is air pressure, with each word over the time it takes. Below is the **spectrogram**: how much
@@ -121,7 +140,7 @@ figure = plotting.speech(
 # Heschl's gyrus**. The study measured it in a straight line; we measure it *along the cortical surface* (geodesic distance,
 # {cite:t}`mitchell1987`), because two points can face each other across a fold and still be far apart for the brain.
 
-# %% mystnb={"image": {"alt": "Side views of an inflated left and right hemisphere with electrodes as dots, dark near Heschl's gyrus and brighter along the temporal lobe and in inferior frontal cortex."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Side views of an inflated left and right hemisphere with electrodes as dots, dark near Heschl's gyrus and brighter along the temporal lobe and in inferior frontal cortex."}}
 electrodes = data.channels[data.channels["hemisphere"] != ""]
 figure = plotting.electrodes(
     electrodes,
@@ -129,11 +148,16 @@ figure = plotting.electrodes(
     label="geodesic distance (mm)",
     title="Distance from posteromedial Heschl's gyrus, virtual cohort",
 )
+plt.show()
 
 # %% tags=["remove-cell"]
 glue("n_electrodes", len(electrodes), display=False)
 longer = electrodes["distance_pmc"] / electrodes["distance_pmc_euclidean"]
-glue("geodesic_ratio", f"{longer[electrodes['distance_pmc_euclidean'] > 10].median():.2f}", display=False)
+glue(
+    "geodesic_ratio",
+    f"{longer[electrodes['distance_pmc_euclidean'] > 10].median():.2f}",
+    display=False,
+)
 
 # %% [markdown]
 # *What to see:* the {glue:text}`n_electrodes` electrodes of the virtual cohort on the inflated surface of fsaverage5
@@ -151,24 +175,46 @@ glue("geodesic_ratio", f"{longer[electrodes['distance_pmc_euclidean'] > 10].medi
 # To see that it works, we need a voltage whose true envelope we know. We make one: noise between 70 and 150 Hz, three times
 # stronger in some moments than in others, buried under slow waves and 60 Hz mains hum that are ten times larger.
 
-# %% mystnb={"image": {"alt": "Top: a made-up voltage trace dominated by slow waves. Bottom: the planted envelope and the recovered high gamma, which rise and fall together."}}
+# %%
 rng = np.random.default_rng(seed)
 rate, seconds = 1000, 8
 time = np.arange(rate * seconds) / rate
-planted = 1 + 2 * np.exp(-0.5 * ((time[:, None] - [1.5, 3.0, 3.6, 5.5, 6.8]) / 0.15) ** 2).sum(1)
+planted = 1 + 2 * np.exp(
+    -0.5 * ((time[:, None] - [1.5, 3.0, 3.6, 5.5, 6.8]) / 0.15) ** 2
+).sum(1)
 frequency = np.fft.rfftfreq(len(time), 1 / rate)
-carrier = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(time))) * ((frequency > 70) & (frequency < 150)))
-voltage = planted * carrier / carrier.std() + 12 * np.sin(2 * np.pi * 3 * time) + 10 * np.sin(2 * np.pi * 60 * time)
+carrier = np.fft.irfft(
+    np.fft.rfft(rng.standard_normal(len(time))) * ((frequency > 70) & (frequency < 150))
+)
+voltage = (
+    planted * carrier / carrier.std()
+    + 12 * np.sin(2 * np.pi * 3 * time)
+    + 10 * np.sin(2 * np.pi * 60 * time)
+)
 recovered = signals.high_gamma(voltage[None], rate)[0]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Top: a made-up voltage trace dominated by slow waves. Bottom: the planted envelope and the recovered high gamma, which rise and fall together."}}
 
 figure, (top, bottom) = plt.subplots(2, sharex=True, figsize=(9, 3.6))
 top.plot(time, voltage, color=plotting.COLORS["gray"], lw=0.4)
 top.set(ylabel="voltage (a.u.)")
 top.set_title("A made-up voltage with a known envelope")
-bottom.plot(time, (planted - planted.mean()) / planted.std(), color=plotting.COLORS["black"], label="planted envelope")
-bottom.plot(np.arange(len(recovered)) / 100, recovered, color=plotting.COLORS["orange"], lw=1, label="high gamma")
+bottom.plot(
+    time,
+    (planted - planted.mean()) / planted.std(),
+    color=plotting.COLORS["black"],
+    label="planted envelope",
+)
+bottom.plot(
+    np.arange(len(recovered)) / 100,
+    recovered,
+    color=plotting.COLORS["orange"],
+    lw=1,
+    label="high gamma",
+)
 bottom.set(xlabel="time (s)", ylabel="s.d.")
-bottom.legend(ncol=2, loc="upper right");
+bottom.legend(ncol=2, loc="upper right")
+plt.show()
 
 # %% [markdown]
 # *What to see:* nothing in the voltage hints at the five bursts; the high gamma has them all. Its jitter between bursts is not
@@ -182,19 +228,43 @@ bottom.legend(ncol=2, loc="upper right");
 # around the *centre* of the word. Here are three electrodes during one sentence, near, halfway and far from Heschl's gyrus,
 # with these windows shaded.
 
-# %% mystnb={"image": {"alt": "High gamma of three electrodes over four seconds with shaded 100 ms windows at the centre of each word."}}
-near_to_far = electrodes.loc[data.truth.loc[electrodes.index, "kind"] == "language", "distance_pmc"].sort_values().index
+# %%
+near_to_far = (
+    electrodes.loc[
+        data.truth.loc[electrodes.index, "kind"] == "language", "distance_pmc"
+    ]
+    .sort_values()
+    .index
+)
 chosen = near_to_far[[0, len(near_to_far) // 2, -1]]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "High gamma of three electrodes over four seconds with shaded 100 ms windows at the centre of each word."}}
 excerpt = data.signal.mean("repeat").sel(time=slice(start, stop))
 figure, axes = plt.subplots(3, sharex=True, sharey=True, figsize=(9, 4.2))
 for axis, name in zip(axes, chosen, strict=True):
-    axis.plot(excerpt["time"], excerpt.sel(channel=name), color=plotting.COLORS["blue"], lw=1)
+    axis.plot(
+        excerpt["time"], excerpt.sel(channel=name), color=plotting.COLORS["blue"], lw=1
+    )
     for centre in shown[["onset", "offset"]].mean(axis=1):
-        axis.axvspan(centre - window / 2, centre + window / 2, color=plotting.COLORS["orange"], alpha=0.3, lw=0)
-    axis.set_title(f"{name}, {electrodes.loc[name, 'distance_pmc']:.0f} mm", fontsize=10)
+        axis.axvspan(
+            centre - window / 2,
+            centre + window / 2,
+            color=plotting.COLORS["orange"],
+            alpha=0.3,
+            lw=0,
+        )
+    axis.set_title(
+        f"{name}, {electrodes.loc[name, 'distance_pmc']:.0f} mm", fontsize=10
+    )
 axes[-1].set(xlabel="time (s)")
 figure.supylabel("high gamma (s.d.)", fontsize=10)
-figure.suptitle("Three electrodes of the virtual cohort, mean of two repeats", fontweight="bold", x=0.02, ha="left");
+figure.suptitle(
+    "Three electrodes of the virtual cohort, mean of two repeats",
+    fontweight="bold",
+    x=0.02,
+    ha="left",
+)
+plt.show()
 
 # %% [markdown]
 # `signals.word_responses` computes the table. Window, anchor (word centre or onset) and lag are parameters; the result has a
@@ -239,18 +309,35 @@ glue("n_empty", int((data.truth["kind"] == "empty").sum()), display=False)
 # with the average of the repeats. It is estimated from how well the repeats agree: with reliability $\rho$ of the average
 # (by the Spearman-Brown formula), the ceiling is $\sqrt{\rho}$.
 
-# %% mystnb={"image": {"alt": "Histogram of estimated noise ceilings of language electrodes around the planted value, and of empty electrodes near zero."}}
-ceiling = stats.noise_ceiling(responses.sel(channel=electrodes.index))["ceiling"].to_series()
+# %%
+ceiling = stats.noise_ceiling(responses.sel(channel=electrodes.index))[
+    "ceiling"
+].to_series()
 kind = data.truth.loc[electrodes.index, "kind"]
-planted_ceiling = data.truth.loc[electrodes.index, "ceiling"][kind == "language"].iloc[0]
+planted_ceiling = data.truth.loc[electrodes.index, "ceiling"][kind == "language"].iloc[
+    0
+]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of estimated noise ceilings of language electrodes around the planted value, and of empty electrodes near zero."}}
 figure, axis = plt.subplots(figsize=(6, 3))
 bins = np.linspace(0, 1, 41)
-axis.hist(ceiling[kind == "language"], bins, color=plotting.COLORS["blue"], label="language electrodes")
-axis.hist(ceiling[kind == "empty"].fillna(0), bins, color=plotting.COLORS["gray"], label="empty electrodes")
+axis.hist(
+    ceiling[kind == "language"],
+    bins,
+    color=plotting.COLORS["blue"],
+    label="language electrodes",
+)
+axis.hist(
+    ceiling[kind == "empty"].fillna(0),
+    bins,
+    color=plotting.COLORS["gray"],
+    label="empty electrodes",
+)
 axis.axvline(planted_ceiling, color="k", ls="--", label="planted")
 axis.set(xlabel="noise ceiling (Pearson r)", ylabel="electrodes")
 axis.set_title("Estimated and planted noise ceiling, virtual cohort")
-axis.legend();
+axis.legend()
+plt.show()
 
 # %% tags=["remove-cell"]
 glue("ceiling_median", f"{ceiling[kind == 'language'].median():.2f}", display=False)
@@ -273,7 +360,9 @@ try:
     alice = datasets.load_listening("alice") if real_data else None
 except AssetError as error:
     alice = None
-    print(f"This section has no results in this build, because the data could not be had.\n\n{error}")
+    print(
+        f"This section has no results in this build, because the data could not be had.\n\n{error}"
+    )
 alice
 
 # %% [markdown]
@@ -286,39 +375,67 @@ alice
 # spreads each word over the volumes that come after it. Applied to a column of ones it gives *word rate*, the simplest
 # prediction one can make: more blood where more words were heard.
 
-# %% mystnb={"image": {"alt": "Word rate through the haemodynamic response and the group-average BOLD signal of left posterior temporal lobe over twelve minutes; the two rise and fall together."}}
+# %%
 if alice is not None:
     to_volume = signals.word_to_volume(alice.words, alice.signal["time"])
     word_rate = to_volume.sum("word")
     word_rate = (word_rate - word_rate.mean()) / word_rate.std()
     regions = alice.channels["region"]
-    group = alice.signal.groupby(regions.to_xarray()).mean().sel(region=regions.unique())
+    group = (
+        alice.signal.groupby(regions.to_xarray()).mean().sel(region=regions.unique())
+    )
     group = group / group.std("time")
 
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Word rate through the haemodynamic response and the group-average BOLD signal of left posterior temporal lobe over twelve minutes; the two rise and fall together."}}
+if alice is not None:
     figure, axis = plt.subplots(figsize=(9, 2.8))
-    axis.plot(alice.signal["time"], word_rate, color=plotting.COLORS["gray"], label="word rate through the haemodynamic response")
-    axis.plot(alice.signal["time"], group.sel(region="LPTL"), color=plotting.COLORS["blue"], label="left posterior temporal lobe")
+    axis.plot(
+        alice.signal["time"],
+        word_rate,
+        color=plotting.COLORS["gray"],
+        label="word rate through the haemodynamic response",
+    )
+    axis.plot(
+        alice.signal["time"],
+        group.sel(region="LPTL"),
+        color=plotting.COLORS["blue"],
+        label="left posterior temporal lobe",
+    )
     axis.set(xlabel="time (s)", ylabel="s.d.", ylim=(-4, 4.5))
     axis.set_title("Real fMRI (alice): mean of 27 people")
     axis.legend(ncol=2, loc="upper left")
+    plt.show()
 
 # %% [markdown]
 # *What to see:* dips in word rate are pauses in the reading. The blood follows. Both rise steeply in the first 20 s, when the
 # story sets in after silence: one large event, which the next chapter leaves out. How closely do the curves agree, and in how
 # many people?
 
-# %% mystnb={"image": {"alt": "Correlation of word rate with BOLD in each of 27 people as dots for six regions, with means and intervals; nearly all above zero."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Correlation of word rate with BOLD in each of 27 people as dots for six regions, with means and intervals; nearly all above zero."}}
 if alice is not None:
-    each = alice.signal.to_pandas().corrwith(word_rate.to_pandas()).groupby([alice.channels["subject"], regions]).mean().unstack()
+    each = (
+        alice.signal.to_pandas()
+        .corrwith(word_rate.to_pandas())
+        .groupby([alice.channels["subject"], regions])
+        .mean()
+        .unstack()
+    )
     each = each[regions.unique()]
-    intervals = {region: stats.bootstrap_ci(each[region].to_numpy(), seed=seed) for region in each}
+    intervals = {
+        region: stats.bootstrap_ci(each[region].to_numpy(), seed=seed)
+        for region in each
+    }
     figure, axis = plt.subplots(figsize=(7, 3))
     for position, region in enumerate(each):
         jitter = np.linspace(-0.18, 0.18, len(each))
-        axis.plot(position + jitter, each[region], "o", ms=3.5, color=plotting.COLORS["gray"])
+        axis.plot(
+            position + jitter, each[region], "o", ms=3.5, color=plotting.COLORS["gray"]
+        )
         _, low, high = intervals[region]
         axis.plot([position] * 2, [low, high], color=plotting.COLORS["blue"], lw=3)
-        axis.plot(position, each[region].mean(), "o", color=plotting.COLORS["blue"], ms=8)
+        axis.plot(
+            position, each[region].mean(), "o", color=plotting.COLORS["blue"], ms=8
+        )
     axis.axhline(0, color="k", lw=0.8, ls="--")
     axis.set_xticks(range(each.shape[1]), each.columns)
     axis.set(ylabel="correlation with word rate (r)", xlabel="region")
@@ -329,6 +446,7 @@ if alice is not None:
 else:
     for name in ("rate_low", "rate_high", "rate_region"):
         glue(name, "(no data in this build)", display=False)
+    plt.show()
 
 # %% [markdown]
 # *What to see:* gray dots are people, blue dots their mean with its 95 % bootstrap interval over people; the dashed line is no
@@ -355,7 +473,10 @@ signal = data.signal.mean("repeat").sel(channel=language)
 reference = signals.word_responses(signal, data.words)
 for width in (0.05, 0.15):
     other = signals.word_responses(signal, data.words, window=width)
-    similar = [np.corrcoef(other.sel(channel=name), reference.sel(channel=name))[0, 1] for name in language]
+    similar = [
+        np.corrcoef(other.sel(channel=name), reference.sel(channel=name))[0, 1]
+        for name in language
+    ]
     print(f"{1000 * width:.0f} ms against 100 ms: median r = {np.median(similar):.3f}")
 
 # %% [markdown]
@@ -367,10 +488,24 @@ for width in (0.05, 0.15):
 
 # %% tags=["hide-cell"]
 lags = np.arange(-0.1, 0.41, 0.05)
-lagged = signals.word_responses(data.signal.sel(channel=language), data.words, anchor="onset", lag=lags)
-by_lag = pd.DataFrame({lag: stats.noise_ceiling(part)["ceiling"].to_series() for lag, part in zip(lags, lagged, strict=True)})
-far = electrodes.loc[language, "distance_pmc"] > electrodes.loc[language, "distance_pmc"].median()
-print(pd.DataFrame({"near": by_lag[~far].mean(), "far": by_lag[far].mean()}).rename_axis("lag from onset (s)").round(2))
+lagged = signals.word_responses(
+    data.signal.sel(channel=language), data.words, anchor="onset", lag=lags
+)
+by_lag = pd.DataFrame(
+    {
+        lag: stats.noise_ceiling(part)["ceiling"].to_series()
+        for lag, part in zip(lags, lagged, strict=True)
+    }
+)
+far = (
+    electrodes.loc[language, "distance_pmc"]
+    > electrodes.loc[language, "distance_pmc"].median()
+)
+print(
+    pd.DataFrame({"near": by_lag[~far].mean(), "far": by_lag[far].mean()})
+    .rename_axis("lag from onset (s)")
+    .round(2)
+)
 
 # %% [markdown]
 # ## Run it on your own data

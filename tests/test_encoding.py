@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy.stats import binomtest
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, KFold
@@ -16,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from brainalign import encoding
-from brainalign.encoding import RidgeSweepCV, contiguous_folds, cross_validate
+from brainalign.encoding import RidgeSweepCV, contiguous_folds, cross_validate, shift_null
+from brainalign.stats import circular_shifts, p_values
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -468,7 +470,11 @@ def test_estimator_takes_a_splitter_and_refuses_flat_targets():
 def test_baseline_equals_a_joint_fit_with_free_weights(n, p, standardize, rng):
     baseline = rng.standard_normal((n, 2)) * [1, 50] + [0, 300]
     x = rng.standard_normal((n, p)) + baseline @ rng.standard_normal((2, p)) / 50
-    y = x @ rng.standard_normal((p, 4)) / np.sqrt(p) + baseline @ rng.standard_normal((2, 4)) + rng.standard_normal((n, 4))
+    y = (
+        x @ rng.standard_normal((p, 4)) / np.sqrt(p)
+        + baseline @ rng.standard_normal((2, 4))
+        + rng.standard_normal((n, 4))
+    )
     found = cross_validate(
         x, y, baseline=baseline, alphas=[30.0], n_splits=4, gap=2, standardize=standardize, return_predictions=True
     )
@@ -507,3 +513,47 @@ def test_layer_of_noise_takes_little_from_a_baseline_and_a_true_one_adds(rng):
 def test_baseline_errors(baseline, message, rng):
     with pytest.raises(ValueError, match=message):
         cross_validate(rng.standard_normal((50, 5)), rng.standard_normal((50, 2)), baseline=baseline, n_splits=5)
+
+
+# --------------------------------------------------------------------------------------------------------- shift null
+
+
+def coloured_noise(n, channels, rng):
+    noise = rng.standard_normal((n, channels))
+    for t in range(1, n):
+        noise[t] += 0.6 * noise[t - 1]
+    return noise
+
+
+def test_shift_null_equals_a_loop_over_refits(rng):
+    x, y = rng.standard_normal((3, 120, 8)), rng.standard_normal((120, 2))
+    groups = np.repeat([0, 1], 60)
+    options = {"groups": groups, "n_splits": 4, "inner_splits": 3}
+    null = shift_null(x, y, n_shifts=4, min_shift=5, seed=2, **options)
+    for row, shift in zip(null.values, circular_shifts(120, 4, groups=groups, min_shift=5, seed=2), strict=True):
+        np.testing.assert_allclose(row, cross_validate(x, y[shift], **options)["score"].max("layer"), atol=1e-6)
+
+
+def test_best_layer_of_noise_is_significant_at_the_nominal_rate(rng):
+    n, channels = 240, 600
+    x, y = coloured_noise(n, 80, rng).reshape(n, 4, 20).transpose(1, 0, 2), coloured_noise(n, channels, rng)
+    options = {"n_splits": 5, "inner_splits": 3, "gap": 5, "alphas": np.logspace(0, 6, 7)}
+    best = cross_validate(x, y, **options)["score"].max("layer").values
+    p = p_values(best, shift_null(x, y, n_shifts=12, min_shift=10, **options).values, pool=True)
+    assert binomtest(int((p < 0.05).sum()), channels, 0.05).pvalue > 1e-3
+
+
+def test_gain_over_a_baseline_is_significant_at_the_nominal_rate_and_a_true_one_is_found(rng):
+    n, channels = 240, 300
+    baseline, x = coloured_noise(n, 2, rng), coloured_noise(n, 40, rng).reshape(n, 2, 20).transpose(1, 0, 2)
+    y = baseline @ rng.standard_normal((2, channels)) + coloured_noise(n, channels, rng)
+    y[:, :50] += x[1] @ rng.standard_normal((20, 50)) / 2
+    options = {"n_splits": 5, "inner_splits": 3, "gap": 5, "alphas": np.logspace(0, 6, 7)}
+    gain = (
+        cross_validate(x, y, baseline=baseline, **options)["score"] - cross_validate(baseline, y, **options)["score"][0]
+    )
+    null = shift_null(x, y, baseline=baseline, n_shifts=12, min_shift=10, **options)
+    p = p_values(gain.max("layer").values, null.values, pool=True)
+    assert (p[:50] < 0.05).mean() > 0.9
+    # The fit of the baseline takes some of the residual's rhythm along: surrogates are a little conservative.
+    assert binomtest(int((p[50:] < 0.05).sum()), channels - 50, 0.05, alternative="greater").pvalue > 1e-3

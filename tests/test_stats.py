@@ -338,3 +338,49 @@ def test_bootstrap_errors():
         stats.bootstrap_ci([1.0, 2.0], clusters=[0])
     with pytest.raises(ValueError, match="2 different labels"):
         stats.bootstrap_ci([1.0, 2.0], clusters=[0, 0])
+
+
+# ------------------------------------------------------------------------------------------- shifts and pooled nulls
+
+
+def test_circular_shifts_stay_in_their_passages_and_shift_them_whole():
+    groups = np.repeat(["a", "b"], [30, 50])
+    shifts = stats.circular_shifts(80, 20, groups=groups, min_shift=4, seed=1)
+    assert shifts.shape == (20, 80)
+    for shift in shifts:
+        for start, stop in ((0, 30), (30, 80)):
+            amount = (start - shift[start]) % (stop - start)
+            assert 4 <= amount <= stop - start - 4
+            np.testing.assert_array_equal(
+                shift[start:stop], start + (np.arange(stop - start) - amount) % (stop - start)
+            )
+    assert len({tuple(shift) for shift in shifts}) == 20
+
+
+def test_circular_shifts_are_those_of_the_null():
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((60, 3)), rng.standard_normal((60, 3))
+    null = stats.circular_shift_null(x, y, n_shifts=10, min_shift=2, seed=5)
+    for row, shift in zip(null.values, stats.circular_shifts(60, 10, min_shift=2, seed=5), strict=True):
+        np.testing.assert_allclose(row, [np.corrcoef(x[:, c], y[shift, c])[0, 1] for c in range(3)])
+
+
+def test_pooled_p_values_are_uniform_where_channels_differ_in_location_and_scale():
+    rng = np.random.default_rng(3)
+    location, scale = rng.uniform(-5, 5, 4000), rng.uniform(0.1, 10, 4000)
+    draws = location + scale * rng.gumbel(size=(9, 4000))
+    p = stats.p_values(draws[0], draws[1:], pool=True)
+    for level in (0.01, 0.05, 0.2):
+        assert scipy.stats.binomtest(int((p < level).sum()), 4000, level).pvalue > 1e-3
+    both = stats.p_values(draws[0], draws[1:], pool=True, alternative="two-sided")
+    assert scipy.stats.binomtest(int((both < 0.05).sum()), 4000, 0.05).pvalue > 1e-3
+
+
+def test_pooled_p_values_find_what_is_there():
+    rng = np.random.default_rng(4)
+    null = xr.DataArray(rng.standard_normal((8, 500)), dims=("shift", "channel"))
+    observed = xr.DataArray(rng.standard_normal(500), dims="channel") + 15 * (np.arange(500) < 100)
+    p = stats.p_values(observed, null, pool=True)
+    assert p.dims == ("channel",) and stats.fdr(p)[0][:100].mean() > 0.95
+    with pytest.raises(ValueError, match="at least 5 draws"):
+        stats.p_values(observed, null[:4], pool=True)

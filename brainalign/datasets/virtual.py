@@ -45,7 +45,8 @@ def virtual_listening(
 
     - language, with variance share 1 - a: one random direction through the 50 leading principal components of
       layer 1 + D (L - 1) of the model, every component with equal weight, given only the last few words (`horizons`,
-      longer with D). Each word's value rides on a Gaussian bump at its centre, later (0 to 80 ms) and wider (50 to 100 ms) with D;
+      longer with D). Each word's value rides on a Gaussian bump at its centre, later (0 to 80 ms) and wider (50 to
+      100 ms) with D;
     - sound, with variance share a = 0.6 (1 - D)^2: the sample's spectrogram through a random spectro-temporal field;
     - a rise during speech of half a standard deviation;
     - noise of its own in each repeat, its power falling with frequency f as 1 / (f + 0.5 Hz).
@@ -220,7 +221,7 @@ def _speech_frames(speech: Speech) -> np.ndarray:
 
 
 def _through_field(spectrogram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The spectrogram through a field at a random frequency: an on-response 30 to 120 ms late, then a weaker off one."""
+    """The spectrogram through a field at a random frequency: an on-response after 30 to 120 ms, a weaker off one."""
     band, width = rng.uniform(0.1, 0.9) * spectrogram.shape[1], rng.uniform(4, 16)
     driven = spectrogram @ np.exp(-0.5 * ((np.arange(spectrogram.shape[1]) - band) / width) ** 2)
     frames = np.arange(40)

@@ -22,6 +22,7 @@ token that separates documents in pretraining in front of every window, which th
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import hashlib
@@ -40,7 +41,7 @@ import torch
 import transformers
 import xarray as xr
 from huggingface_hub import snapshot_download
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
@@ -443,17 +444,30 @@ def _model_folder(model: str | os.PathLike[str]) -> Path:
         ) from error
 
 
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar, which would end up in executed notebooks."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
+
+
 @functools.lru_cache(maxsize=1)
 def _load(folder: str, fingerprint: str, device: str, dtype: str) -> torch.nn.Module:
     """Load a model from a folder; the last one is kept, so that calls in a row do not load it again."""
-    model, report = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=DTYPES[dtype],
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    with _no_progress_bar():
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
     if report["missing_keys"]:  # transformers would fill them with random numbers
         raise ValueError(
             f"model: {folder} lacks weights of the model: {', '.join(sorted(report['missing_keys'])[:5])}, ..."
