@@ -155,7 +155,8 @@ def _fetch(options: argparse.Namespace) -> int:
 
     if not options.names and not options.all_needed:
         raise ValueError("fetch: expected names of assets, or --all-needed; `brainalign assets` lists them")
-    needed = list(_load(options)[2].assets) if options.all_needed else []
+    profile = _load(options)[2] if options.all_needed else runs.Profile("none")
+    needed = [*profile.assets, *profile.optional]
     for name in [*options.names, *needed]:
         print(f"{name}: {assets.fetch(name)}", flush=True)
     return 0
@@ -171,12 +172,21 @@ def _book(options: argparse.Namespace) -> int:
     for name in profile.assets:
         print(f"Asset {name}", flush=True)
         assets.fetch(name)
+    missing = []
+    for name in profile.optional:
+        print(f"Asset {name} (optional)", flush=True)
+        try:
+            assets.fetch(name)
+        except assets.AssetError as error:
+            missing.append(name)
+            print(f"{error}\nThe book is built without {name}: its sections say so.", flush=True)
     executed = root / "book" / "executed"
     runs.execute_all(
         profile,
         notebooks,
         executed,
         constraints=root / "constraints.txt",
+        missing=missing,
         only=options.only,
         force=options.force,
         cwd=root,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from nilearn import datasets, surface
 from pygeodesic.geodesic import PyGeodesicAlgorithmExact
+from scipy.spatial import cKDTree
 
 HEMISPHERES = ("left", "right")
 
@@ -87,8 +88,7 @@ def nearest_vertex(xyz, hemisphere: str, kind: str = "pial") -> np.ndarray:
     xyz = np.asarray(xyz, dtype=float)
     if xyz.shape[-1:] != (3,) or not np.isfinite(xyz).all():
         raise ValueError(f"xyz: expected finite points of shape (..., 3) in mm, got shape {xyz.shape}; drop NaN rows.")
-    vertices = mesh(hemisphere, kind).vertices
-    return np.argmin(((xyz[..., None, :] - vertices) ** 2).sum(-1), axis=-1)
+    return cKDTree(mesh(hemisphere, kind).vertices).query(xyz)[1]
 
 
 @cache

@@ -592,7 +592,8 @@ def cross_validate(
     Returns
     -------
     Dataset
-        ``score`` (layer, channel); ``alpha`` (layer, split, channel); with `return_predictions`, ``prediction``
+        ``score`` (layer, channel); ``alpha`` (layer, split, channel); with a baseline, ``baseline_score`` (channel), of
+        its least-squares fit in the same folds, to which scores compare; with `return_predictions`, ``prediction``
         (layer, word, channel), NaN for samples that `cv` never tests. Coordinates are carried over, the settings are
         attributes.
 
@@ -681,6 +682,11 @@ def cross_validate(
         },
     )
     result["score"].attrs["long_name"] = "Pearson correlation of responses with held-out predictions"
+    if baseline is not None:
+        free, held_out = np.column_stack([np.ones(n), baseline]), np.empty_like(y)
+        for train, test in outer:
+            held_out[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
+        result["baseline_score"] = channel_dim, _pearson(held_out[tested], y[tested])
     if predictions is not None:
         result["prediction"] = (layer_dim, sample_dim, channel_dim), predictions
         result = result.assign_coords({k: c for k, c in responses.coords.items() if c.dims == (sample_dim,)})
@@ -711,7 +717,8 @@ def shift_null(
     features, responses, groups, baseline
         As in `cross_validate`.
     n_shifts, min_shift, seed
-        As in `stats.circular_shifts`; shifts stay within passages.
+        As in `stats.circular_shifts`; shifts stay within passages. Each channel has its own, so that channels that
+        are alike do not share their draws.
     **options
         Of `cross_validate`: the same as for the scores that are compared.
 
@@ -725,24 +732,32 @@ def shift_null(
     ------
     ValueError
         As `cross_validate` and `stats.circular_shifts`.
+
+    Notes
+    -----
+    Memory, beside that of `cross_validate`: a few arrays of (shift, word, channel) in double precision.
     """
-    if not isinstance(responses, xr.DataArray):
-        responses = xr.DataArray(np.asarray(responses), dims=("word", "channel"))
-    options["groups"] = groups
-    kept = 0.0
+    features, responses = _labelled(features, responses)
+    sample_dim, channel_dim = responses.dims
+    y = responses.to_numpy().astype(float)
+    _check_responses(y, _names(responses, channel_dim))
+    kept = np.zeros_like(y)
     if baseline is not None:
         baseline = _check_baseline(baseline, len(responses), [np.arange(len(responses))])
         free = np.column_stack([np.ones(len(responses)), baseline])
-        kept = free @ np.linalg.lstsq(free, responses.to_numpy(), rcond=None)[0]
-    shifts = circular_shifts(len(responses), n_shifts, groups=groups, min_shift=min_shift, seed=seed)
-    rest = responses.to_numpy() - kept
-    surrogates = np.concatenate([kept + rest[shift] for shift in shifts], axis=1)
-    sample_dim, channel_dim = responses.dims
-    surrogates = xr.DataArray(surrogates, dims=(sample_dim, channel_dim))
-    null = cross_validate(features, surrogates, baseline=baseline, **options)["score"].to_numpy()
+        kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
+    surrogates = []
+    for channel, own_seed in enumerate(np.random.SeedSequence(seed).generate_state(y.shape[1])):
+        shifts = circular_shifts(len(y), n_shifts, groups=groups, min_shift=min_shift, seed=int(own_seed))
+        surrogates.append(kept[:, channel] + (y - kept)[shifts, channel])
+    surrogates = np.stack(surrogates, axis=-1)  # (shift, sample, channel)
+    shape = len(surrogates), y.shape[1]
+    surrogates = xr.DataArray(surrogates.transpose(1, 0, 2).reshape(len(y), -1), dims=(sample_dim, channel_dim))
+    fit = cross_validate(features, surrogates, groups=groups, baseline=baseline, **options)
+    null = fit["score"].max(fit["score"].dims[0])
     if baseline is not None:
-        null = null - cross_validate(baseline, surrogates.to_numpy(), **options)["score"].to_numpy()
-    null = null.max(0).reshape(len(shifts), -1)
+        null = null - fit["baseline_score"]
+    null = null.to_numpy().reshape(shape)
     coords = {name: coord for name, coord in responses.coords.items() if coord.dims == (channel_dim,)}
     return xr.DataArray(null, coords, ("shift", channel_dim))
 

@@ -15,7 +15,6 @@ from nilearn.plotting import plot_surf
 from brainalign import cortex
 
 SEQUENTIAL = "viridis"
-DIVERGING = "PuOr_r"
 COLORS = {
     "blue": "#0072B2",
     "orange": "#E69F00",

@@ -62,11 +62,14 @@ class Profile:
         Notebook name to its parameters.
     assets : tuple of str
         What has to be fetched before any notebook starts.
+    optional : tuple of str
+        What notebooks use if it can be had, and say so if not.
     """
 
     name: str
     notebooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     assets: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 def find_notebooks(folder: Path) -> dict[str, Path]:
@@ -106,7 +109,8 @@ def load_profile(path: Path, notebooks: Mapping[str, Path]) -> Profile:
     Parameters
     ----------
     path : Path
-        A mapping with the keys ``assets`` (list of names) and ``notebooks`` (notebook name to parameters).
+        A mapping with the keys ``assets`` and ``optional`` (lists of names) and ``notebooks`` (notebook name to
+        parameters).
     notebooks : dict of str to Path
         From `find_notebooks`.
 
@@ -126,18 +130,21 @@ def load_profile(path: Path, notebooks: Mapping[str, Path]) -> Profile:
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(content).__name__}")
-    _check_names(content, ["assets", "notebooks"], f"{path}: key")
-    chosen, assets = content.get("notebooks") or {}, content.get("assets") or []
+    _check_names(content, ["assets", "optional", "notebooks"], f"{path}: key")
+    chosen = content.get("notebooks") or {}
     if not isinstance(chosen, dict):
         raise ValueError(f"{path}: notebooks: expected notebook names with their parameters, got {chosen!r}")
-    if not isinstance(assets, list) or not all(isinstance(name, str) for name in assets):
-        raise ValueError(f"{path}: assets: expected a list of names, got {assets!r}")
+    assets = {key: content.get(key) or [] for key in ("assets", "optional")}
+    for key, names in assets.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{path}: {key}: expected a list of names, got {names!r}")
     _check_names(chosen, notebooks, f"{path}: notebook")
     for name, parameters in chosen.items():
         if not isinstance(parameters or {}, dict):
             raise ValueError(f"{path}: {name}: expected a mapping of parameters, got {parameters!r}")
         _check_parameters(notebooks[name], parameters or {}, f"{path}: {name}: parameter")
-    return Profile(path.stem, {name: dict(parameters or {}) for name, parameters in chosen.items()}, tuple(assets))
+    parameters = {name: dict(parameters or {}) for name, parameters in chosen.items()}
+    return Profile(path.stem, parameters, tuple(assets["assets"]), tuple(assets["optional"]))
 
 
 def execute(notebook: Path, parameters: Mapping[str, Any], output: Path, *, cwd: Path | None = None) -> Run:
@@ -173,6 +180,7 @@ def execute_all(
     folder: Path,
     *,
     constraints: Path | None = None,
+    missing: Iterable[str] = (),
     only: str | None = None,
     force: bool = False,
     cwd: Path | None = None,
@@ -188,6 +196,8 @@ def execute_all(
         Where the executed notebooks go. Executed notebooks without a source are removed from it.
     constraints : Path, optional
         The file of pinned versions; a change of it makes every run invalid.
+    missing : iterable of str
+        Optional assets that could not be had: once they can, runs without them are no longer valid.
     only : str, optional
         Bring this notebook alone up to date.
     force : bool
@@ -212,7 +222,7 @@ def execute_all(
     for stray in folder.glob("*.ipynb"):
         if stray.name.removesuffix(".failed.ipynb").removesuffix(".ipynb") not in notebooks:
             stray.unlink()
-    code = _code_hash(constraints)
+    code = "\n".join([_code_hash(constraints), *sorted(missing)])
     wanted = [only] if only else list(notebooks)
     runs, failures = [], []
     for number, name in enumerate(wanted, start=1):

@@ -12,10 +12,12 @@ import xarray as xr
 from nilearn.glm.first_level import glover_hrf, spm_hrf
 from nilearn.glm.first_level.design_matrix import create_cosine_drift
 from nilearn.signal import clean
-from scipy.signal import hilbert
 from scipy.stats import ttest_1samp
 
 from brainalign.stats import fdr
+
+TRANSITION = 4.0
+"""Hz, from full to no response at either edge of a high-gamma sub-band."""
 
 
 def high_gamma(
@@ -67,10 +69,17 @@ def high_gamma(
         raise ValueError(f"band: {band} Hz does not fit below 1/2.2 of the sampling rate, {rate} Hz; record faster.")
     if not 0 < out_rate <= rate:
         raise ValueError(f"out_rate: expected at most the sampling rate, {rate} Hz, got {out_rate}.")
+    if voltage.shape[1] < rate * 2:
+        raise ValueError(
+            f"voltage: expected at least 2 s of samples for the filters, got {voltage.shape[1] / rate:.2f} s."
+        )
+    raw = mne.io.RawArray(voltage, mne.create_info(len(voltage), rate, "ecog"), verbose="error")
     envelope = np.zeros_like(voltage)
     edges = np.geomspace(low, high, n_bands + 1)
     for first, last in zip(edges[:-1], edges[1:], strict=True):
-        part = np.abs(hilbert(mne.filter.filter_data(voltage, rate, first, last, verbose="error"), axis=-1))
+        # Steep edges: MNE's default ones are a quarter of the frequency wide and would let mains hum at 60 Hz in.
+        steep = {"l_trans_bandwidth": TRANSITION, "h_trans_bandwidth": TRANSITION, "verbose": "error"}
+        part = raw.copy().filter(first, last, picks="all", **steep).apply_hilbert(picks="all", envelope=True).get_data()
         envelope += part / part.mean(-1, keepdims=True)
     if out_rate != rate:
         envelope = mne.filter.resample(envelope, up=out_rate, down=rate, verbose="error")
@@ -122,6 +131,7 @@ def word_responses(
     if anchor == "center":
         centres = (centres + words["offset"].to_numpy(float)) / 2
     centres = centres + float(lag)
+    _check_finite("signal", signal.to_numpy())
     times = signal["time"].to_numpy()
     step = float(np.median(np.diff(times)))
     beyond = (centres - window / 2 < times[0] - step) | (centres + window / 2 > times[-1] + step)
@@ -181,17 +191,19 @@ def speech_responsive(
     _check_signal("signal", signal.to_numpy())
     times = signal["time"].to_numpy()
     onsets, ends = words["onset"].to_numpy(float), np.maximum.accumulate(words["offset"].to_numpy(float))
-    gap_start = np.concatenate([[times[0] - margin], ends]) + margin
-    gap_end = np.concatenate([onsets, [times[-1]]])
+    pauses = np.column_stack([np.append(times[0], ends), np.append(onsets, times[-1])])
+    pauses = pauses[pauses[:, 1] - pauses[:, 0] >= min_silence]
     pairs = []
-    for start, end in zip(gap_start, gap_end, strict=True):
-        length = end - start
-        if length < min_silence - margin:
-            continue
-        # Speech follows the pause, except after the last word, where it comes before.
-        speech = end + margin if end < onsets[-1] + 1e-9 else ends[-1] - length
-        if speech >= times[0] and speech + length <= times[-1]:
-            pairs.append(((start, end), (speech, speech + length)))
+    for number, (start, end) in enumerate(pauses):
+        silence = (start + margin if start > times[0] else start, end)
+        length = silence[1] - silence[0]
+        if end < times[-1]:  # the speech that follows, as far as it goes
+            until = pauses[number + 1, 0] if number + 1 < len(pauses) else ends[-1]
+            speech = (end + margin, min(end + margin + length, until))
+        else:
+            speech = (max(ends[-1] - length, pauses[number - 1, 1] + margin if number else times[0]), ends[-1])
+        if speech[1] - speech[0] >= min_silence / 2:
+            pairs.append((silence, speech))
     if len(pairs) < 5:
         raise ValueError(
             f"words: only {len(pairs)} pauses of at least {min_silence} s with speech beside them; five are needed. "
@@ -288,6 +300,30 @@ def delay(regressors: xr.DataArray, delays: Sequence[int]) -> xr.DataArray:
     return xr.concat([plain.shift(time=value, fill_value=0) for value in delays], "feature")
 
 
+def remove_drift(regressors: xr.DataArray, t_r: float, *, high_pass: float = 1 / 128) -> xr.DataArray:
+    """Regressors without the slow components that `clean_bold` takes out of the responses.
+
+    A model that is not cleaned like its responses is asked to predict what is no longer there.
+
+    Parameters
+    ----------
+    regressors : DataArray of shape (..., time, ...)
+        All volumes of the run.
+    t_r : float
+        Repetition time (s).
+    high_pass : float
+        Cut-off of the cosine drift model (Hz), as for the responses.
+
+    Returns
+    -------
+    DataArray of the same shape
+    """
+    n = regressors.sizes["time"]
+    slow = np.column_stack([create_cosine_drift(high_pass, np.arange(n) * t_r), np.linspace(-1, 1, n)])
+    basis = xr.DataArray(np.linalg.qr(slow)[0].astype("float32"), dims=("time", "component"))
+    return (regressors - basis @ (basis @ regressors)).transpose(*regressors.dims)
+
+
 def clean_bold(
     signal: np.ndarray, t_r: float, *, confounds: np.ndarray | None = None, high_pass: float = 1 / 128
 ) -> np.ndarray:
@@ -327,13 +363,17 @@ def clean_bold(
     return clean(signal, confounds=nuisance, t_r=t_r, filter=False, standardize="zscore_sample", detrend=True)
 
 
-def _check_signal(field: str, values: np.ndarray) -> None:
-    """Channels last; every one finite and not flat along the axis before."""
+def _check_finite(field: str, values: np.ndarray) -> None:
     bad = ~np.isfinite(values).all(axis=tuple(range(values.ndim - 1)))
     if bad.any():
         raise ValueError(
             f"{field}: non-finite values in channel(s) {np.flatnonzero(bad)[:5].tolist()}; drop or repair them."
         )
+
+
+def _check_signal(field: str, values: np.ndarray) -> None:
+    """Every channel finite and not flat; shape (..., time, channel)."""
+    _check_finite(field, values)
     flat = (np.ptp(values, axis=-2) == 0).reshape(-1, values.shape[-1]).any(axis=0)
     if flat.any():
         raise ValueError(f"{field}: channel(s) {np.flatnonzero(flat)[:5].tolist()} never change; drop them.")

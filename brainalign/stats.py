@@ -183,7 +183,7 @@ def circular_shifts(
     Raises
     ------
     ValueError
-        Non-contiguous groups, or a passage shorter than two least shifts.
+        Fewer than one shift, non-contiguous groups, or a passage shorter than two least shifts.
     """
     passages = _passages(groups, n_samples)
     amounts = _draw_shifts([p.stop - p.start for p in passages], n_shifts, min_shift, seed)
@@ -264,8 +264,6 @@ def circular_shift_null(
         )
     if reduce not in (None, "max"):
         raise ValueError(f"reduce must be None or 'max', got {reduce!r}.")
-    if n_shifts < 1 or min_shift < 1:
-        raise ValueError(f"n_shifts and min_shift must be at least 1, got {n_shifts!r} and {min_shift!r}.")
     passages = _passages(groups, len(responses))
     shifts = _draw_shifts([p.stop - p.start for p in passages], n_shifts, min_shift, seed)
 
@@ -292,6 +290,8 @@ def circular_shift_null(
 
 def _draw_shifts(lengths: list[int], n_shifts: int, min_shift: int, seed: int) -> np.ndarray:
     """Shifts (shift, passage) of at least `min_shift` samples both ways, without repetition where that could happen."""
+    if n_shifts < 1 or min_shift < 1:
+        raise ValueError(f"n_shifts and min_shift must be at least 1, got {n_shifts!r} and {min_shift!r}.")
     short = [length for length in lengths if length < 2 * min_shift]
     if short:
         raise ValueError(

@@ -36,18 +36,15 @@
 # and `papermill --help-notebook` prints it as documentation.
 
 # %% tags=["parameters"]
-dataset: str = (
-    "virtual"  # listening data set: "virtual" (real speech, planted responses)
-)
 model: str = "smollm2-135m"  # language model that drives the virtual cohort
 n_subjects: int = 8  # virtual people
-snr: float = (
-    1.0  # variance of the planted response over the noise of one repeat, at the words
-)
+snr: float = 1.0  # planted variance over that of one repeat's noise, at words
 window: float = 0.1  # s, width of the window around the centre of each word
-q: float = 0.05  # false discovery rate of the test for speech-responsive electrodes
-seed: int = 0  # seed of the virtual cohort
+q: float = 0.05  # false discovery rate of the test for responsive electrodes
+seed: int = 0  # of the virtual cohort and the bootstrap
+device: str = "auto"  # where the model runs: "auto", "cpu" or "cuda"
 real_data: bool = True  # end with the fMRI of 27 real people
+bold_skip: int = 10  # volumes (2 s) left out at the start: the onset of the story
 
 # %% tags=["hide-input", "remove-stderr"]
 import matplotlib.pyplot as plt
@@ -77,7 +74,7 @@ xr.set_options(display_expand_data=False, display_expand_attrs=False)
 
 # %%
 data = datasets.load_listening(
-    dataset, n_subjects=n_subjects, snr=snr, model=model, seed=seed
+    "virtual", n_subjects=n_subjects, snr=snr, model=model, seed=seed, device=device
 )
 data
 
@@ -137,7 +134,7 @@ plt.show()
 # Sound reaches the cortex in **Heschl's gyrus**, a ridge hidden in the fold above the temporal lobe. Its posteromedial end
 # holds primary auditory cortex. From there, processing spreads along the superior and middle temporal gyri and on to the
 # inferior frontal gyrus. A simple measure of an electrode's depth in that hierarchy is its **distance from posteromedial
-# Heschl's gyrus**. The study measured it in a straight line; we measure it *along the cortical surface* (geodesic distance,
+# Heschl's gyrus**. The study, in the version that was reviewed in the open, measured it in a straight line; we measure it *along the cortical surface* (geodesic distance,
 # {cite:t}`mitchell1987`), because two points can face each other across a fold and still be far apart for the brain.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Side views of an inflated left and right hemisphere with electrodes as dots, dark near Heschl's gyrus and brighter along the temporal lobe and in inferior frontal cortex."}}
@@ -166,7 +163,7 @@ glue(
 #
 # ## From voltage to high gamma
 #
-# An intracranial electrode records voltage. Its power between 70 and 150 Hz, called **high gamma**, follows the firing of the
+# An intracranial electrode records voltage. Its amplitude between 70 and 150 Hz, called **high gamma**, follows the firing of the
 # nerve cells around the electrode {cite:p}`ray2011`, so it is what most studies analyse. Voltage falls steeply with frequency;
 # `signals.high_gamma` therefore splits the band into eight sub-bands, takes the **envelope** of each (its momentary amplitude,
 # by the Hilbert transform), divides each by its mean, averages, brings the result to 100 samples a second and z-scores it
@@ -225,7 +222,7 @@ plt.show()
 # ## From a continuous signal to word responses
 #
 # The study reduces the recording to **one number for each word and electrode**: the mean high gamma in a window of 100 ms
-# around the *centre* of the word. Here are three electrodes during one sentence, near, halfway and far from Heschl's gyrus,
+# around the *centre* of the word, as do we by default. Here are three electrodes during one sentence, near, halfway and far from Heschl's gyrus,
 # with these windows shaded.
 
 # %%
@@ -281,8 +278,8 @@ responses
 # them, and then reporting the fit, would be circular. The choice must rest on something else: **does the signal change when
 # speech sets in?** `signals.speech_responsive` pairs every pause of at least a second with an equally long stretch of speech
 # beside it and makes one paired t-test for each electrode. With hundreds of electrodes some will pass by luck, so the p-values
-# are corrected to a **false discovery rate**: of the electrodes called responsive, at most 5 % are expected to be false
-# {cite:p}`benjamini1995`.
+# are corrected to a **false discovery rate**: of the electrodes called responsive, at most {glue:text}`q_percent` % are expected
+# to be false {cite:p}`benjamini1995`.
 
 # %%
 test = signals.speech_responsive(data.signal, data.words, q=q)
@@ -293,6 +290,7 @@ table
 false_alarms = int(test["responsive"][data.truth["kind"] == "empty"].sum())
 glue("n_responsive", int(test["responsive"].sum()), display=False)
 glue("n_channels", len(test), display=False)
+glue("q_percent", f"{100 * q:g}", display=False)
 glue("empty_responsive", false_alarms, display=False)
 glue("n_empty", int((data.truth["kind"] == "empty").sum()), display=False)
 
@@ -373,13 +371,14 @@ alice
 # To compare words with volumes, words have to be brought to the volumes' time. Blood flow peaks some 5 s after the event and
 # dips below its baseline until about 20 s: the **haemodynamic response**. `signals.word_to_volume` builds the linear map that
 # spreads each word over the volumes that come after it. Applied to a column of ones it gives *word rate*, the simplest
-# prediction one can make: more blood where more words were heard.
+# prediction one can make: more blood where more words were heard. What was removed from the responses, slow drift, is
+# removed from it as well.
 
 # %%
 if alice is not None:
     to_volume = signals.word_to_volume(alice.words, alice.signal["time"])
-    word_rate = to_volume.sum("word")
-    word_rate = (word_rate - word_rate.mean()) / word_rate.std()
+    word_rate = signals.remove_drift(to_volume.sum("word"), 1 / alice.sampling_rate)
+    word_rate = word_rate / word_rate.std()
     regions = alice.channels["region"]
     group = (
         alice.signal.groupby(regions.to_xarray()).mean().sel(region=regions.unique())
@@ -407,15 +406,16 @@ if alice is not None:
     plt.show()
 
 # %% [markdown]
-# *What to see:* dips in word rate are pauses in the reading. The blood follows. Both rise steeply in the first 20 s, when the
-# story sets in after silence: one large event, which the next chapter leaves out. How closely do the curves agree, and in how
-# many people?
+# *What to see:* dips in word rate are pauses in the reading. The blood follows. Both rise steeply at the start, when the story
+# sets in after silence: one large event, which we leave out from here on. How closely do the curves agree, and in how many
+# people?
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Correlation of word rate with BOLD in each of 27 people as dots for six regions, with means and intervals; nearly all above zero."}}
 if alice is not None:
     each = (
-        alice.signal.to_pandas()
-        .corrwith(word_rate.to_pandas())
+        alice.signal[bold_skip:]
+        .to_pandas()
+        .corrwith(word_rate[bold_skip:].to_pandas())
         .groupby([alice.channels["subject"], regions])
         .mean()
         .unstack()
@@ -452,9 +452,9 @@ else:
 # *What to see:* gray dots are people, blue dots their mean with its 95 % bootstrap interval over people; the dashed line is no
 # relation. Regions: left and right anterior temporal lobe (LATL, RATL), left posterior temporal (LPTL), inferior parietal
 # (LIPL), premotor (LPreM) and inferior frontal (LIFG). The mean correlation runs from {glue:text}`rate_low` to
-# {glue:text}`rate_high`, highest in {glue:text}`rate_region`. A single person's fMRI is noisy, so these numbers are small and
-# still clearly above zero. Any language model has to do better than *counting words*; whether it does is a question for the
-# next chapter.
+# {glue:text}`rate_high`, highest in {glue:text}`rate_region`. A single person's fMRI is noisy, so these numbers are
+# small; the intervals tell which of them differ from zero. Any language model has to do better than *counting words*; whether it
+# does is a question for the next chapter.
 #
 # ## Exercises
 #

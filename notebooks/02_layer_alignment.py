@@ -34,31 +34,23 @@
 # ## Parameters
 
 # %% tags=["parameters"]
-dataset: str = (
-    "virtual"  # listening data set: "virtual" (real speech, planted responses)
-)
-model: str = (
-    "smollm2-135m"  # language model: an asset, a folder, or a Hugging Face name
-)
+model: str = "smollm2-135m"  # language model: an asset, a folder or a hub name
 n_subjects: int = 8  # virtual people
-snr: float = (
-    1.0  # variance of the planted response over the noise of one repeat, at the words
-)
+snr: float = 1.0  # planted variance over that of one repeat's noise, at words
 n_splits: int = 5  # contiguous folds of the outer cross-validation
 inner_splits: int = 3  # folds inside each training set that choose the penalty
 gap: int = 5  # words left out between training and test words
-n_shifts: int = (
-    10  # circular shifts of every electrode for the chance level, each refitted
-)
-q: float = 0.05  # false discovery rate over electrodes
-seed: int = 0  # seed of the virtual cohort, the shifts and the bootstrap
+n_shifts: int = 10  # refitted circular shifts of every electrode, for chance
+q: float = 0.05  # false discovery rate
+seed: int = 0  # of the virtual cohort, the shifts and the bootstrap
 device: str = "auto"  # where models run: "auto", "cpu" or "cuda"
 real_data: bool = True  # end with the fMRI of 27 real people
 bold_splits: int = 6  # folds of the fMRI analysis: blocks of two minutes
-bold_gap: int = 10  # volumes (2 s each) left out between training and test: the length of the blood response
-bold_shifts: int = (
-    200  # circular shifts of every region for the chance level, each refitted
-)
+bold_gap: int = 10  # volumes (2 s each) left out between training and test
+bold_skip: int = 10  # volumes left out at the start: the onset of the story
+bold_shifts: int = 200  # refitted circular shifts of every region, for chance
+bold_boot: int = 100  # bootstrap averages of people
+bold_random: int = 20  # layers of random numbers to compare with
 
 # %% tags=["hide-input", "remove-stderr"]
 import matplotlib.pyplot as plt
@@ -66,10 +58,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from myst_nb import glue
-from scipy.stats import spearmanr
+from scipy.stats import binomtest
 from sklearn.model_selection import KFold
 
-from brainalign import datasets, plotting, signals, stats
+from brainalign import assets, datasets, plotting, signals, stats
 from brainalign.assets import AssetError
 from brainalign.encoding import cross_validate, shift_null
 from brainalign.features.acoustics import mel_spectrogram, word_acoustics
@@ -82,15 +74,15 @@ BLUE, ORANGE, GRAY = (plotting.COLORS[name] for name in ("blue", "orange", "gray
 
 # %% tags=["hide-output"]
 data = datasets.load_listening(
-    dataset, n_subjects=n_subjects, snr=snr, model=model, seed=seed, device=device
+    "virtual", n_subjects=n_subjects, snr=snr, model=model, seed=seed, device=device
 )
 data
 
 # %% [markdown]
 # ## What a layer holds
 #
-# The model here is SmolLM2 with 135 million parameters {cite:p}`allal2025`, in its instruction-tuned version and with weights
-# rounded to four bits, which is small enough for a laptop. Like its larger relatives it is a stack of **layers**. A word enters as
+# By default the model is SmolLM2 with 135 million parameters {cite:p}`allal2025`: the version that was further trained to follow
+# instructions, with weights stored in four bits each, small enough for a laptop. Like its larger relatives it is a stack of **layers**. A word enters as
 # a list of numbers that depends on nothing but the word (layer 0, the *input embedding*). Every layer reads the current lists
 # of this word and of all words before it, and adds to them. After the last layer, the list serves to guess the next word. So
 # each layer offers its own description of each word, and later layers have had more chances to take the context in.
@@ -192,12 +184,17 @@ glue("n_language", int(language.sum()), display=False)
 glue("n_language_all", int((kind == "language").sum()), display=False)
 glue("n_empty_significant", int(significant.to_numpy()[empty].sum()), display=False)
 glue("n_empty", int(empty.sum()), display=False)
+empty_share = binomtest(int(significant.to_numpy()[empty].sum()), int(empty.sum()))
+empty_share = empty_share.proportion_ci(method="wilson")
+glue("empty_low", f"{100 * empty_share.low:.0f}", display=False)
+glue("empty_high", f"{100 * empty_share.high:.0f}", display=False)
 glue("chance", f"{chance:.2f}", display=False)
 glue("median_best", f"{float(best[language].median()):.2f}", display=False)
 
 # %% [markdown]
 # {glue:text}`n_language` of {glue:text}`n_language_all` electrodes that hold language are found;
-# {glue:text}`n_empty_significant` of the {glue:text}`n_empty` empty ones are called significant. A typical best score is
+# {glue:text}`n_empty_significant` of the {glue:text}`n_empty` empty ones are called significant, a share with a 95 %
+# interval from {glue:text}`empty_low` to {glue:text}`empty_high` %. A typical best score is
 # {glue:text}`median_best`, where chance stays below {glue:text}`chance` in 95 of 100 shifts.
 #
 # ## Layer profiles and peak layers
@@ -256,7 +253,7 @@ figure = plotting.electrodes(
 plt.show()
 
 # %%
-recovery = spearmanr(peak, planted).statistic
+recovery = alignment(peak, planted, clusters=electrodes["subject"])
 aligned = alignment(peak, electrodes["distance_pmc"], clusters=electrodes["subject"])
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: recovered against planted layer, points along the diagonal. Right: recovered and planted layer against distance, both rising."}}
@@ -264,7 +261,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.6))
 left.plot([0, planted.max()], [0, planted.max()], color="k", ls="--", lw=0.8)
 left.scatter(planted, peak, s=18, color=BLUE, alpha=0.6)
 left.set(xlabel="planted layer", ylabel="recovered peak layer")
-left.set_title(f"Truth and estimate (Spearman {recovery:.2f})")
+left.set_title(f"Truth and estimate (Spearman {recovery.r:.2f})")
 right.scatter(electrodes["distance_pmc"], planted, s=14, color=GRAY, label="planted")
 right.scatter(
     electrodes["distance_pmc"], peak, s=18, color=BLUE, alpha=0.6, label="recovered"
@@ -276,14 +273,17 @@ figure.suptitle("Virtual cohort", fontweight="bold", x=0.01, ha="left")
 plt.show()
 
 # %% tags=["remove-cell"]
-glue("recovery", f"{recovery:.3f}", display=False)
+glue("recovery", f"{recovery.r:.3f}", display=False)
+glue("recovery_low", f"{recovery.low:.3f}", display=False)
+glue("recovery_high", f"{recovery.high:.3f}", display=False)
 glue("aligned", f"{aligned.r:.2f}", display=False)
 glue("aligned_low", f"{aligned.low:.2f}", display=False)
 glue("aligned_high", f"{aligned.high:.2f}", display=False)
 glue("aligned_people", aligned.n_clusters, display=False)
 
 # %% [markdown]
-# *What to see:* left, recovered layers lie on the dashed line of perfect recovery, rank correlation {glue:text}`recovery`, but for
+# *What to see:* left, recovered layers lie on the dashed line of perfect recovery, rank correlation {glue:text}`recovery` (95 % interval
+# {glue:text}`recovery_low` to {glue:text}`recovery_high`), but for
 # electrodes whose planted layer saw only one or two words of context: the earliest layers, which hold little context anyway,
 # describe those nearly as well. Right, peak layers grow with distance: rank correlation {glue:text}`aligned`, 95 % interval
 # {glue:text}`aligned_low` to {glue:text}`aligned_high`. Electrodes of one person are not independent samples of mankind; the
@@ -365,7 +365,7 @@ ceiling = stats.noise_ceiling(repeats)["ceiling"]
 share = stats.normalise(score, ceiling)
 bands = pd.cut(
     electrodes["distance_pmc"],
-    [0, 35, 70, np.inf],
+    [-1, 35, 70, np.inf],
     labels=["0 to 35 mm", "35 to 70 mm", "beyond 70 mm"],
 )
 
@@ -396,16 +396,21 @@ plt.show()
 #
 # ## Real people: six regions that heard *Alice*
 #
-# Does any of this hold in people? The functional MRI of {cite:t}`brennan2016` has six language regions, 27 people and twelve
-# minutes of a story. Word features are brought to the volumes' time by the haemodynamic response (previous chapter), then the
-# same `cross_validate` runs, on volumes instead of words. The settings were fixed before the first result was seen: blocks of
-# two minutes, 20 s of gap, no selection of people, regions or layers; the surrogates of the test below were chosen by their
-# rate of false alarms on noise. The first 20 s are left out, because the large
-# response to the onset of the story says nothing about its words.
+# Does any of this hold in people? The functional MRI of {cite:t}`brennan2016` has six language regions, 27 people and one story
+# of twelve minutes. Word features are brought to the volumes' time by the {term}`haemodynamic response` (previous chapter), then
+# the same `cross_validate` runs, on volumes instead of words. No setting was chosen by its result:
 #
-# The competitor is not chance but a **baseline** of two columns: *word rate* and *word length* (letters). A layer is only
+# - blocks of about two minutes are predicted in turn; {glue:text}`bold_gap_s` s beside them go unused, in which most of the
+#   blood's response to a word is over;
+# - the first {glue:text}`bold_skip_s` s are left out, because the large response to the onset of the story says nothing about its
+#   words;
+# - slow drift was removed from the responses, over the whole run, as is usual; the same slow components are removed from all
+#   regressors, or the model would have to predict what is no longer there;
+# - no people, regions or layers are selected. The test for chance below was chosen by its rate of false alarms on noise.
+#
+# The competitor is not chance but a {term}`baseline` of two columns: *word rate* and *word length* (letters). A layer is only
 # interesting if it adds to them. `cross_validate` takes such columns as `baseline`: they enter every model without a
-# penalty, and the layer has to explain what they leave.
+# penalty, the layer has to explain what they leave, and the score of the baseline's own fit comes back beside the others.
 
 # %%
 try:
@@ -413,100 +418,133 @@ try:
 except AssetError as error:
     alice = None
     print(
-        f"This section has no results in this build, because the data could not be had.\n\n{error}"
+        f"This section has no results in this build: the data could not be had.\n\n{error}"
     )
 
 # %% tags=["hide-input"]
 if alice is not None:
-    regions = list(alice.channels["region"].unique())
-    to_volume = signals.word_to_volume(alice.words, alice.signal["time"])[bold_gap:]
-    bold = alice.signal[bold_gap:]
-    group = xr.concat(
-        [
-            bold[:, (alice.channels["region"] == region).to_numpy()].mean("channel")
-            for region in regions
-        ],
-        "channel",
-    )
-    group = group.assign_coords(channel=[f"mean/{region}" for region in regions])
-    bold = xr.concat([group.transpose("time", "channel"), bold], "channel")
-
+    t_r = 1 / alice.sampling_rate
+    used = slice(bold_skip, None)
+    to_volume = signals.word_to_volume(alice.words, alice.signal["time"])
     letters = alice.words["word"].str.len().to_numpy(float)
     counted = xr.DataArray(
         np.column_stack([np.ones(len(letters)), letters]), dims=("word", "feature")
     )
-    baseline = to_volume @ counted
-    layers = (
-        to_volume @ layer_features(alice.words, model, start_token=True, device=device)
-    ).transpose("layer", ...)
+    states = layer_features(alice.words, model, start_token=True, device=device)
+    random_words = np.random.default_rng(seed).standard_normal(
+        (bold_random, *states.shape[1:]), dtype="float32"
+    )
+    random_layers = xr.DataArray(
+        random_words, dims=states.dims, coords={"layer": np.arange(-bold_random, 0)}
+    )
 
-# %%
-if alice is not None:
-    folds = {
-        "n_splits": bold_splits,
-        "inner_splits": bold_splits - 1,
-        "gap": bold_gap,
-        "device": device,
-    }
-    base = cross_validate(baseline, bold, **folds)["score"].isel(layer=0, drop=True)
-    alone = cross_validate(layers, bold, **folds)["score"]
-    both = cross_validate(layers, bold, baseline=baseline, **folds)["score"]
-    gain = both - base
+    def regressors(of_words):
+        return (
+            signals.remove_drift(to_volume @ of_words, t_r)
+            .transpose(..., "time", "feature")
+            .isel(time=used)
+        )
+
+    baseline, layers = (
+        regressors(counted),
+        regressors(xr.concat([states, random_layers], "layer")),
+    )
+    labels = {name: ("channel", alice.channels[name]) for name in ("subject", "region")}
+    people = (
+        alice.signal.drop_vars("channel")
+        .assign_coords(labels)
+        .set_index(channel=["subject", "region"])
+    )
+    regions = list(alice.channels["region"].unique())
+    people = (
+        people.unstack("channel")
+        .sel(region=regions)
+        .transpose("subject", "time", "region")[:, used]
+        .values
+    )
 
 # %% [markdown]
 # ### The average brain
 #
-# Averaging the 27 people removes much of the noise that is each person's own. Chance for the *gain* over the baseline comes from
-# surrogate responses: the baseline's least-squares fit plus what it leaves, circularly shifted in time. These have the baseline's share in
-# the response and the rhythm of the rest, but no relation between the rest and the text {cite:p}`freedman1983`. Given a
-# baseline, `shift_null` makes them and refits everything.
+# Averaging the 27 people removes much of the noise that is each person's own. How far would the result change with other
+# people? We draw 27 people with replacement, average them, and treat {glue:text}`bold_boot` such averages as further channels: a
+# **bootstrap** over people, for the price of some columns. The people themselves are channels, too, for the next section. And
+# beside the model's layers we run {glue:text}`bold_random` *random layers*, in which every word is described by as many random
+# numbers: what any description of the words gains by luck, in this one story.
 
 # %%
 if alice is not None:
-    average = group["channel"].to_numpy()
+    n_people = len(people)
+    draws = np.random.default_rng(seed).integers(n_people, size=(bold_boot, n_people))
+    averages = [people.mean(0), *(people[draw].mean(0) for draw in draws)]
+    bold = np.concatenate([*averages, *people], axis=1)
+    bold_folds = {"n_splits": bold_splits, "gap": bold_gap, "device": device}
+    fit_alone = cross_validate(layers, bold, **bold_folds)
+    fit_both = cross_validate(layers, bold, baseline=baseline, **bold_folds)
+
+# %% [markdown]
+# Chance for the *gain* over the baseline comes from surrogate responses: the baseline's least-squares fit plus what it leaves,
+# circularly shifted in time. These have the baseline's share in the response and the rhythm of the rest, but no relation
+# between the rest and the text {cite:p}`freedman1983`. Given a baseline, `shift_null` makes them and refits everything, so that
+# picking the best of all layers is accounted for.
+
+# %%
+if alice is not None:
+    model_layers = layers.sel(layer=states["layer"])
     gain_null = shift_null(
-        layers,
-        bold.sel(channel=average),
+        model_layers,
+        people.mean(0),
         baseline=baseline,
         n_shifts=bold_shifts,
         min_shift=bold_gap,
         seed=seed,
-        **folds,
+        **bold_folds,
     )
-    group_p = stats.p_values(
-        gain.sel(channel=average).max("layer"), gain_null
-    ).to_numpy()
 
-# %% mystnb={"image": {"alt": "Six panels, one a region: cross-validated correlation by layer for layers alone and for layers with the baseline, with the baseline as a line and the chance level of the gain shaded."}} tags=["hide-input"]
+# %% tags=["hide-input"]
+if alice is not None:
+    depth = states["layer"].values
+    rows = slice(0, 1), slice(1, 1 + bold_boot), slice(1 + bold_boot, None)
+
+    def by_group(score):
+        """The average brain, its bootstrap copies and the people, each (..., copy, region)."""
+        values = score.values.reshape(*score.shape[:-1], -1, len(regions))
+        return [values[..., part, :] for part in rows]
+
+    base, base_boot, base_people = by_group(fit_both["baseline_score"])
+    both, both_boot, both_people = by_group(fit_both["score"].sel(layer=depth))
+    alone, _, _ = by_group(fit_alone["score"].sel(layer=depth))
+    both_random, _, random_people = by_group(
+        fit_both["score"].sel(layer=random_layers["layer"])
+    )
+    group_gain = (both - base)[:, 0]
+    gain_error = (both_boot - base_boot).std(1)
+    group_p = stats.p_values(group_gain.max(0), gain_null.values)
+    found = stats.fdr(group_p, q)[0]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six panels, one a region: cross-validated correlation by layer for layers alone and for layers with the baseline, the latter with an interval over people, with the baseline as a line and the chance level of the gain shaded."}}
 if alice is not None:
     figure, axes = plt.subplots(2, 3, sharex=True, sharey=True, figsize=(8.8, 4.8))
-    for axis, region, bound, p_region in zip(
-        axes.flat,
-        regions,
-        gain_null.quantile(0.95, "shift").values,
-        group_p,
-        strict=True,
-    ):
-        name = f"mean/{region}"
-        level = float(base.sel(channel=name))
-        axis.axhspan(level, level + bound, color=GRAY, alpha=0.25, lw=0)
+    bounds = gain_null.quantile(0.95, "shift").values
+    for k, axis in enumerate(axes.flat):
+        level = base[0, k]
+        axis.axhspan(level, level + bounds[k], color=GRAY, alpha=0.25, lw=0)
         axis.axhline(level, color="k", lw=1, ls="--", label="word rate and length")
-        axis.plot(
-            alone["layer"], alone.sel(channel=name), color=ORANGE, label="layer alone"
-        )
-        axis.plot(
-            both["layer"],
-            both.sel(channel=name),
+        axis.plot(depth, alone[:, 0, k], color=ORANGE, label="layer alone")
+        reach = 1.96 * gain_error[:, k]
+        middle = both[:, 0, k]
+        plotting.with_band(
+            axis,
+            depth,
+            middle,
+            middle - reach,
+            middle + reach,
             color=BLUE,
-            label="word rate and length, and layer",
+            label="both together",
         )
-        axis.set_title(f"{region} (p = {p_region:.3f})", fontsize=10)
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(),
-        ncol=3,
-        loc="outside upper right",
-        fontsize=8,
-    )
+        axis.set_title(f"{regions[k]} (p = {group_p[k]:.3f})", fontsize=10)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, ncol=3, loc="outside upper right", fontsize=8)
     figure.supxlabel("layer", fontsize=10)
     figure.supylabel("score (Pearson r)", fontsize=10)
     figure.suptitle(
@@ -521,72 +559,88 @@ names = [
     "alone_layer",
     "both_r",
     "both_layer",
+    "both_error",
+    "input_r",
     "n_regions_gain",
     "regions_gain",
 ]
+names += ["random_gain", "random_high"]
 if alice is not None:
-    by_layer, alone_by_layer = (
-        both.sel(channel=average).mean("channel"),
-        alone.sel(channel=average).mean("channel"),
-    )
+    by_layer, alone_by_layer = both[:, 0].mean(1), alone[:, 0].mean(1)
     winners = [
-        region
-        for region, value in zip(regions, stats.fdr(group_p)[0], strict=True)
-        if value
+        region for region, is_found in zip(regions, found, strict=True) if is_found
     ]
+    mean_error = (both_boot - base_boot).mean(2).std(1)
     values = [
-        f"{float(base.sel(channel=average).mean()):.2f}",
-        f"{float(alone_by_layer.max()):.2f}",
-        int(alone_by_layer.idxmax()),
-        f"{float(by_layer.max()):.2f}",
-        int(by_layer.idxmax()),
+        f"{base.mean():.2f}",
+        f"{alone_by_layer.max():.2f}",
+        int(depth[alone_by_layer.argmax()]),
+        f"{by_layer.max():.2f}",
+        int(depth[by_layer.argmax()]),
+        f"{1.96 * mean_error[by_layer.argmax()]:.2f}",
+        f"{by_layer[0]:.2f}",
         len(winners),
         ", ".join(winners) or "none",
+        f"{(both_random[:, 0] - base[0]).mean():+.2f}",
+        f"{np.quantile((both_random[:, 0] - base[0]).mean(1), 0.975):+.2f}",
     ]
 else:
     values = ["(no data in this build)"] * len(names)
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
+glue("bold_gap_s", f"{2 * bold_gap}", display=False)
+glue("bold_skip_s", f"{2 * bold_skip}", display=False)
+glue("bold_boot", bold_boot, display=False)
+glue("bold_random", bold_random, display=False)
 
 # %% [markdown]
 # *What to see:* the dashed line is the baseline; the gray band above it is what the best of all layers gains by chance (95 % of
-# surrogates); the blue line has to leave it. Averaged over the six regions the baseline reaches r = {glue:text}`base_r`, the best
-# single layer alone (layer {glue:text}`alone_layer`) {glue:text}`alone_r`, and the best layer with the baseline (layer
-# {glue:text}`both_layer`) {glue:text}`both_r`. The gain is beyond chance in {glue:text}`n_regions_gain` of the six regions
-# (false discovery rate 5 %): {glue:text}`regions_gain`. The p-value of each region stands in its title.
+# surrogates); the blue line has to leave it. The blue band is the 95 % interval of the gain over other draws of people.
+# Averaged over the six regions the baseline reaches r = {glue:text}`base_r`; the best single layer alone (layer
+# {glue:text}`alone_layer`) {glue:text}`alone_r`; the best layer with the baseline (layer {glue:text}`both_layer`)
+# {glue:text}`both_r` ± {glue:text}`both_error`. Random layers change the score by {glue:text}`random_gain` on average, and
+# by up to {glue:text}`random_high` (97.5 % of them). The gain of the best
+# layer is beyond chance in {glue:text}`n_regions_gain` of the six regions (false discovery rate {glue:text}`q_percent` %):
+# {glue:text}`regions_gain`.
+#
+# Two things temper this. The input embedding (layer 0), which knows no context, already lifts the score to
+# {glue:text}`input_r`: much of the gain is *which* words were said, with all that comes with them, their sound included. And
+# all 27 people heard the same story; the intervals say what other people would show, not what another text would.
 #
 # ### Person by person
 #
 # One average brain is one sample, however many people are in it. Whether the gain holds *for people* is a question of its
 # consistency over them, so we fit each person apart.
 
-# %% mystnb={"image": {"alt": "Mean gain over the baseline by layer, over people, with its 95 percent interval, for six regions in thin lines and their mean in a thick one."}} tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six panels, one a region: mean gain over the baseline by layer over 27 people with its 95 percent interval, a dashed line at no gain and a gray band for random layers."}}
 if alice is not None:
-    people = alice.channels["subject"]
-    each = gain.sel(channel=alice.channels.index).assign_coords(
-        subject=("channel", people), region=("channel", alice.channels["region"])
+    person_gain = both_people - base_people
+    person_random = (random_people - base_people).mean(1)
+    lucky = np.quantile(person_random, [0.025, 0.975], axis=0)
+    figure, axes = plt.subplots(2, 3, sharex=True, sharey=True, figsize=(8.8, 4.6))
+    for k, axis in enumerate(axes.flat):
+        interval = stats.bootstrap_ci(
+            person_gain[:, :, k].T, n_resamples=2000, seed=seed
+        )
+        plotting.with_band(
+            axis,
+            depth,
+            *interval,
+            color=BLUE,
+            label="layers, 95 % interval over people",
+        )
+        axis.axhspan(
+            *lucky[:, k], color=GRAY, alpha=0.25, lw=0, label="random layers (95 %)"
+        )
+        axis.axhline(0, color="k", ls="--", lw=0.8, label="no gain")
+        axis.set_title(regions[k], fontsize=10)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, ncol=3, loc="outside upper right", fontsize=8)
+    figure.supxlabel("layer", fontsize=10)
+    figure.supylabel("gain over word rate and length (r)", fontsize=10)
+    figure.suptitle(
+        "Real fMRI (alice), 27 people", fontweight="bold", x=0.01, ha="left"
     )
-    per_person = each.groupby("subject").mean()
-    interval = stats.bootstrap_ci(
-        per_person.transpose("subject", "layer").to_numpy(), n_resamples=2000, seed=seed
-    )
-    figure, axis = plt.subplots(figsize=(6.8, 3.8))
-    for region in regions:
-        line = each[:, (each["region"] == region).to_numpy()].mean("channel")
-        axis.plot(gain["layer"], line, lw=0.8, alpha=0.8, label=region)
-    plotting.with_band(
-        axis,
-        gain["layer"],
-        *interval,
-        color="k",
-        label="all regions, 95 % interval over people",
-        lw=2,
-    )
-    axis.axhline(0, color="k", ls="--", lw=0.8)
-    axis.set(xlabel="layer", ylabel="gain over word rate and length (r)")
-    axis.set_title("Real fMRI (alice), 27 people fitted one by one")
-    axis.legend(fontsize=7, ncol=4, loc="upper left")
-    axis.set_ylim(top=1.25 * axis.get_ylim()[1])
     plt.show()
 
 # %% tags=["remove-cell"]
@@ -599,16 +653,33 @@ names = [
     "person_share",
     "person_sign",
 ]
+names += [
+    "person_input",
+    "person_input_low",
+    "person_input_high",
+    "person_random",
+    "n_people",
+    "person_lucky",
+    "person_beyond",
+]
 if alice is not None:
+    interval = stats.bootstrap_ci(person_gain.mean(2).T, n_resamples=2000, seed=seed)
     at = int(np.argmax(interval.estimate))
     values = [
-        f"{float(base.sel(channel=alice.channels.index).mean()):.3f}",
+        f"{base_people.mean():.3f}",
         f"{interval.estimate[at]:+.3f}",
-        int(gain["layer"][at]),
+        int(depth[at]),
         f"{interval.low[at]:+.3f}",
         f"{interval.high[at]:+.3f}",
-        int((per_person.isel(layer=at) > 0).sum()),
+        int((person_gain.mean(2)[at] > 0).sum()),
         int((interval.low > 0).sum()),
+        f"{interval.estimate[0]:+.3f}",
+        f"{interval.low[0]:+.3f}",
+        f"{interval.high[0]:+.3f}",
+        f"{person_random.mean():+.3f}",
+        n_people,
+        f"{np.quantile(person_random.mean(1), 0.975):+.3f}",
+        int((interval.estimate > np.quantile(person_random.mean(1), 0.975)).sum()),
     ]
 else:
     values = ["(no data in this build)"] * len(names)
@@ -616,13 +687,50 @@ for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* the black line is the gain averaged over regions and people, the band its 95 % bootstrap interval over the 27
-# people, the dashed line no gain. One person's twelve minutes are noisy: the baseline alone reaches a mean score of
-# {glue:text}`person_base`. On top of it, layer {glue:text}`person_layer`, the best on average, changes the score by
-# {glue:text}`person_gain` (interval {glue:text}`person_low` to {glue:text}`person_high`); it is a gain in
-# {glue:text}`person_share` of 27 people. The interval lies above zero in {glue:text}`person_sign` of the
-# {glue:text}`n_layers` layers. A caution: a layer that was picked because it is best looks better than it is; the whole curve,
-# not its peak, is the result.
+# *What to see:* the gain averaged over people, with its 95 % bootstrap interval over them, against no gain (dashed) and the
+# range of random layers (gray). That range is wider than one might think, and it need not straddle zero: all people heard the
+# same story, so that a description which fits it by luck fits in everyone. **An interval over people that excludes zero is
+# therefore not enough; a layer has to leave the gray band.** One person's twelve minutes are noisy: the baseline alone reaches a mean score of {glue:text}`person_base`. On top
+# of it, averaged over regions, layer {glue:text}`person_layer`, the best on average, changes the score by
+# {glue:text}`person_gain` (interval {glue:text}`person_low` to {glue:text}`person_high`), upwards in {glue:text}`person_share` of
+# {glue:text}`n_people` people; the input embedding by {glue:text}`person_input` ({glue:text}`person_input_low` to
+# {glue:text}`person_input_high`); random layers by {glue:text}`person_random` on average, and 97.5 % of them by less than
+# {glue:text}`person_lucky`. The interval lies above zero in {glue:text}`person_sign` of {glue:text}`n_layers` layers, and the
+# mean beyond the range of random layers in {glue:text}`person_beyond`. A caution: a layer that was picked because it is best looks better
+# than it is; the whole curve, not its peak, is the result.
+#
+# ### Is it more than loudness?
+#
+# Loud stretches of speech may be rich in certain words. The authors of the data supply the sound's power as a regressor, at the
+# volumes' times. With it as a third column of the baseline:
+
+# %%
+if alice is not None:
+    power = np.loadtxt(assets.fetch("alice") / "s18-sndpwr.txt")
+    power = signals.remove_drift(
+        xr.DataArray(power[:, None], dims=("time", "feature")), t_r
+    )[used]
+    with_power = np.column_stack([baseline, power])
+    fit_power = cross_validate(model_layers, bold, baseline=with_power, **bold_folds)
+    gain_power = (fit_power["score"] - fit_power["baseline_score"]).values
+    power_people = by_group(fit_power["score"] - fit_power["baseline_score"])[2].mean(2)
+
+# %% tags=["remove-cell"]
+names = ["power_gain", "power_low", "power_high", "power_sign", "power_layer"]
+if alice is not None:
+    interval = stats.bootstrap_ci(power_people.T, n_resamples=2000, seed=seed)
+    values = [f"{part[at]:+.3f}" for part in interval] + [
+        int((interval.low > 0).sum()),
+        int(depth[at]),
+    ]
+else:
+    values = ["(no data in this build)"] * len(names)
+for name, value in zip(names, values, strict=True):
+    glue(name, value, display=False)
+
+# %% [markdown]
+# Layer {glue:text}`power_layer` then adds {glue:text}`power_gain` per person ({glue:text}`power_low` to
+# {glue:text}`power_high`), and the interval lies above zero in {glue:text}`power_sign` of {glue:text}`n_layers` layers.
 #
 # With six regions and no coordinates, these data cannot show a cortical *hierarchy* of layers. They can show which layers carry
 # something that the blood follows and that counting words does not.
@@ -633,7 +741,7 @@ for name, value in zip(names, values, strict=True):
 #    you which one is right?
 # 2. Repeat the fMRI analysis of the average brain with *shuffled* folds, so that each test volume has its neighbours in the
 #    training set. What happens to the scores?
-# 3. Keep the first 20 s of the fMRI. What happens to the baseline?
+# 3. Leave the slow drift in the regressors, as a hasty analyst might. What happens?
 #
 # :::{admonition} Solution 1
 # :class: dropdown
@@ -643,48 +751,45 @@ for name, value in zip(names, values, strict=True):
 
 # %% tags=["hide-cell"]
 for measure in ("distance_pmc", "distance_pmc_euclidean"):
-    found = alignment(peak, electrodes[measure], clusters=electrodes["subject"])
-    print(f"{measure:24s} Spearman {found.r:.2f} ({found.low:.2f} to {found.high:.2f})")
+    other = alignment(peak, electrodes[measure], clusters=electrodes["subject"])
+    print(f"{measure:24s} Spearman {other.r:.2f} ({other.low:.2f} to {other.high:.2f})")
 
 # %% [markdown]
 # :::{admonition} Solution 2
 # :class: dropdown
-# Scores rise although nothing about the brain or the model has changed: volumes 2 s apart share most of their blood response and
-# most of their words, so the model is tested on what it has all but seen. Published scores are comparable only where folds
-# are.
+# Nothing about the brain or the model changes, but the scores do: volumes 2 s apart share most of their blood response and most
+# of their words, so the model is tested on what it has all but seen. Published scores are comparable only where folds are.
 # :::
 
 # %% tags=["hide-cell"]
 if alice is not None:
     shuffled_folds = KFold(bold_splits, shuffle=True, random_state=seed)
     shuffled = cross_validate(
-        layers, bold.sel(channel=average), cv=shuffled_folds, device=device
+        model_layers, people.mean(0), cv=shuffled_folds, device=device
     )["score"]
-    honest = alone.sel(channel=average)
+    print("best layer alone, mean over regions:")
     print(
-        f"best layer alone, mean over regions: contiguous {float(honest.mean('channel').max()):.2f}, "
-        f"shuffled {float(shuffled.mean('channel').max()):.2f}"
+        f"contiguous {alone[:, 0].mean(1).max():.2f}, shuffled {float(shuffled.mean('channel').max()):.2f}"
     )
 
 # %% [markdown]
 # :::{admonition} Solution 3
 # :class: dropdown
-# The baseline gains from the onset of the story, one event that every word count predicts. It says that regions respond to
-# speech after silence, not how they follow words.
+# The ridge spends weights on slow swings of the features that have no counterpart in the cleaned responses, and every prediction
+# carries them.
 # :::
 
 # %% tags=["hide-cell"]
 if alice is not None:
-    all_volumes = signals.word_to_volume(alice.words, alice.signal["time"])
-    regional = [
-        alice.signal[:, (alice.channels["region"] == region).to_numpy()].mean("channel")
-        for region in regions
-    ]
-    kept = xr.concat(regional, "channel").transpose("time", "channel")
-    with_onset = cross_validate(all_volumes @ counted, kept, **folds)["score"].mean()
-    without = base.sel(channel=average).mean()
+    drifting = (
+        (to_volume @ states).transpose("layer", "time", "feature").isel(time=used)
+    )
+    careless = cross_validate(
+        drifting, people.mean(0), baseline=baseline, **bold_folds
+    )["score"]
+    print("best layer with the baseline, mean over regions:")
     print(
-        f"word rate and length, mean over regions: with the onset {float(with_onset):.2f}, without {float(without):.2f}"
+        f"drift removed {both[:, 0].mean(1).max():.2f}, drift left in {float(careless.mean('channel').max()):.2f}"
     )
 
 # %% [markdown]
@@ -694,11 +799,12 @@ if alice is not None:
 # Hugging Face hub:
 #
 # ```bash
-# papermill notebooks/02_layer_alignment.ipynb my_alignment.ipynb -p model /path/to/model -p device cuda
+# papermill notebooks/02_layer_alignment.ipynb my_alignment.ipynb \
+#   -p model /path/to/model -p device cuda
 # ```
 #
-# For a recording of your own, build a `datasets.Listening` and call `layer_features` and `cross_validate` as above; that is all
-# this chapter does.
+# For a recording of your own, put word times, responses and channels into a `datasets.Listening`, which checks them, and call
+# `layer_features`, `cross_validate` and `shift_null` as above; the README of this book has the lines.
 #
 # ## What the papers found
 #
@@ -706,6 +812,6 @@ if alice is not None:
 # that better models predict better and peak in earlier layers, and that peak layers grow with distance from Heschl's gyrus. In
 # their analysis, as far as open sources tell, distance was Euclidean, electrodes were binned by distance and treated as
 # independent, and principal components were computed from all words. Here distance is geodesic, people and not electrodes are
-# the samples, and everything is computed inside training folds. Whether better models are more brain-like needs more than
-# one model, and is the subject of the next chapters. The virtual cohort of this chapter proves the method; the fMRI section
-# is evidence about people, of a coarser kind than theirs.
+# the samples, and everything that is learned is learned inside training folds. Whether better models are more brain-like needs
+# more than one model, and is the subject of the next chapters. The virtual cohort of this chapter proves the method; the fMRI
+# section is evidence about people, of a coarser kind than theirs.

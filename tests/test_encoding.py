@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from scipy.stats import binomtest
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -501,6 +501,27 @@ def test_layer_of_noise_takes_little_from_a_baseline_and_a_true_one_adds(rng):
     assert (with_truth > alone + 0.05).all()
 
 
+def test_random_layers_gain_nothing_over_a_weak_baseline(rng):
+    # The baseline must be compared as it enters: without a penalty. A penalised one would lose to anything added.
+    n, channels = 300, 400
+    baseline, x = rng.standard_normal((n, 2)), rng.standard_normal((n, 100))
+    y = 0.1 * baseline @ rng.standard_normal((2, channels)) + rng.standard_normal((n, channels))
+    fit = cross_validate(x, y, baseline=baseline, n_splits=6)
+    gain = (fit["score"][0] - fit["baseline_score"]).values
+    assert gain.mean() <= 2 * gain.std() / np.sqrt(channels)
+
+
+def test_baseline_score_is_that_of_least_squares(rng):
+    baseline, y = rng.standard_normal((90, 2)), rng.standard_normal((90, 3))
+    y += baseline @ np.ones((2, 3))
+    fit = cross_validate(rng.standard_normal((90, 4)), y, baseline=baseline, n_splits=3)
+    held_out = np.empty_like(y)
+    for train, test in contiguous_folds(90, 3):
+        held_out[test] = LinearRegression().fit(baseline[train], y[train]).predict(baseline[test])
+    expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(held_out.T, y.T, strict=True)]
+    np.testing.assert_allclose(fit["baseline_score"], expected)
+
+
 @pytest.mark.parametrize(
     ("baseline", "message"),
     [
@@ -530,8 +551,10 @@ def test_shift_null_equals_a_loop_over_refits(rng):
     groups = np.repeat([0, 1], 60)
     options = {"groups": groups, "n_splits": 4, "inner_splits": 3}
     null = shift_null(x, y, n_shifts=4, min_shift=5, seed=2, **options)
-    for row, shift in zip(null.values, circular_shifts(120, 4, groups=groups, min_shift=5, seed=2), strict=True):
-        np.testing.assert_allclose(row, cross_validate(x, y[shift], **options)["score"].max("layer"), atol=1e-6)
+    for channel, seed in enumerate(np.random.SeedSequence(2).generate_state(2)):
+        shifts = circular_shifts(120, 4, groups=groups, min_shift=5, seed=int(seed))
+        expected = [cross_validate(x, y[shift][:, [channel]], **options)["score"].max() for shift in shifts]
+        np.testing.assert_allclose(null[:, channel], expected, atol=1e-6)
 
 
 def test_best_layer_of_noise_is_significant_at_the_nominal_rate(rng):
@@ -549,11 +572,22 @@ def test_gain_over_a_baseline_is_significant_at_the_nominal_rate_and_a_true_one_
     y = baseline @ rng.standard_normal((2, channels)) + coloured_noise(n, channels, rng)
     y[:, :50] += x[1] @ rng.standard_normal((20, 50)) / 2
     options = {"n_splits": 5, "inner_splits": 3, "gap": 5, "alphas": np.logspace(0, 6, 7)}
-    gain = (
-        cross_validate(x, y, baseline=baseline, **options)["score"] - cross_validate(baseline, y, **options)["score"][0]
-    )
+    fit = cross_validate(x, y, baseline=baseline, **options)
+    gain = fit["score"] - fit["baseline_score"]
     null = shift_null(x, y, baseline=baseline, n_shifts=12, min_shift=10, **options)
     p = p_values(gain.max("layer").values, null.values, pool=True)
     assert (p[:50] < 0.05).mean() > 0.9
     # The fit of the baseline takes some of the residual's rhythm along: surrogates are a little conservative.
     assert binomtest(int((p[50:] < 0.05).sum()), channels - 50, 0.05, alternative="greater").pvalue > 1e-3
+
+
+def test_shift_null_takes_every_option_with_a_baseline_and_names_bad_channels(rng):
+    x, y, baseline = rng.standard_normal((60, 20)), rng.standard_normal((60, 2)), rng.standard_normal((60, 1))
+    null = shift_null(x, y, baseline=baseline, n_components=5, n_shifts=3, n_splits=3, inner_splits=2)
+    assert null.shape == (3, 2) and np.isfinite(null).all()
+    y[3, 1] = np.nan
+    labelled = xr.DataArray(y, dims=("word", "channel"), coords={"channel": ["a", "b"]})
+    with pytest.raises(ValueError, match="1 non-finite values, in 1 channels: b"):
+        shift_null(x, labelled, n_shifts=3, n_splits=3)
+    with pytest.raises(ValueError, match="at least 1"):
+        shift_null(x, rng.standard_normal((60, 2)), min_shift=0, n_splits=3)

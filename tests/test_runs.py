@@ -56,19 +56,22 @@ def test_notebooks_are_found_in_reading_order(notebooks, tmp_path):
 
 
 def test_profile_is_read(notebooks, tmp_path):
-    path = write_profile(tmp_path, "assets: [alice]\nnotebooks:\n  01_one: {size: 5}\n  02_two:\n")
-    assert runs.load_profile(path, notebooks) == runs.Profile("some", {"01_one": {"size": 5}, "02_two": {}}, ("alice",))
+    text = "assets: [speech]\noptional: [alice]\nnotebooks:\n  01_one: {size: 5}\n  02_two:\n"
+    chosen = {"01_one": {"size": 5}, "02_two": {}}
+    profile = runs.load_profile(write_profile(tmp_path, text), notebooks)
+    assert profile == runs.Profile("some", chosen, ("speech",), ("alice",))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("notebook: {}", "key 'notebook' is unknown; expected one of: assets, notebooks"),
+        ("notebook: {}", "key 'notebook' is unknown; expected one of: assets, optional, notebooks"),
         ("notebooks: {03_three: {}}", "notebook '03_three' is unknown; expected one of: 01_one, 02_two"),
         ("notebooks: {01_one: {sizes: 5}}", "01_one: parameter 'sizes' is unknown; expected one of: size, name"),
         ("notebooks: {01_one: 5}", "01_one: expected a mapping of parameters, got 5"),
         ("notebooks: [01_one]", "notebooks: expected notebook names"),
         ("assets: alice", "assets: expected a list of names, got 'alice'"),
+        ("optional: {a: 1}", "optional: expected a list of names"),
         ("- 01_one", "expected a mapping, got list"),
     ],
 )
@@ -176,6 +179,15 @@ def test_dead_kernel_is_a_clear_failure(notebooks, tmp_path):
     with pytest.raises(runs.NotebookError, match="01_one: the run broke off with DeadKernelError"):
         runs.execute(notebooks["01_one"], {}, tmp_path / "out" / "01_one.ipynb")
     assert not (tmp_path / "out" / "01_one.ipynb").exists()
+
+
+def test_run_without_optional_data_is_redone_once_they_are_there(notebooks, tmp_path):
+    profile, folder = runs.Profile("p", optional=("alice",)), tmp_path / "executed"
+
+    def reused(missing):
+        return runs.execute_all(profile, notebooks, folder, only="01_one", missing=missing)[0].reused
+
+    assert [reused(["alice"]), reused(["alice"]), reused([]), reused([])] == [False, True, False, True]
 
 
 def test_outputs_without_a_source_are_removed(notebooks, tmp_path):

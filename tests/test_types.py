@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from brainalign.datasets import Listening, load_listening
+from brainalign.datasets import Audio, Listening, load_listening
 
 
 def make(**changes) -> Listening:
@@ -87,6 +87,13 @@ def with_value(field: str, value: float, row: slice | int = 0) -> dict:
         ({"words": words(offset=[0.4, 0.9, 9.0])}, "beyond the recording"),
         ({"words": words(onset=[-5, 0.5, 1.0])}, "beyond the recording"),
         ({"words": make().words.iloc[:2]}, "responses: expected one row for each of the 2 words, got 3"),
+        ({"modality": "bold", "words": words(offset=[0.4, 0.9, 9.0])}, "beyond the recording"),
+        ({"audio": Audio(np.ones(50), 100.0)}, "audio: it lasts 0.50 s, but words run to 1.40 s"),
+        ({"audio": Audio(np.ones(500), -100.0)}, "audio: expected finite samples"),
+        ({"audio": Audio(np.full(500, np.nan), 100.0)}, "audio: expected finite samples"),
+        ({"channels": make().channels.assign(x=np.inf)}, "channels: x must hold numbers in mm"),
+        ({"channels": make().channels.assign(distance_pmc="far")}, "channels: distance_pmc must hold numbers"),
+        ({"modality": "erp", **with_value("responses", np.nan, slice(None))}, "have no value at all"),
         ({"responses": None, "signal": None}, "at least one of the two"),
         (with_value("signal", np.nan), r"signal: 1 non-finite values in 1 channel\(s\), first \['b'\]"),
         (with_value("responses", np.inf), "responses: 1 non-finite values"),

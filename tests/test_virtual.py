@@ -8,7 +8,7 @@ from brainalign import signals, stats
 from brainalign.datasets import load_listening
 from brainalign.encoding import cross_validate, shift_null
 from brainalign.features.acoustics import mel_spectrogram, word_acoustics
-from brainalign.features.language import layer_features
+from brainalign.features.language import context_features, layer_features
 from brainalign.hierarchy import alignment, peak_layer
 
 
@@ -74,7 +74,7 @@ def test_noise_ceiling_estimates_the_planted_one(cohort):
 
 def test_every_language_electrode_answers_to_speech_and_few_empty_ones_do(cohort):
     responsive = signals.speech_responsive(cohort.signal, cohort.words)["responsive"].to_numpy()
-    assert responsive[is_kind(cohort, "language")].mean() > 0.95 and responsive[is_kind(cohort, "control")].all()
+    assert responsive[is_kind(cohort, "language")].mean() > 0.9 and responsive[is_kind(cohort, "control")].all()
     assert responsive[is_kind(cohort, "empty")].sum() <= 3
 
 
@@ -82,6 +82,40 @@ def test_noise_is_autocorrelated_and_independent_between_repeats(cohort):
     empty = cohort.signal[:, :, is_kind(cohort, "empty")].values
     assert np.mean([np.corrcoef(x[:-5], x[5:])[0, 1] for x in empty[0].T]) > 0.1
     assert np.abs([np.corrcoef(*empty[:, :, index])[0, 1] for index in range(empty.shape[2])]).max() < 0.1
+
+
+def test_the_planted_context_is_the_one_that_counts(cohort):
+    language = is_kind(cohort, "language")
+    truth = cohort.truth[language]
+    folds = {"groups": cohort.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    middle = context_features(cohort.words, "smollm2-135m", [1, None], layers=[1, 26], start_token=True)
+    one, whole = (
+        cross_validate(part, cohort.responses[:, language], **folds)["score"].max("layer").values for part in middle
+    )
+    short, long = (truth["context"] == 1).to_numpy(), np.isinf(truth["context"]).to_numpy()
+    assert short.sum() > 5 and long.sum() > 5
+    assert (one > whole)[short].mean() > 0.9 and (whole > one + 0.1)[long].all()
+
+
+def test_sound_fades_with_distance(cohort):
+    language = is_kind(cohort, "language")
+    sound = word_acoustics(mel_spectrogram(cohort.audio.samples, cohort.audio.rate), cohort.words)
+    folds = {"groups": cohort.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    score = cross_validate(sound, cohort.responses[:, language], **folds)["score"][0]
+    assert spearmanr(score, cohort.channels.loc[language, "distance_pmc"]).statistic < -0.8
+
+
+def test_signals_rise_during_speech_by_the_stated_amount():
+    # Without noise to speak of, and in units of the signal during speech.
+    cohort = load_listening("virtual", n_subjects=2, n_language=8, n_empty=0, n_repeats=1, snr=1e4, controls=False)
+    time, words = cohort.signal["time"].values, cohort.words
+    inside = ((time[:, None] >= words["onset"].values) & (time[:, None] < words["offset"].values)).any(1)
+    pause = np.ones(len(time), dtype=bool)
+    for onset, offset in words[["onset", "offset"]].values:
+        pause[(time > onset - 0.4) & (time < offset + 0.6)] = False
+    values = cohort.signal[0].values
+    rise = (values[inside].mean(0) - values[pause].mean(0)) / values[inside].std(0)
+    assert 0.7 < np.median(rise) < 1.8
 
 
 def test_empty_electrodes_are_called_significant_at_most_at_the_nominal_rate(features):
@@ -94,7 +128,9 @@ def test_empty_electrodes_are_called_significant_at_most_at_the_nominal_rate(fea
     best = cross_validate(some, responses, **folds)["score"].max("layer")
     p = stats.p_values(best, shift_null(some, responses, n_shifts=8, min_shift=10, **folds), pool=True)
     assert binomtest(int((p < 0.05).sum()), 440, 0.05).pvalue > 0.01
-    assert binomtest(int(stats.fdr(p)[0].sum()), 440, 0.05, alternative="greater").pvalue > 0.01
+    # Beside electrodes that are found, as many as there are empty ones, the rate allows some false ones, and no more.
+    called = stats.fdr(np.concatenate([p.values, np.full(440, 1e-6)]))[0][:440].sum()
+    assert binomtest(int(called), 440, 0.05, alternative="greater").pvalue > 0.01
 
 
 def test_same_seed_same_numbers():

@@ -94,7 +94,7 @@ def alice(*, radius: str = "6mm", denoise: bool = True, merge_clitics: bool = Tr
 
 def _read_words(path: Path) -> pd.DataFrame:
     """The words of a Praat TextGrid with one tier; pauses ("sp") and empty intervals are left out."""
-    intervals = re.findall(r"xmin = (\S+)\s+xmax = (\S+)\s+text = \"(.*)\"", path.read_text())
+    intervals = re.findall(r"xmin = (\S+)\s+xmax = (\S+)\s+text = \"(.*)\"", path.read_text(encoding="utf-8"))
     words = pd.DataFrame(
         [(text.strip(), float(start), float(end)) for start, end, text in intervals if text.strip() not in ("", "sp")],
         columns=["word", "onset", "offset"],

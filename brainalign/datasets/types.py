@@ -68,6 +68,7 @@ class Listening:
             raise ValueError(f"modality: expected one of {get_args(Modality)}, got {self.modality!r}.")
         check_words(self.words)
         _check_channels(self.channels)
+        self._check_audio()
         if self.responses is None and self.signal is None:
             raise ValueError("responses, signal: at least one of the two is needed; both are None.")
         if self.responses is not None:
@@ -84,6 +85,21 @@ class Listening:
         if self.truth is not None and not self.truth.index.equals(self.channels.index):
             raise ValueError("truth: its index must equal the index of channels, name by name and in order.")
 
+    def _check_audio(self) -> None:
+        if self.audio is None:
+            return
+        samples, rate = np.asarray(self.audio.samples), self.audio.rate
+        if samples.ndim != 1 or not np.isfinite(samples).all() or not (np.isfinite(rate) and rate > 0):
+            raise ValueError(
+                f"audio: expected finite samples of one channel and a positive rate in Hz, got shape {samples.shape} "
+                f"at {rate} Hz."
+            )
+        if self.words["offset"].max() > len(samples) / rate + 0.1:
+            raise ValueError(
+                f"audio: it lasts {len(samples) / rate:.2f} s, but words run to {self.words['offset'].max():.2f} s; "
+                "check the rate and that both use one clock in seconds."
+            )
+
     def _check_times(self) -> None:
         if "time" not in self.signal.coords:
             raise ValueError("signal: needs a 'time' coordinate in s.")
@@ -94,7 +110,7 @@ class Listening:
             )
         step = float(np.median(np.diff(times)))
         last = self.words["offset"].max()
-        if self.words["onset"].min() < times[0] - step or (self.modality != "bold" and last > times[-1] + step):
+        if self.words["onset"].min() < times[0] - step or last > times[-1] + step:
             raise ValueError(
                 f"words: they run from {self.words['onset'].min():.2f} to {last:.2f} s, beyond the recording, which "
                 f"runs from {times[0]:.2f} to {times[-1]:.2f} s; check that both use one clock in seconds."
@@ -123,11 +139,12 @@ class Listening:
         )
 
     def __repr__(self) -> str:
+        n_subjects = len(set(self.channels["subject"]) - {""})
         parts = [
             f"Listening {self.name!r} ({self.modality})",
             f"  words      {len(self.words)} in {self.words['passage'].nunique()} passage(s), "
             f"{self.words['onset'].min():.1f} to {self.words['offset'].max():.1f} s",
-            f"  channels   {len(self.channels)} from {self.channels['subject'].nunique()} subject(s)",
+            f"  channels   {len(self.channels)} from {n_subjects} subject(s)",
         ]
         for field in ("responses", "signal"):
             array = getattr(self, field)
@@ -187,6 +204,9 @@ def _check_channels(channels: pd.DataFrame) -> None:
     missing = [column for column in CHANNEL_COLUMNS if column not in channels]
     if missing:
         raise ValueError(f"channels: missing the column(s) {missing}; fill unknown numbers with NaN and text with ''.")
+    for column in ("x", "y", "z", "distance_pmc"):
+        if not pd.api.types.is_numeric_dtype(channels[column]) or np.isinf(channels[column].to_numpy(float)).any():
+            raise ValueError(f"channels: {column} must hold numbers in mm, NaN where unknown, and nothing else.")
     if channels.index.has_duplicates:
         raise ValueError(
             f"channels: names must be unique; repeated: {list(channels.index[channels.index.duplicated()][:5])}."
@@ -211,6 +231,9 @@ def _check_array(field: str, array: xr.DataArray, dims: tuple, channels: pd.Data
             f"{field}: {int(bad.sum())} non-finite values in {len(names)} channel(s), first {list(names[:5])}; "
             "drop or repair these channels."
         )
+    if nan_ok and np.isnan(values).all(axis=0).any():
+        names = channels.index[np.isnan(values).all(axis=0)]
+        raise ValueError(f"{field}: {len(names)} channel(s) have no value at all: {list(names[:5])}; drop them.")
     span = np.nanmax(values, axis=-2) - np.nanmin(values, axis=-2)
     flat = (span == 0).any(axis=0) if span.ndim > 1 else span == 0
     if flat.any():

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import fftconvolve
+from scipy.stats import zscore
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from brainalign import cortex
 from brainalign.datasets.stimuli import Speech, naplib_speech
@@ -37,7 +41,8 @@ def virtual_listening(
     jitter: float = 1.0,
     controls: bool = True,
     seed: int = 0,
-    **features,
+    device: str = "auto",
+    progress: bool = False,
 ) -> Listening:
     """Virtual patients who listen to naplib's speech sample.
 
@@ -48,7 +53,7 @@ def virtual_listening(
       longer with D). Each word's value rides on a Gaussian bump at its centre, later (0 to 80 ms) and wider (50 to
       100 ms) with D;
     - sound, with variance share a = 0.6 (1 - D)^2: the sample's spectrogram through a random spectro-temporal field;
-    - a rise during speech of half a standard deviation;
+    - a rise during speech by one standard deviation of language and sound together;
     - noise of its own in each repeat, its power falling with frequency f as 1 / (f + 0.5 Hz).
 
     An empty electrode is noise alone. The sample's ten third-party acoustic channels are added as controls; they come
@@ -72,8 +77,8 @@ def virtual_listening(
         Add the ten acoustic channels.
     seed : int
         Everything random comes from it.
-    **features
-        Passed to `context_features`, such as `device` or `store`.
+    device, progress
+        As in `features.language.context_features`.
 
     Returns
     -------
@@ -98,7 +103,9 @@ def virtual_listening(
     depth = np.minimum(channels["distance_pmc"].to_numpy() / REACH, 1.0)
     empty = np.tile(np.arange(n_language + n_empty) >= n_language, n_subjects)
 
-    states = context_features(speech.words, model, list(dict.fromkeys(horizons)), start_token=True, **features)
+    states = context_features(
+        speech.words, model, list(dict.fromkeys(horizons)), start_token=True, device=device, progress=progress
+    )
     n_layers = states.sizes["layer"] - 1
     layer = np.clip(
         np.round(1 + depth * (n_layers - 1) + jitter * rng.standard_normal(len(depth))), 1, n_layers
@@ -110,7 +117,7 @@ def virtual_listening(
     n_times, n_channels = speech.spectrogram.sizes["time"], len(channels)
     planted = np.zeros((n_times, n_channels), dtype="float32")
     components: dict[tuple, np.ndarray] = {}
-    during_speech = _smooth(_speech_frames(speech), 10.0)
+    during_speech = gaussian_filter1d(_speech_frames(speech), 10.0)
     for index in np.flatnonzero(~empty):
         key = (layer[index], horizon[index])
         if key not in components:
@@ -120,9 +127,7 @@ def virtual_listening(
         language = _at_words(values, speech, lag[index], 0.05 + 0.05 * depth[index])
         sound = _through_field(speech.spectrogram.to_numpy(), rng)
         planted[:, index] = (
-            np.sqrt(1 - acoustic[index]) * _standardise(language)
-            + np.sqrt(acoustic[index]) * _standardise(sound)
-            + 0.5 * _standardise(during_speech)
+            np.sqrt(1 - acoustic[index]) * zscore(language) + np.sqrt(acoustic[index]) * zscore(sound) + during_speech
         )
     del states, components
 
@@ -192,10 +197,8 @@ def _place(n_subjects: int, n_electrodes: int, rng: np.random.Generator) -> pd.D
 
 def _components(features: np.ndarray) -> np.ndarray:
     """Scores of the leading principal components, each with variance 1, shape (word, component)."""
-    scaled = features - features.mean(0)
-    scaled /= np.maximum(scaled.std(0), 1e-6)
-    values, vectors = np.linalg.eigh(scaled.T @ scaled)
-    return scaled @ vectors[:, -N_COMPONENTS:] / np.sqrt(np.maximum(values[-N_COMPONENTS:] / len(scaled), 1e-12))
+    whiten = PCA(N_COMPONENTS, whiten=True, svd_solver="covariance_eigh")
+    return whiten.fit_transform(StandardScaler().fit_transform(features))
 
 
 def _at_words(values: np.ndarray, speech: Speech, lag: float, width: float) -> np.ndarray:
@@ -204,14 +207,8 @@ def _at_words(values: np.ndarray, speech: Speech, lag: float, width: float) -> n
     rate = 1 / (time[1] - time[0])
     centres = (speech.words["onset"] + speech.words["offset"]).to_numpy() / 2 + lag
     impulses = np.zeros(len(time))
-    np.add.at(impulses, np.round(centres * rate).astype(int), _standardise(values))
-    return _smooth(impulses, width * rate)
-
-
-def _smooth(x: np.ndarray, width: float) -> np.ndarray:
-    reach = int(4 * width)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    return fftconvolve(x, kernel / kernel.sum(), mode="same")
+    np.add.at(impulses, np.round(centres * rate).astype(int), zscore(values))
+    return gaussian_filter1d(impulses, width * rate, mode="constant")
 
 
 def _speech_frames(speech: Speech) -> np.ndarray:
@@ -238,13 +235,9 @@ def _noise(n_times: int, n_channels: int, step: float, rng: np.random.Generator)
     return (noise / noise.std(0)).astype("float32")
 
 
-def _standardise(x: np.ndarray) -> np.ndarray:
-    return (x - x.mean()) / x.std()
-
-
 def _with_controls(signal, channels, truth, speech: Speech):
     names = pd.Index(speech.strf["channel"].to_numpy(), name="channel")
-    control = pd.DataFrame({"subject": "naplib", "region": "acoustic control", "hemisphere": ""}, index=names)
+    control = pd.DataFrame({"subject": "", "region": "acoustic control", "hemisphere": ""}, index=names)
     strf = speech.strf.expand_dims(repeat=signal.sizes["repeat"])
     return (
         xr.concat([signal, strf.assign_coords(passage=signal["passage"])], "channel"),
