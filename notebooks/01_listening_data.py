@@ -65,7 +65,7 @@ xr.set_options(display_expand_data=False, display_expand_attrs=False)
 #
 # The study that this part of the book follows {cite:p}`mischler2024` recorded from electrodes inside the brains of
 # neurosurgical patients while they listened to stories and conversations. Those recordings cannot be handed out with a book.
-# What we use first is a **virtual cohort**: the speech is real (ten passages of an audiobook that come with the toolbox
+# What we use first is a {term}`virtual cohort`: the speech is real (ten passages of an audiobook that come with the toolbox
 # naplib {cite:p}`mischler2023`), the brains are not. Each virtual electrode's response was *planted*: written into the
 # signal by a rule that we know. Recovering the rule shows that a method works. It cannot show anything about people;
 # for that there is real data at the end of this chapter and of the next.
@@ -96,7 +96,7 @@ glue(
 #
 # ## From sound to word times
 #
-# The transcript says *what* was said, not *when*. **Forced alignment** finds the times: a speech recogniser (here pocketsphinx
+# The transcript says *what* was said, not *when*. Forced alignment ({term}`alignment, forced`) finds the times: a speech recogniser (here pocketsphinx
 # {cite:p}`huggins2006`) is told the words and only has to decide which stretch of sound belongs to which. Six words of this
 # text, such as *yapping*, are missing from its dictionary and were given a pronunciation by hand. The first words come out
 # like this:
@@ -125,13 +125,13 @@ figure = plotting.speech(
 plt.show()
 
 # %% [markdown]
-# *What to see:* the top panel is air pressure, with each word over the time it takes. Below is the **spectrogram**: how much
+# *What to see:* the top panel is air pressure, with each word over the time it takes. Below is the {term}`spectrogram`: how much
 # energy the sound has in each band of pitch (*mel* bands, spaced as the ear spaces them). Vowels are bright stacks low in the
 # picture, an *s* is a smear at the top. Pauses are dark in both panels and carry no word.
 #
 # ## Where the electrodes are
 #
-# Sound reaches the cortex in **Heschl's gyrus**, a ridge hidden in the fold above the temporal lobe. Its posteromedial end
+# Sound reaches the cortex in {term}`Heschl's gyrus`, a ridge hidden in the fold above the temporal lobe. Its posteromedial end
 # holds primary auditory cortex. From there, processing spreads along the superior and middle temporal gyri and on to the
 # inferior frontal gyrus. A simple measure of an electrode's depth in that hierarchy is its **distance from posteromedial
 # Heschl's gyrus**. The study, in the version that was reviewed in the open, measured it in a straight line; we measure it *along the cortical surface* (geodesic distance,
@@ -163,9 +163,9 @@ glue(
 #
 # ## From voltage to high gamma
 #
-# An intracranial electrode records voltage. Its amplitude between 70 and 150 Hz, called **high gamma**, follows the firing of the
+# An intracranial electrode records voltage. Its amplitude between 70 and 150 Hz, called {term}`high gamma`, follows the firing of the
 # nerve cells around the electrode {cite:p}`ray2011`, so it is what most studies analyse. Voltage falls steeply with frequency;
-# `signals.high_gamma` therefore splits the band into eight sub-bands, takes the **envelope** of each (its momentary amplitude,
+# `signals.high_gamma` therefore splits the band into eight sub-bands, takes the {term}`envelope` of each (its momentary amplitude,
 # by the Hilbert transform), divides each by its mean, averages, brings the result to 100 samples a second and z-scores it
 # (mean 0, standard deviation 1).
 #
@@ -278,7 +278,7 @@ responses
 # them, and then reporting the fit, would be circular. The choice must rest on something else: **does the signal change when
 # speech sets in?** `signals.speech_responsive` pairs every pause of at least a second with an equally long stretch of speech
 # beside it and makes one paired t-test for each electrode. With hundreds of electrodes some will pass by luck, so the p-values
-# are corrected to a **false discovery rate**: of the electrodes called responsive, at most {glue:text}`q_percent` % are expected
+# are corrected to a {term}`false discovery rate`: of the electrodes called responsive, at most {glue:text}`q_percent` % are expected
 # to be false {cite:p}`benjamini1995`.
 
 # %%
@@ -303,7 +303,7 @@ glue("n_empty", int((data.truth["kind"] == "empty").sum()), display=False)
 # ## How good can a model get? The noise ceiling
 #
 # The speech was played twice. The part of a response that is the same both times is what a model of the *stimulus* could
-# predict; the rest is noise. The **noise ceiling** of an electrode is the highest correlation that a perfect model could reach
+# predict; the rest is noise. The {term}`noise ceiling` of an electrode is the highest correlation that a perfect model could reach
 # with the average of the repeats. It is estimated from how well the repeats agree: with reliability $\rho$ of the average
 # (by the Spearman-Brown formula), the ceiling is $\sqrt{\rho}$.
 
@@ -369,7 +369,7 @@ alice
 # were joined to the word before.
 #
 # To compare words with volumes, words have to be brought to the volumes' time. Blood flow peaks some 5 s after the event and
-# dips below its baseline until about 20 s: the **haemodynamic response**. `signals.word_to_volume` builds the linear map that
+# dips below its baseline until about 20 s: the {term}`haemodynamic response`. `signals.word_to_volume` builds the linear map that
 # spreads each word over the volumes that come after it. Applied to a column of ones it gives *word rate*, the simplest
 # prediction one can make: more blood where more words were heard. What was removed from the responses, slow drift, is
 # removed from it as well.

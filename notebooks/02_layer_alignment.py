@@ -82,7 +82,7 @@ data
 # ## What a layer holds
 #
 # By default the model is SmolLM2 with 135 million parameters {cite:p}`allal2025`: the version that was further trained to follow
-# instructions, with weights stored in four bits each, small enough for a laptop. Like its larger relatives it is a stack of **layers**. A word enters as
+# instructions, with weights stored in four bits each, small enough for a laptop. Like its larger relatives it is a stack of layers ({term}`layer`). A word enters as
 # a list of numbers that depends on nothing but the word (layer 0, the *input embedding*). Every layer reads the current lists
 # of this word and of all words before it, and adds to them. After the last layer, the list serves to guess the next word. So
 # each layer offers its own description of each word, and later layers have had more chances to take the context in.
@@ -109,23 +109,22 @@ del bare, norm
 # That is {glue:text}`n_layers` layers (the input embedding and {glue:text}`last_layer` blocks) with {glue:text}`n_features`
 # numbers for each word. Two choices are hidden in the call:
 #
-# - A word that the model splits into several **tokens** is described by its last token, which has seen them all.
+# - A word that the model splits into several tokens ({term}`token`) is described by its last token, which has seen them all.
 # - `start_token=True` puts the model's "new text" token before each passage. Without it, the first token of a text becomes an
-#   *attention sink* {cite:p}`xiao2024`: its numbers grow out of all proportion. In this text, the first words of passages would
+#   {term}`attention sink` {cite:p}`xiao2024`: its numbers grow out of all proportion. In this text, the first words of passages would
 #   have features {glue:text}`sink_ratio` times as long as those of other words (layer {glue:text}`sink_layer`), and would
 #   dominate any regression.
 #
 # ## From features to a score
 #
 # Can the {glue:text}`n_features` numbers of a layer predict an electrode's response to each word? A linear model gives each
-# feature a weight. With hundreds of features and not many more words, plain least squares would fit noise, so we use **ridge
-# regression** {cite:p}`hoerl1970`, which punishes large weights by a penalty $\alpha$:
+# feature a weight. With hundreds of features and not many more words, plain least squares would fit noise, so we use {term}`ridge regression` {cite:p}`hoerl1970`, which punishes large weights by a penalty $\alpha$:
 #
 # $$\hat{w} = \arg\min_w \; \lVert y - Xw \rVert^2 + \alpha \lVert w \rVert^2 .$$
 #
 # How well the weights predict must be measured on words that had no part in choosing them:
 #
-# - **Cross-validation.** The words are cut into contiguous blocks. Each block is predicted from weights fitted on the others.
+# - **Cross-validation** ({term}`cross-validation`). The words are cut into contiguous blocks. Each block is predicted from weights fitted on the others.
 #   Contiguous, because neighbouring words share context and their responses overlap: had we shuffled words into folds, the
 #   neighbours of each test word would be in the training set and the score would be inflated. For the same reason a `gap` of
 #   words on either side of a test block goes unused.
@@ -154,7 +153,7 @@ fit
 #
 # For each electrode we will report its *best* layer. The best of many is high even when there is nothing to find, and
 # neighbouring words are not independent, so textbook p-values for a correlation would be wrong twice. We need scores that the same
-# procedure gives without a relation between text and response: **circular shifts**. Within each passage the responses are moved
+# procedure gives without a relation between text and response: {term}`circular shift`. Within each passage the responses are moved
 # along the words by a random amount (what falls off the end comes back at the start), which keeps their rhythm and destroys
 # their match with the text.
 #
@@ -237,7 +236,7 @@ plt.show()
 # score nearly alike, because each layer only adds a little to the one before. Right, all significant electrodes as lines, each
 # divided by its own best score: the bright band moves to later layers as distance grows.
 #
-# The **peak layer** of an electrode is the layer with the highest score. On the cortical surface, beside the planted truth:
+# The {term}`peak layer` of an electrode is the layer with the highest score. On the cortical surface, beside the planted truth:
 
 # %%
 peak = peak_layer(score).to_series()
@@ -468,7 +467,7 @@ if alice is not None:
 #
 # Averaging the 27 people removes much of the noise that is each person's own. How far would the result change with other
 # people? We draw 27 people with replacement, average them, and treat {glue:text}`bold_boot` such averages as further channels: a
-# **bootstrap** over people, for the price of some columns. The people themselves are channels, too, for the next section. And
+# {term}`bootstrap` over people, for the price of some columns. The people themselves are channels, too, for the next section. And
 # beside the model's layers we run {glue:text}`bold_random` *random layers*, in which every word is described by as many random
 # numbers: what any description of the words gains by luck, in this one story.
 
@@ -483,7 +482,7 @@ if alice is not None:
     fit_both = cross_validate(layers, bold, baseline=baseline, **bold_folds)
 
 # %% [markdown]
-# Chance for the *gain* over the baseline comes from surrogate responses: the baseline's least-squares fit plus what it leaves,
+# Chance for the *gain* over the baseline comes from surrogate responses ({term}`surrogate`): the baseline's least-squares fit plus what it leaves,
 # circularly shifted in time. These have the baseline's share in the response and the rhythm of the rest, but no relation
 # between the rest and the text {cite:p}`freedman1983`. Given a baseline, `shift_null` makes them and refits everything, so that
 # picking the best of all layers is accounted for.
@@ -712,7 +711,6 @@ if alice is not None:
     )[used]
     with_power = np.column_stack([baseline, power])
     fit_power = cross_validate(model_layers, bold, baseline=with_power, **bold_folds)
-    gain_power = (fit_power["score"] - fit_power["baseline_score"]).values
     power_people = by_group(fit_power["score"] - fit_power["baseline_score"])[2].mean(2)
 
 # %% tags=["remove-cell"]

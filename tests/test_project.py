@@ -258,3 +258,10 @@ def test_files_name_no_place_on_one_machine(project):
             lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
             found += [f"{'/'.join(parts)}:{number}: {line[:80]}" for number, line in lines if absolute.search(line)]
     assert found == []
+
+
+def test_readme_names_only_files_that_exist(project):
+    text = (project / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert any(target.endswith(".png") for target in targets)
+    assert [target for target in targets if not (project / target).exists()] == []
