@@ -90,7 +90,7 @@ def speech(
         shading="nearest",
         rasterized=True,
     )
-    bottom.set(xlabel="time (s)", ylabel="mel band", xlim=(time[0], time[-1]))
+    bottom.set(xlabel="time (s)", ylabel="mel band\n(low to high pitch)", xlim=(time[0], time[-1]))
     figure.colorbar(shown, ax=bottom, label="level (s.d.)", pad=0.01)
     return figure
 
@@ -171,7 +171,7 @@ def electrodes(
 def layer_heatmap(axis: Axes, score: np.ndarray, rows: Sequence[float], *, label: str, row_label: str) -> None:
     """Scores of shape (channel, layer), channels ordered by a value such as distance, one line a channel."""
     order = np.argsort(np.asarray(rows))
-    shown = axis.imshow(score[order], aspect="auto", interpolation="nearest", origin="lower", cmap=SEQUENTIAL, vmin=0)
+    shown = axis.imshow(score[order], aspect="auto", interpolation="nearest", origin="lower", cmap=SEQUENTIAL)
     ticks = np.linspace(0, len(order) - 1, 6).astype(int)
     axis.set(xlabel="layer", ylabel=row_label)
     axis.set_yticks(ticks, [f"{np.asarray(rows)[order[tick]]:.0f}" for tick in ticks])

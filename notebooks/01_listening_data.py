@@ -15,7 +15,7 @@
 # %% [markdown]
 # # Sound, words and electrodes
 #
-# Before any language model enters, this chapter follows the data from the sound wave to one number for each word and each
+# This chapter follows the data from the sound wave to one number for each word and each
 # electrode. Every later chapter starts from that table.
 #
 # :::{admonition} In this chapter
@@ -24,7 +24,8 @@
 # *word responses*; how to find electrodes that answer to speech, without looking at any model; what a *noise ceiling* is;
 # and how the same table looks for functional MRI of real people.
 #
-# **You need** basic Python and the idea of a correlation. No knowledge of language models yet.
+# **You need** basic Python and the idea of a correlation. No knowledge of language models: one is used here only to make the
+# responses of the virtual cohort.
 #
 # **It takes** about 30 minutes to read, and two minutes to run on two cores once the assets are in the cache.
 # :::
@@ -58,7 +59,7 @@ from brainalign.assets import AssetError
 from brainalign.features.acoustics import mel_spectrogram
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
+_ = xr.set_options(display_expand_data=False, display_expand_attrs=False)
 
 # %% [markdown]
 # ## What was played and what was recorded
@@ -67,7 +68,14 @@ xr.set_options(display_expand_data=False, display_expand_attrs=False)
 # neurosurgical patients while they listened to stories and conversations. Those recordings cannot be handed out with a book.
 # What we use first is a {term}`virtual cohort`: the speech is real (ten passages of an audiobook that come with the toolbox
 # naplib {cite:p}`mischler2023`), the brains are not. Each virtual electrode's response was *planted*: written into the
-# signal by a rule that we know. Recovering the rule shows that a method works. It cannot show anything about people;
+# signal by a rule that we know:
+#
+# - a *language electrode* follows one layer of a language model, a later layer the farther it lies from primary auditory cortex,
+#   and a longer stretch of context: from the word alone to the whole passage so far; near electrodes also follow the sound;
+#   all rise during speech, and noise is added;
+# - an *empty electrode* is noise alone.
+#
+# The docstring of `datasets.virtual.virtual_listening` has the numbers. Recovering the rule shows that a method works. It cannot show anything about people;
 # for that there is real data at the end of this chapter and of the next.
 #
 # One call loads everything:
@@ -127,7 +135,8 @@ plt.show()
 # %% [markdown]
 # *What to see:* the top panel is air pressure, with each word over the time it takes. Below is the {term}`spectrogram`: how much
 # energy the sound has in each band of pitch (*mel* bands, spaced as the ear spaces them). Vowels are bright stacks low in the
-# picture, an *s* is a smear at the top. Pauses are dark in both panels and carry no word.
+# picture, an *s* is a smear at the top. In a pause the wave is flat, the spectrogram dark, and there is
+# no word.
 #
 # ## Where the electrodes are
 #
@@ -189,6 +198,7 @@ voltage = (
     + 10 * np.sin(2 * np.pi * 60 * time)
 )
 recovered = signals.high_gamma(voltage[None], rate)[0]
+envelope_r = np.corrcoef(recovered, planted[::10])[0, 1]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top: a made-up voltage trace dominated by slow waves. Bottom: the planted envelope and the recovered high gamma, which rise and fall together."}}
 
@@ -210,11 +220,16 @@ bottom.plot(
     label="high gamma",
 )
 bottom.set(xlabel="time (s)", ylabel="s.d.")
-bottom.legend(ncol=2, loc="upper right")
+bottom.set_ylim(top=6.5)
+bottom.legend(ncol=2, loc="upper left")
 plt.show()
 
+# %% tags=["remove-cell"]
+glue("envelope_r", f"{envelope_r:.2f}", display=False)
+
 # %% [markdown]
-# *What to see:* nothing in the voltage hints at the five bursts; the high gamma has them all. Its jitter between bursts is not
+# *What to see:* the bursts are hard to see in the voltage; the high gamma has them all (r = {glue:text}`envelope_r` with the
+# planted envelope). Its jitter between bursts is not
 # a fault: noise in a band has an amplitude that fluctuates by itself.
 #
 # The cohort's signals are taken as high gamma from here on, 100 samples a second.
@@ -288,6 +303,8 @@ table
 
 # %% tags=["remove-cell"]
 false_alarms = int(test["responsive"][data.truth["kind"] == "empty"].sum())
+missed = int((~test["responsive"][data.truth["kind"] == "language"]).sum())
+glue("missed", missed, display=False)
 glue("n_responsive", int(test["responsive"].sum()), display=False)
 glue("n_channels", len(test), display=False)
 glue("q_percent", f"{100 * q:g}", display=False)
@@ -296,13 +313,14 @@ glue("n_empty", int((data.truth["kind"] == "empty").sum()), display=False)
 
 # %% [markdown]
 # Because this is a virtual cohort we can check the choice against the truth, as the table does: {glue:text}`n_responsive` of
-# {glue:text}`n_channels` channels pass, and of the {glue:text}`n_empty` electrodes that hold nothing but noise,
-# {glue:text}`empty_responsive` passed. *Control* channels are ten simulated channels that came with the speech sample and that
+# {glue:text}`n_channels` channels pass, {glue:text}`empty_responsive` of which hold nothing but noise; {glue:text}`missed` of the
+# language electrodes were missed, because the sample has few pauses. *Control* channels are ten simulated channels that came with the speech sample and that
 # only follow the sound; they will serve as a check in the next chapter.
 #
 # ## How good can a model get? The noise ceiling
 #
-# The speech was played twice. The part of a response that is the same both times is what a model of the *stimulus* could
+# Each virtual electrode has two repeats: the same planted response with new noise, as if the speech had been played twice. The
+# part of a response that is the same both times is what a model of the *stimulus* could
 # predict; the rest is noise. The {term}`noise ceiling` of an electrode is the highest correlation that a perfect model could reach
 # with the average of the repeats. It is estimated from how well the repeats agree: with reliability $\rho$ of the average
 # (by the Spearman-Brown formula), the ceiling is $\sqrt{\rho}$.
@@ -342,7 +360,7 @@ glue("ceiling_median", f"{ceiling[kind == 'language'].median():.2f}", display=Fa
 glue("ceiling_planted", f"{planted_ceiling:.2f}", display=False)
 
 # %% [markdown]
-# *What to see:* the median estimate, {glue:text}`ceiling_median`, lies at the planted value, {glue:text}`ceiling_planted`. Empty
+# *What to see:* the median estimate is {glue:text}`ceiling_median`, the planted value {glue:text}`ceiling_planted`. Empty
 # electrodes pile up near zero: where two repeats agree only by chance there is nothing to predict. A model's score on real
 # electrodes should always be read against this ceiling.
 #
@@ -358,9 +376,8 @@ try:
     alice = datasets.load_listening("alice") if real_data else None
 except AssetError as error:
     alice = None
-    print(
-        f"This section has no results in this build, because the data could not be had.\n\n{error}"
-    )
+    print("This section has no results: the data could not be had.")
+    print(error)
 alice
 
 # %% [markdown]
@@ -400,13 +417,14 @@ if alice is not None:
         color=plotting.COLORS["blue"],
         label="left posterior temporal lobe",
     )
-    axis.set(xlabel="time (s)", ylabel="s.d.", ylim=(-4, 4.5))
+    axis.set(xlabel="time (s)", ylabel="s.d.", ylim=(-7, 4.5))
     axis.set_title("Real fMRI (alice): mean of 27 people")
     axis.legend(ncol=2, loc="upper left")
     plt.show()
 
 # %% [markdown]
-# *What to see:* dips in word rate are pauses in the reading. The blood follows. Both rise steeply at the start, when the story
+# *What to see:* dips in word rate are pauses in the reading. The blood tends to follow (r = {glue:text}`group_r` without the
+# start). Both rise steeply at the start, when the story
 # sets in after silence: one large event, which we leave out from here on. How closely do the curves agree, and in how many
 # people?
 
@@ -442,9 +460,13 @@ if alice is not None:
     axis.set_title("Real fMRI (alice): word rate in each of 27 people")
     glue("rate_low", f"{each.mean().min():.2f}", display=False)
     glue("rate_high", f"{each.mean().max():.2f}", display=False)
-    glue("rate_region", str(each.mean().idxmax()), display=False)
+    start_out = (
+        word_rate[bold_skip:].to_numpy(),
+        group.sel(region="LPTL")[bold_skip:].to_numpy(),
+    )
+    glue("group_r", f"{np.corrcoef(*start_out)[0, 1]:.2f}", display=False)
 else:
-    for name in ("rate_low", "rate_high", "rate_region"):
+    for name in ("rate_low", "rate_high", "group_r"):
         glue(name, "(no data in this build)", display=False)
     plt.show()
 
@@ -452,8 +474,9 @@ else:
 # *What to see:* gray dots are people, blue dots their mean with its 95 % bootstrap interval over people; the dashed line is no
 # relation. Regions: left and right anterior temporal lobe (LATL, RATL), left posterior temporal (LPTL), inferior parietal
 # (LIPL), premotor (LPreM) and inferior frontal (LIFG). The mean correlation runs from {glue:text}`rate_low` to
-# {glue:text}`rate_high`, highest in {glue:text}`rate_region`. A single person's fMRI is noisy, so these numbers are
-# small; the intervals tell which of them differ from zero. Any language model has to do better than *counting words*; whether it
+# {glue:text}`rate_high`. A single person's fMRI is noisy, so these numbers are
+# small. Where an interval excludes zero, other people hearing this story would show the same sign; whether
+# it is word rate, or anything else with a similar course in this one story, they do not tell. Any language model has to do better than *counting words*; whether it
 # does is a question for the next chapter.
 #
 # ## Exercises
@@ -482,7 +505,7 @@ for width in (0.05, 0.15):
 # %% [markdown]
 # :::{admonition} Solution 2
 # :class: dropdown
-# It hardly changes. The ceiling asks how much of a response is driven by the *stimulus*, and before this word there was sound,
+# It is not lower before the word (numbers below). The ceiling asks how much of a response is driven by the *stimulus*, and before this word there was sound,
 # and the word before it. A high ceiling is no sign that an electrode answers to the word in the window.
 # :::
 
@@ -513,7 +536,8 @@ print(
 # Change parameters without touching the notebook; this one makes a smaller, noisier cohort:
 #
 # ```bash
-# papermill notebooks/01_listening_data.ipynb my_listening_data.ipynb -p n_subjects 4 -p snr 0.3
+# papermill notebooks/01_listening_data.ipynb my_data.ipynb \
+#   -p n_subjects 4 -p snr 0.3
 # ```
 #
 # To bring a recording of yours, build a `datasets.Listening` from your word table, signal and channel table; it checks each

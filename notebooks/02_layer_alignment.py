@@ -17,7 +17,7 @@
 #
 # A language model turns words into numbers in steps, its layers. The brain turns sound into meaning in steps, along the
 # temporal lobe and beyond. Do the steps match? {cite:t}`mischler2024` asked this by predicting every electrode from every layer.
-# This chapter does the same, first where the answer is known, then in real people.
+# This chapter does the same where the answer is known, and then asks a coarser question of six fMRI regions in real people.
 #
 # :::{admonition} In this chapter
 # **You will learn**
@@ -27,7 +27,7 @@
 #
 # **You need** the word responses of the previous chapter.
 #
-# **It takes** about 45 minutes to read, and some minutes to run on two cores once features are in the store.
+# **It takes** about 45 minutes to read, and five minutes to run on two cores once the features are computed (two more before).
 # :::
 
 # %% [markdown]
@@ -69,7 +69,7 @@ from brainalign.features.language import layer_features
 from brainalign.hierarchy import alignment, peak_layer
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
+_ = xr.set_options(display_expand_data=False, display_expand_attrs=False)
 BLUE, ORANGE, GRAY = (plotting.COLORS[name] for name in ("blue", "orange", "gray"))
 
 # %% tags=["hide-output"]
@@ -82,7 +82,7 @@ data
 # ## What a layer holds
 #
 # By default the model is SmolLM2 with 135 million parameters {cite:p}`allal2025`: the version that was further trained to follow
-# instructions, with weights stored in four bits each, small enough for a laptop. Like its larger relatives it is a stack of layers ({term}`layer`). A word enters as
+# instructions, with weights stored in four bits each, small enough for a laptop. It reads text in *tokens*: words, or pieces of longer words. Like its larger relatives it is a stack of layers ({term}`layer`). A word enters as
 # a list of numbers that depends on nothing but the word (layer 0, the *input embedding*). Every layer reads the current lists
 # of this word and of all words before it, and adds to them. After the last layer, the list serves to guess the next word. So
 # each layer offers its own description of each word, and later layers have had more chances to take the context in.
@@ -101,6 +101,7 @@ ratio = norm.sel(word=first).mean("word") / norm.sel(word=~first).median("word")
 glue("n_layers", features.sizes["layer"], display=False)
 glue("last_layer", features.sizes["layer"] - 1, display=False)
 glue("n_features", features.sizes["feature"], display=False)
+glue("n_words", len(data.words), display=False)
 glue("sink_ratio", f"{float(ratio.max()):.0f}", display=False)
 glue("sink_layer", int(ratio.idxmax()), display=False)
 del bare, norm
@@ -118,7 +119,7 @@ del bare, norm
 # ## From features to a score
 #
 # Can the {glue:text}`n_features` numbers of a layer predict an electrode's response to each word? A linear model gives each
-# feature a weight. With hundreds of features and not many more words, plain least squares would fit noise, so we use {term}`ridge regression` {cite:p}`hoerl1970`, which punishes large weights by a penalty $\alpha$:
+# feature a weight. With {glue:text}`n_features` features and {glue:text}`n_words` words, plain least squares would fit noise, so we use {term}`ridge regression` {cite:p}`hoerl1970`, which punishes large weights by a penalty $\alpha$:
 #
 # $$\hat{w} = \arg\min_w \; \lVert y - Xw \rVert^2 + \alpha \lVert w \rVert^2 .$$
 #
@@ -130,7 +131,7 @@ del bare, norm
 #   words on either side of a test block goes unused.
 # - **Nested.** The penalty is chosen for each electrode by a second cross-validation inside the training words. Means and standard
 #   deviations for scaling features also come from training words alone. The study appears to have reduced features to 500
-#   principal components computed from *all* words; here nothing ever sees a test word.
+#   principal components computed from *all* words; here no weight, penalty or scaling is learned from a test word.
 # - **Score.** The Pearson correlation between the responses and the predictions of all blocks together.
 #
 # `cross_validate` does all of this for every layer and electrode at once.
@@ -160,8 +161,9 @@ fit
 # `shift_null` puts {glue:text}`n_shifts_text` shifted copies of every electrode through the *whole* procedure, from fitting to
 # picking the best layer. A shortcut that is often taken, shifting the responses against predictions that are already there, is
 # not valid: cross-validated predictions of one fold were made from the responses of the others, so that their scores scatter
-# more than such shifts show, and too much pure noise passes. The p-value is the share of shifts that do at least as well {cite:p}`phipson2010`, pooled over electrodes in units of
-# each electrode's own shifts, and corrected to a false discovery rate of {glue:text}`q_percent` %.
+# more than such shifts show, and too much pure noise passes. The p-value is the share of shifts that do at least as well {cite:p}`phipson2010`. Few shifts give no small p-values, so each
+# electrode's score and shifts are first standardised by the mean and standard deviation of its shifts, and then all shifts are
+# pooled. P-values are corrected to a false discovery rate of {glue:text}`q_percent` %.
 
 # %%
 best = fit["score"].max("layer")
@@ -185,16 +187,24 @@ glue("n_empty_significant", int(significant.to_numpy()[empty].sum()), display=Fa
 glue("n_empty", int(empty.sum()), display=False)
 empty_share = binomtest(int(significant.to_numpy()[empty].sum()), int(empty.sum()))
 empty_share = empty_share.proportion_ci(method="wilson")
+glue("n_significant", int(significant.sum()), display=False)
+false_share = significant.to_numpy()[empty].sum() / significant.sum()
+glue("false_share", f"{100 * float(false_share):.1f}", display=False)
 glue("empty_low", f"{100 * empty_share.low:.0f}", display=False)
 glue("empty_high", f"{100 * empty_share.high:.0f}", display=False)
 glue("chance", f"{chance:.2f}", display=False)
 glue("median_best", f"{float(best[language].median()):.2f}", display=False)
 
 # %% [markdown]
-# {glue:text}`n_language` of {glue:text}`n_language_all` electrodes that hold language are found;
-# {glue:text}`n_empty_significant` of the {glue:text}`n_empty` empty ones are called significant, a share with a 95 %
-# interval from {glue:text}`empty_low` to {glue:text}`empty_high` %. A typical best score is
+# {glue:text}`n_language` of {glue:text}`n_language_all` electrodes that hold language are found. Of all
+# {glue:text}`n_significant` significant channels {glue:text}`n_empty_significant` are empty, which is
+# {glue:text}`false_share` %, where {glue:text}`q_percent` % are allowed; of the {glue:text}`n_empty` empty ones that is a share
+# with a 95 % interval from {glue:text}`empty_low` to {glue:text}`empty_high` %. A typical best score is
 # {glue:text}`median_best`, where chance stays below {glue:text}`chance` in 95 of 100 shifts.
+#
+# From here on we keep the language electrodes that are significant. In real recordings the truth is not known, and electrodes are
+# selected by `speech_responsive` of the previous chapter. Selection by the model's own score is harmless for the question of
+# *which* layer is best, but it would inflate *how high* scores are.
 #
 # ## Layer profiles and peak layers
 
@@ -225,15 +235,15 @@ plotting.layer_heatmap(
     relative,
     electrodes["distance_pmc"],
     label="score / best score",
-    row_label="distance from Heschl's gyrus (mm)",
+    row_label="electrodes by distance (mm)",
 )
-right.set_title("All significant electrodes")
+right.set_title("All significant language electrodes")
 figure.suptitle("Virtual cohort", fontweight="bold", x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
 # *What to see:* left, the score of each layer for three electrodes; dotted lines mark the layer that was planted. Neighbouring layers
-# score nearly alike, because each layer only adds a little to the one before. Right, all significant electrodes as lines, each
+# score nearly alike, because each layer only adds a little to the one before. Right, all significant language electrodes as lines, each
 # divided by its own best score: the bright band moves to later layers as distance grows.
 #
 # The {term}`peak layer` of an electrode is the layer with the highest score. On the cortical surface, beside the planted truth:
@@ -289,7 +299,8 @@ glue("aligned_people", aligned.n_clusters, display=False)
 # interval therefore comes from leaving out one of the {glue:text}`aligned_people` people at a time, with all electrodes.
 #
 # None of this says anything about brains yet. We planted an order, with the very model that we then used to look for it, and got
-# it back: **the method works**.
+# it back: **the method finds the order when it is there**. How it behaves when the brain's code is in no layer of the model,
+# this cohort does not tell.
 #
 # ## Is it language, or just sound?
 #
@@ -324,7 +335,7 @@ axis.scatter(by_sound[empty], best[empty], color=GRAY, s=8, label="empty electro
 axis.axline((0, 0), slope=1, color="k", ls="--", lw=0.8)
 axis.set(xlabel="score of acoustic features (r)", ylabel="score of the best layer (r)")
 axis.set_title("Language model against sound, virtual cohort")
-axis.legend(fontsize=8, loc="upper right")
+axis.legend(fontsize=8, loc="lower right")
 figure.colorbar(shown, label="geodesic distance (mm)")
 plt.show()
 
@@ -345,18 +356,18 @@ glue(
 )
 
 # %% [markdown]
-# *What to see:* above the dashed line the language model wins, below it the sound. {glue:text}`n_control_sound` of the
-# {glue:text}`n_control` control channels (red) show what they are: sound predicts them with {glue:text}`control_sound` on
-# average. But the best layer still reaches {glue:text}`control_language` there, far above chance, with no language in them at
-# all: some words are louder and longer than others, and the model knows the words. **A significant score alone is no evidence
+# *What to see:* above the dashed line of equal scores the language model wins, below it the sound. {glue:text}`n_control_sound` of the
+# {glue:text}`n_control` control channels (triangles) show what they are: sound predicts them with {glue:text}`control_sound` on
+# average. But the best layer still reaches {glue:text}`control_language` there (chance: {glue:text}`chance`), with no language in them at
+# all: probably because some words are louder and longer than others, and the model knows the words. **A significant score alone is no evidence
 # of language processing.** Electrodes beyond 60 mm are another matter: {glue:text}`far_language` from language,
 # {glue:text}`far_sound` from sound. (Scores below zero mean that nothing was predicted: the prediction is then little more than
 # the mean of the training words, which is high where that of the test words is low.)
 #
-# ## How much of what can be explained?
+# ## How close to the noise ceiling?
 #
-# The highest score a perfect model could reach is the noise ceiling of the previous chapter. Scores divided by it tell how much
-# of the explainable response is explained.
+# The highest score a perfect model could reach is the noise ceiling of the previous chapter. A score divided by it has 1 as its
+# best; its square is the share of the explainable variance that is explained.
 
 # %%
 repeats = signals.word_responses(data.signal.sel(channel=electrodes.index), data.words)
@@ -385,13 +396,19 @@ for band, color in zip(
     )
 axis.set(xlabel="layer", ylabel="score / noise ceiling", ylim=(0, 1))
 axis.set_title("Explained share by distance, virtual cohort")
+axis.axhline(chance / float(ceiling.median()), color="k", ls=":", lw=0.8)
 axis.legend(title="distance (electrodes)")
 plt.show()
 
+# %% tags=["remove-cell"]
+near, far = (bands == "0 to 35 mm").to_numpy(), (bands == "beyond 70 mm").to_numpy()
+glue("near_share", f"{float(share[:, near].mean('channel').max()):.2f}", display=False)
+glue("far_share", f"{float(share[:, far].mean('channel').max()):.2f}", display=False)
+
 # %% [markdown]
-# *What to see:* mean over electrodes and 95 % interval over people. Near Heschl's gyrus early layers are best and much stays
-# unexplained, since part of the response is sound. Far away late layers are best. No curve reaches 1: ten minutes of
-# speech are not enough to estimate hundreds of weights perfectly.
+# *What to see:* mean over electrodes and 95 % interval over people. Near Heschl's gyrus early layers are best
+# ({glue:text}`near_share` of the ceiling), beyond 70 mm late ones ({glue:text}`far_share`). The dotted line is chance. No curve reaches 1: near electrodes follow sound as well, and
+# ten minutes of speech are not enough to estimate hundreds of weights perfectly.
 #
 # ## Real people: six regions that heard *Alice*
 #
@@ -416,9 +433,8 @@ try:
     alice = datasets.load_listening("alice") if real_data else None
 except AssetError as error:
     alice = None
-    print(
-        f"This section has no results in this build: the data could not be had.\n\n{error}"
-    )
+    print("This section has no results: the data could not be had.")
+    print(error)
 
 # %% tags=["hide-input"]
 if alice is not None:
@@ -469,7 +485,9 @@ if alice is not None:
 # people? We draw 27 people with replacement, average them, and treat {glue:text}`bold_boot` such averages as further channels: a
 # {term}`bootstrap` over people, for the price of some columns. The people themselves are channels, too, for the next section. And
 # beside the model's layers we run {glue:text}`bold_random` *random layers*, in which every word is described by as many random
-# numbers: what any description of the words gains by luck, in this one story.
+# numbers: what any description of the words gains by luck, in this one story. Each occurrence of a word gets new numbers, while
+# real layers change more slowly from word to word: random layers are a lenient comparison, and the surrogates below, which
+# keep the real layers, are the stricter one.
 
 # %%
 if alice is not None:
@@ -558,7 +576,10 @@ names = [
     "alone_layer",
     "both_r",
     "both_layer",
-    "both_error",
+    "gain_r",
+    "gain_low",
+    "gain_high",
+    "smallest_p",
     "input_r",
     "n_regions_gain",
     "regions_gain",
@@ -569,19 +590,23 @@ if alice is not None:
     winners = [
         region for region, is_found in zip(regions, found, strict=True) if is_found
     ]
-    mean_error = (both_boot - base_boot).mean(2).std(1)
+    mean_error, gain_mean = (both_boot - base_boot).mean(2).std(1), group_gain.mean(1)
+    at_best = by_layer.argmax()
     values = [
         f"{base.mean():.2f}",
         f"{alone_by_layer.max():.2f}",
         int(depth[alone_by_layer.argmax()]),
         f"{by_layer.max():.2f}",
         int(depth[by_layer.argmax()]),
-        f"{1.96 * mean_error[by_layer.argmax()]:.2f}",
+        f"{gain_mean[at_best]:.2f}",
+        f"{gain_mean[at_best] - 1.96 * mean_error[at_best]:.2f}",
+        f"{gain_mean[at_best] + 1.96 * mean_error[at_best]:.2f}",
+        f"{1 / (1 + gain_null.sizes['shift']):.3f}",
         f"{by_layer[0]:.2f}",
         len(winners),
         ", ".join(winners) or "none",
         f"{(both_random[:, 0] - base[0]).mean():+.2f}",
-        f"{np.quantile((both_random[:, 0] - base[0]).mean(1), 0.975):+.2f}",
+        f"{(both_random[:, 0] - base[0]).mean(1).max():+.2f}",
     ]
 else:
     values = ["(no data in this build)"] * len(names)
@@ -594,13 +619,13 @@ glue("bold_random", bold_random, display=False)
 
 # %% [markdown]
 # *What to see:* the dashed line is the baseline; the gray band above it is what the best of all layers gains by chance (95 % of
-# surrogates); the blue line has to leave it. The blue band is the 95 % interval of the gain over other draws of people.
+# surrogates); the blue line has to leave it. The blue band is the 95 % interval of the gain over other draws of people, drawn around the blue line.
 # Averaged over the six regions the baseline reaches r = {glue:text}`base_r`; the best single layer alone (layer
 # {glue:text}`alone_layer`) {glue:text}`alone_r`; the best layer with the baseline (layer {glue:text}`both_layer`)
-# {glue:text}`both_r` ± {glue:text}`both_error`. Random layers change the score by {glue:text}`random_gain` on average, and
-# by up to {glue:text}`random_high` (97.5 % of them). The gain of the best
+# {glue:text}`both_r`, a gain of {glue:text}`gain_r` (95 % interval over people {glue:text}`gain_low` to {glue:text}`gain_high`).
+# Random layers change the score by {glue:text}`random_gain` on average, the largest by {glue:text}`random_high`. The gain of the best
 # layer is beyond chance in {glue:text}`n_regions_gain` of the six regions (false discovery rate {glue:text}`q_percent` %):
-# {glue:text}`regions_gain`.
+# {glue:text}`regions_gain`. (A p-value of {glue:text}`smallest_p` is the smallest that so many surrogates can give.)
 #
 # Two things temper this. The input embedding (layer 0), which knows no context, already lifts the score to
 # {glue:text}`input_r`: much of the gain is *which* words were said, with all that comes with them, their sound included. And
@@ -615,7 +640,7 @@ glue("bold_random", bold_random, display=False)
 if alice is not None:
     person_gain = both_people - base_people
     person_random = (random_people - base_people).mean(1)
-    lucky = np.quantile(person_random, [0.025, 0.975], axis=0)
+    lucky = np.stack([person_random.min(0), person_random.max(0)])
     figure, axes = plt.subplots(2, 3, sharex=True, sharey=True, figsize=(8.8, 4.6))
     for k, axis in enumerate(axes.flat):
         interval = stats.bootstrap_ci(
@@ -629,7 +654,7 @@ if alice is not None:
             label="layers, 95 % interval over people",
         )
         axis.axhspan(
-            *lucky[:, k], color=GRAY, alpha=0.25, lw=0, label="random layers (95 %)"
+            *lucky[:, k], color=GRAY, alpha=0.25, lw=0, label="range of random layers"
         )
         axis.axhline(0, color="k", ls="--", lw=0.8, label="no gain")
         axis.set_title(regions[k], fontsize=10)
@@ -660,6 +685,7 @@ names += [
     "n_people",
     "person_lucky",
     "person_beyond",
+    "beyond_regions",
 ]
 if alice is not None:
     interval = stats.bootstrap_ci(person_gain.mean(2).T, n_resamples=2000, seed=seed)
@@ -677,8 +703,12 @@ if alice is not None:
         f"{interval.high[0]:+.3f}",
         f"{person_random.mean():+.3f}",
         n_people,
-        f"{np.quantile(person_random.mean(1), 0.975):+.3f}",
-        int((interval.estimate > np.quantile(person_random.mean(1), 0.975)).sum()),
+        f"{person_random.mean(1).max():+.3f}",
+        int((interval.estimate > person_random.mean(1).max()).sum()),
+        ", ".join(
+            f"{region} {int((person_gain[:, :, k].mean(1) > lucky[1, k]).sum())}"
+            for k, region in enumerate(regions)
+        ),
     ]
 else:
     values = ["(no data in this build)"] * len(names)
@@ -689,14 +719,15 @@ for name, value in zip(names, values, strict=True):
 # *What to see:* the gain averaged over people, with its 95 % bootstrap interval over them, against no gain (dashed) and the
 # range of random layers (gray). That range is wider than one might think, and it need not straddle zero: all people heard the
 # same story, so that a description which fits it by luck fits in everyone. **An interval over people that excludes zero is
-# therefore not enough; a layer has to leave the gray band.** One person's twelve minutes are noisy: the baseline alone reaches a mean score of {glue:text}`person_base`. On top
+# therefore not enough; a layer has to leave the gray band.** One person's twelve minutes are noisy, so that all numbers are smaller than in the average brain: the baseline alone reaches a mean score of {glue:text}`person_base`. On top
 # of it, averaged over regions, layer {glue:text}`person_layer`, the best on average, changes the score by
 # {glue:text}`person_gain` (interval {glue:text}`person_low` to {glue:text}`person_high`), upwards in {glue:text}`person_share` of
 # {glue:text}`n_people` people; the input embedding by {glue:text}`person_input` ({glue:text}`person_input_low` to
-# {glue:text}`person_input_high`); random layers by {glue:text}`person_random` on average, and 97.5 % of them by less than
+# {glue:text}`person_input_high`); random layers by {glue:text}`person_random` on average, the largest by
 # {glue:text}`person_lucky`. The interval lies above zero in {glue:text}`person_sign` of {glue:text}`n_layers` layers, and the
-# mean beyond the range of random layers in {glue:text}`person_beyond`. A caution: a layer that was picked because it is best looks better
-# than it is; the whole curve, not its peak, is the result.
+# mean beyond the range of random layers in {glue:text}`person_beyond`. By region the picture is uneven: the mean leaves the gray band in
+# {glue:text}`beyond_regions` of the layers. A caution: a layer that was picked because it is best looks better than it is; the
+# whole curve, not its peak, is the result.
 #
 # ### Is it more than loudness?
 #
@@ -730,8 +761,9 @@ for name, value in zip(names, values, strict=True):
 # Layer {glue:text}`power_layer` then adds {glue:text}`power_gain` per person ({glue:text}`power_low` to
 # {glue:text}`power_high`), and the interval lies above zero in {glue:text}`power_sign` of {glue:text}`n_layers` layers.
 #
-# With six regions and no coordinates, these data cannot show a cortical *hierarchy* of layers. They can show which layers carry
-# something that the blood follows and that counting words does not.
+# With six regions and no coordinates, these data cannot show a cortical *hierarchy* of layers. They show that
+# layers carry something beyond word rate and length that the blood follows. Whether one layer carries more than another was not
+# tested, so the curves name no best layer.
 #
 # ## Exercises
 #
@@ -810,6 +842,6 @@ if alice is not None:
 # that better models predict better and peak in earlier layers, and that peak layers grow with distance from Heschl's gyrus. In
 # their analysis, as far as open sources tell, distance was Euclidean, electrodes were binned by distance and treated as
 # independent, and principal components were computed from all words. Here distance is geodesic, people and not electrodes are
-# the samples, and everything that is learned is learned inside training folds. Whether better models are more brain-like needs
-# more than one model, and is the subject of the next chapters. The virtual cohort of this chapter proves the method; the fMRI
+# the samples, and all weights, penalties and scalings are learned inside training folds. Whether better models are more brain-like needs
+# more than one model, and is the subject of the next chapters. The virtual cohort of this chapter shows that the method finds a planted order; the fMRI
 # section is evidence about people, of a coarser kind than theirs.
