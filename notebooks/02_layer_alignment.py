@@ -397,7 +397,7 @@ for band, color in zip(
 axis.set(xlabel="layer", ylabel="score / noise ceiling", ylim=(0, 1))
 axis.set_title("Explained share by distance, virtual cohort")
 axis.axhline(chance / float(ceiling.median()), color="k", ls=":", lw=0.8)
-axis.legend(title="distance (electrodes)")
+axis.legend(title="distance (electrodes)", loc=(0.02, 0.12))
 plt.show()
 
 # %% tags=["remove-cell"]

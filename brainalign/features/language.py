@@ -386,7 +386,7 @@ def _open_model(model: Model) -> _LanguageModel:
     options = {"trust_remote_code": False, "local_files_only": True}
     config = AutoConfig.from_pretrained(folder, **options)
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    load = functools.partial(_load, str(folder), fingerprint)
+    load = functools.partial(_load, str(folder))
     _check_kind(str(model), tokenizer, config)
     return _LanguageModel(str(model), tokenizer, config.get_text_config(), fingerprint, load)
 
@@ -456,9 +456,8 @@ def _no_progress_bar() -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-@functools.lru_cache(maxsize=1)
-def _load(folder: str, fingerprint: str, device: str, dtype: str) -> torch.nn.Module:
-    """Load a model from a folder; the last one is kept, so that calls in a row do not load it again."""
+def _load(folder: str, device: str, dtype: str) -> torch.nn.Module:
+    """Load a model from a folder. It is not kept: it would stay in memory beside whatever is done with its features."""
     with _no_progress_bar():
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
