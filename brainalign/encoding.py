@@ -32,7 +32,7 @@ DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 """Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
 
 _BATCH_BYTES = 2**26  # bound on one fold's trial predictions
-_SHARED_BYTES = 2**29  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
+_SHARED_BYTES = 2**28  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
 _NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
 _SIGNAL_R, _EDGE_SHARE = 0.1, 0.25
 _NO_PENALTY = 0.01  # of a standardized feature's sum of squares, the number of samples: a penalty without effect
@@ -611,7 +611,7 @@ def cross_validate(
     Notes
     -----
     Memory, beside inputs and outputs: one layer in double precision, a few times over; the folds' shared moments, a
-    chunk of channels, and the folds worked on at once, each bounded to 512 MiB unless a single fold needs more (five
+    chunk of channels, and the folds worked on at once, each bounded to 256 MiB unless a single fold needs more (five
     matrices of the square of the number of features or, where these are fewer, of samples); and 128 MiB of trial
     predictions a thread.
 

@@ -332,8 +332,9 @@ def _own_kernel_manager(sockets: str) -> type:
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
                 display_name="brainalign",
                 language="python",
-                # Sets and dicts of strings iterate alike in every run.
-                env={"PYTHONHASHSEED": "0"},
+                # Sets and dicts of strings iterate alike in every run. The warning is of progress bars that are not
+                # shown, and names folders of this machine.
+                env={"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore:IProgress not found"},
             )
 
     return OwnKernelManager
