@@ -262,9 +262,8 @@ class _Sweep:
         x = x * scale
         values, vectors = self._leading(x @ x.T)
         root = values.sqrt()
-        real = (
-            values > values[-1] * len(train) * torch.finfo(torch.float64).eps
-        )  # each free column leaves a null direction
+        # Each free column leaves a null direction.
+        real = values > values[-1] * len(train) * torch.finfo(torch.float64).eps
         targets = (torch.where(real, root, 0.0) * vectors).T @ (y - free @ free_y)
         to_scores = vectors * torch.where(real, 1 / root, 0.0)
         return _Fit(free_x, free_y, (scale[:, None] * x.T, to_scores), values, targets)
