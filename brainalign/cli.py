@@ -1,4 +1,4 @@
-"""The ``brainalign`` command: assets, the book, and a check that its pages need no other host."""
+"""The ``brainalign`` command: assets, the book, and checks of its pages and of your own recordings."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--only", metavar="NN_name", help="bring this notebook alone up to date")
     command.add_argument("--force", action="store_true", help="run notebooks again even when nothing has changed")
     command.set_defaults(run=_book)
+
+    command = commands.add_parser("check", help="check a folder of your own recordings and list every problem")
+    command.add_argument("folder", type=Path, metavar="FOLDER")
+    command.set_defaults(run=_check)
 
     command = commands.add_parser("check-pages", help="check that built pages fetch nothing from another host")
     command.add_argument("directory", type=Path, metavar="DIR")
@@ -206,6 +210,24 @@ def _book(options: argparse.Namespace) -> int:
     if outside:
         raise RuntimeError("pages load from another host, so the book would not work offline:\n" + "\n".join(outside))
     print(f"The book is at {pages / 'index.html'}", flush=True)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from brainalign.datasets.folder import read_folder
+
+    data, problems = read_folder(options.folder)
+    if data is None:
+        print("\n".join(problems))
+        return 1
+    arrays = {"responses": data.responses, "signal": data.signal}
+    shapes = [f"{field} {array.shape}" for field, array in arrays.items() if array is not None]
+    print(
+        f"{options.folder} is sound: {data.name!r} ({data.modality}), {len(data.words)} words in "
+        f"{data.words['passage'].nunique()} passage(s), {len(data.channels)} channels of "
+        f"{data.channels['subject'].nunique()} subject(s), {data.channels['distance_pmc'].notna().sum()} of them with "
+        f"a distance, {', '.join(shapes)}"
+    )
     return 0
 
 

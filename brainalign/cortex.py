@@ -11,6 +11,8 @@ from nilearn import datasets, surface
 from pygeodesic.geodesic import PyGeodesicAlgorithmExact
 from scipy.spatial import cKDTree
 
+from brainalign import assets
+
 HEMISPHERES = ("left", "right")
 
 LANDMARKS = pd.DataFrame(
@@ -35,6 +37,17 @@ LANDMARKS = pd.DataFrame(
 
 Posteromedial and lateral Heschl's gyrus, planum temporale, superior and middle temporal gyri from back to front,
 temporal pole, three parts of the inferior frontal gyrus. They name regions of the virtual cohort and are no atlas."""
+
+
+MNI152_FROM_FSAVERAGE = np.array(
+    [
+        [0.9975, -0.0073, 0.0176, -0.0429],
+        [0.0146, 1.0009, -0.0024, 1.5496],
+        [-0.0130, -0.0093, 0.9971, 1.1840],
+        [0.0, 0.0, 0.0, 1.0],
+    ]
+)
+"""Affine map from fsaverage's space (MNI305) to MNI152, mm, as FreeSurfer documents it ("Coordinate Systems")."""
 
 
 class Mesh(NamedTuple):
@@ -147,6 +160,78 @@ def distance_from(landmark: str, hemisphere: str) -> pd.DataFrame:
             "euclidean": np.linalg.norm(vertices - vertices[source], axis=1),
         }
     )
+
+
+@cache
+def regions(hemisphere: str) -> np.ndarray:
+    """Name of the gyrus or sulcus that each vertex of fsaverage5 lies in, shape (vertex,); "" on the medial wall.
+
+    References
+    ----------
+    Desikan et al. (2006). An automated labeling system for subdividing the human cerebral cortex on MRI scans into
+    gyral based regions of interest. NeuroImage 31, 968-980.
+    """
+    _check_hemisphere(hemisphere)
+    folder = assets.fetch("desikan-killiany")
+    numbers = surface.load_surf_data(str(folder / f"atlas-desikankilliany-{hemisphere[0]}h.label.gii.gz"))
+    names = pd.read_csv(folder / "atlas-desikankilliany.csv", index_col="id")["label"]
+    return names.reindex(np.asarray(numbers).astype(int)).fillna("").to_numpy(str)
+
+
+def mni152_to_fsaverage(xyz) -> np.ndarray:
+    """Points in MNI152 space, moved to fsaverage's (MNI305).
+
+    Parameters
+    ----------
+    xyz : array of shape (..., 3)
+        mm; NaN stays NaN. The several versions of MNI152 differ by a millimetre or two, which this map ignores.
+
+    Returns
+    -------
+    array of shape (..., 3)
+    """
+    inverse = np.linalg.inv(MNI152_FROM_FSAVERAGE)
+    return np.asarray(xyz, dtype=float) @ inverse[:3, :3].T + inverse[:3, 3]
+
+
+def locate(xyz, *, max_distance: float = 20.0) -> pd.DataFrame:
+    """What is known of electrodes from their coordinates: hemisphere, region, distance along the cortex.
+
+    Each point is taken for its nearest vertex of the pial surface of fsaverage5. Deep electrodes thus get the name and
+    the distance of the cortex above them.
+
+    Parameters
+    ----------
+    xyz : array of shape (channel, 3)
+        mm in fsaverage's space (see `mni152_to_fsaverage`), NaN where unknown.
+    max_distance : float
+        Points farther than this from the surface (mm) lie outside the brain: a wrong localisation, taken as unknown.
+
+    Returns
+    -------
+    DataFrame [region, hemisphere, x, y, z, distance_pmc, distance_pmc_euclidean, vertex, off_surface]
+        One row a point, numbers in mm: geodesic and straight distance of the nearest vertex from posteromedial
+        Heschl's gyrus of its hemisphere, distance of the point from that vertex. NaN (and "") where unknown.
+    """
+    xyz = np.asarray(xyz, dtype=float)
+    if xyz.ndim != 2 or xyz.shape[1] != 3 or np.isinf(xyz).any():
+        raise ValueError(f"xyz: expected points of shape (channel, 3) in mm, NaN where unknown, got shape {xyz.shape}.")
+    known = np.flatnonzero(np.isfinite(xyz).all(axis=1))
+    table = pd.DataFrame({"region": "", "hemisphere": ""}, index=range(len(xyz)))
+    numbers = ["x", "y", "z", "distance_pmc", "distance_pmc_euclidean", "vertex", "off_surface"]
+    table[numbers] = np.nan
+    if not len(known):
+        return table
+    found = [cKDTree(mesh(hemisphere).vertices).query(xyz[known]) for hemisphere in HEMISPHERES]
+    nearest = np.argmin([off for off, _ in found], axis=0)
+    for side, (hemisphere, (off, vertex)) in enumerate(zip(HEMISPHERES, found, strict=True)):
+        here = (nearest == side) & (off <= max_distance)
+        rows, vertex = known[here], vertex[here]
+        distance = distance_from("pmHG", hemisphere).to_numpy()[vertex]
+        table.loc[rows, numbers] = np.column_stack([xyz[rows], distance, vertex, off[here]])
+        table.loc[rows, "hemisphere"] = hemisphere
+        table.loc[rows, "region"] = regions(hemisphere)[vertex]
+    return table
 
 
 @cache

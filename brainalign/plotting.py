@@ -109,7 +109,7 @@ def electrodes(
     Parameters
     ----------
     channels : DataFrame [hemisphere, vertex]
-        `vertex` is the electrode's vertex of fsaverage5.
+        `vertex` is the electrode's vertex of fsaverage5, NaN where it has no place.
     panels : mapping of str to sequence of shape (channel)
         A row of brains for each entry, its title the key; NaN leaves an electrode out.
     label : str
@@ -149,6 +149,7 @@ def electrodes(
                 colorbar=False,
             )
             here = (channels["hemisphere"] == hemisphere).to_numpy() & np.isfinite(panel)
+            here &= channels["vertex"].notna().to_numpy()
             points = inflated.vertices[channels["vertex"].to_numpy()[here].astype(int)]
             drawn = axis.scatter(
                 *points.T,

@@ -1,23 +1,30 @@
-"""Statistics of alignment: noise ceilings, permutation nulls, multiple comparisons, and bootstrap intervals."""
+"""Statistics of alignment: noise ceilings, permutation nulls, multiple comparisons, intervals, and mixed models."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.fft
+import scipy.linalg
+import scipy.optimize
+import scipy.sparse
 import scipy.stats
 import xarray as xr
 from numpy.typing import ArrayLike
+from statsmodels.tools.numdiff import approx_fprime, approx_hess
 
 __all__ = [
     "Interval",
+    "MixedModel",
     "PermutationResult",
     "bootstrap_ci",
     "circular_shift_null",
     "fdr",
+    "mixed_model",
     "noise_ceiling",
     "normalise",
     "p_values",
@@ -561,6 +568,229 @@ def _cluster_draws(
         raise ValueError(f"clusters must hold at least 2 different labels, got {len(members)}.")
     draws = (rng.integers(len(members), size=len(members)) for _ in range(n_resamples))
     return np.stack([statistic(data[np.concatenate([members[i] for i in draw])], axis=0) for draw in draws])
+
+
+# -------------------------------------------------------------------------------------------------------- mixed models
+
+
+class MixedModel(NamedTuple):
+    """A fitted linear mixed model.
+
+    Parameters
+    ----------
+    coefficients : DataFrame [estimate, se, df, t, p, low, high]
+        One row a predictor, "intercept" first; two-sided p, interval from `low` to `high`.
+    variances : Series
+        Variance of the random intercepts ("subject"), of the slopes ("subject: surprisal") and of the residual.
+    log_likelihood : float
+        Restricted for REML. Compare models with other predictors by that of maximum likelihood only.
+    n : int
+        Number of trials.
+    """
+
+    coefficients: pd.DataFrame
+    variances: pd.Series
+    log_likelihood: float
+    n: int
+
+
+def mixed_model(
+    trials: pd.DataFrame,
+    response: str,
+    predictors: Sequence[str],
+    *,
+    groups: Mapping[str, Sequence[str]],
+    reml: bool = True,
+    level: float = 0.95,
+) -> MixedModel:
+    """Fit a linear mixed model with crossed random effects, such as those of people and of items.
+
+    Trials of one person are alike, and so are trials at one item. Where items are few and a predictor belongs to the
+    item (its surprisal), a test that counts trials, or looks at people only, calls chance an effect; random effects of
+    both keep the error rate.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        One row a trial.
+    response : str
+        Its column.
+    predictors : sequence of str
+        Columns of numbers. An intercept is added.
+    groups : mapping of str to sequence of str
+        For each grouping column, the predictors whose effect differs from group to group: ``{"subject":
+        ["surprisal"], "item": []}`` gives people a random intercept and a random slope, and items an intercept. Slopes
+        are taken about the predictor's mean and are uncorrelated with intercepts.
+    reml : bool
+        Restricted maximum likelihood; else maximum likelihood, for likelihood-ratio tests of predictors.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    MixedModel
+
+    Raises
+    ------
+    ValueError
+        Missing columns, values that are not finite numbers, missing labels, constant or collinear predictors, a group
+        with one label or with a label of its own for each trial, or a slope that is no predictor.
+    RuntimeError
+        If the fit does not converge.
+
+    References
+    ----------
+    Baayen, Davidson & Bates (2008), J. Mem. Lang. 59, for people and items; Bates, Maechler, Bolker & Walker (2015), J.
+    Stat. Softw. 67, section 3, for the profiled likelihood; Satterthwaite (1946), Biometrics Bull. 2, for the degrees
+    of freedom of t, as Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Softw. 82, apply them to mixed models.
+    """
+    y, x = _mixed_columns(trials, response, list(predictors), groups, level)
+    n, names = len(y), ["intercept", *predictors]
+    # The fit sees standard scores, so that neither units nor offsets disturb the search.
+    centre, scale = np.append(x.mean(0), y.mean()), np.append(x.std(0), y.std())
+    x, y = (x - centre[:-1]) / scale[:-1], (y - centre[-1]) / scale[-1]
+    terms, blocks, squares = [], [], []
+    # The people (the group with most labels) come first: the likelihood eliminates them one by one.
+    for group, slopes in sorted(groups.items(), key=lambda item: -trials[item[0]].nunique()):
+        columns = [names.index(slope) - 1 for slope in slopes]
+        codes, values = pd.factorize(trials[group])[0], [np.ones(n), *x[:, columns].T]
+        blocks.append([scipy.sparse.csr_array((value, (np.arange(n), codes))) for value in values])
+        terms += [group, *(f"{group}: {slope}" for slope in slopes)]
+        squares += [1.0, *scale[columns] ** 2]
+    likelihood = _Profiled(y, np.column_stack([np.ones(n), x]), blocks, reml)
+
+    def deviance(ratios: np.ndarray) -> float:
+        logs, _, _, variance = likelihood(ratios)
+        return logs + likelihood.df * (np.log(variance) + 1)
+
+    # The deviance is an even function of each ratio, smooth through zero: no bounds are needed.
+    fit = scipy.optimize.minimize(
+        deviance, np.full(len(terms), 0.3), jac="3-point", method="BFGS", options={"gtol": 1e-3}
+    )
+    ratios = np.abs(fit.x)
+    if not np.abs(approx_fprime(ratios, deviance, centered=True)).max() < 0.05:
+        raise RuntimeError(f"the fit of {response!r} did not converge ({fit.message}); leave out a random slope.")
+    for k in range(len(terms)):
+        without = np.where(np.arange(len(terms)) == k, 0.0, ratios)
+        if deviance(without) <= deviance(ratios) + 1e-6:  # found as a number next to zero
+            ratios = without
+    logs, beta, _, variance = likelihood(ratios)
+
+    # Back from standard scores; the determinant of that map is part of the likelihood.
+    back = np.diag(np.append(1.0, 1 / scale[:-1]))
+    back[0, 1:] = -centre[:-1] / scale[:-1]
+    back *= scale[-1]
+    estimate = back @ beta
+    estimate[0] += centre[-1]
+    log_scale = likelihood.df * np.log(scale[-1] ** 2) + (2 * np.log(scale[:-1]).sum() if reml else 0.0)
+
+    needed = np.flatnonzero(ratios)
+
+    def at(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        """Deviance and squared standard errors at the logarithms of the ratios and of the residual variance."""
+        varied, residual = ratios.copy(), np.exp(parameters[-1])
+        varied[needed] = np.exp(parameters[:-1])
+        logs, _, covariance, best = likelihood(varied)
+        return (
+            logs + likelihood.df * (parameters[-1] + best / residual),
+            np.diag(back @ covariance @ back.T) * residual,
+        )
+
+    optimum = np.append(np.log(ratios[needed]), np.log(variance))
+    uncertainty = 2 * np.linalg.inv(approx_hess(optimum, lambda parameters: at(parameters)[0]))
+    gradient = approx_fprime(optimum, lambda parameters: at(parameters)[1], centered=True)
+    squared = at(optimum)[1]
+    df = 2 * squared**2 / np.einsum("ij,jk,ik->i", gradient, uncertainty, gradient)
+    error = np.sqrt(squared)
+    t, reach = estimate / error, scipy.stats.t.ppf((1 + level) / 2, df) * error
+    coefficients = pd.DataFrame(
+        {
+            "estimate": estimate,
+            "se": error,
+            "df": df,
+            "t": t,
+            "p": 2 * scipy.stats.t.sf(np.abs(t), df),
+            "low": estimate - reach,
+            "high": estimate + reach,
+        },
+        index=pd.Index(names, name="predictor"),
+    )
+    variances = pd.Series(np.append(ratios**2 / squares, 1.0), index=[*terms, "residual"]) * variance * scale[-1] ** 2
+    log_likelihood = -(logs + likelihood.df * (np.log(2 * np.pi * variance) + 1) + log_scale) / 2
+    return MixedModel(coefficients, variances, float(log_likelihood), n)
+
+
+class _Profiled:
+    """The likelihood of y = x b + z u + e with b and the residual variance at their best.
+
+    One Cholesky factor of the cross-products of z, x and y holds all of it (Bates et al. 2015, section 3.4). Labels of
+    the first group share no trial, so their part of it is block diagonal: a small factor each, and what is left is as
+    wide as the other groups have labels.
+    """
+
+    def __init__(self, y: np.ndarray, x: np.ndarray, blocks: list[list], reml: bool) -> None:
+        first, others = blocks[0], [block for group in blocks[1:] for block in group]
+        rest = scipy.sparse.hstack([*others, scipy.sparse.csr_array(np.column_stack([x, y]))], format="csr")
+        # Of the first group: terms by terms, and terms by the rest, for each label.
+        self.within = np.moveaxis([[(a * b).sum(0) for b in first] for a in first], 2, 0)
+        self.across = np.stack([(a.T @ rest).toarray() for a in first], 1)
+        self.rest = (rest.T @ rest).toarray()
+        self.n_terms, self.widths = len(first), [block.shape[1] for block in others]
+        self.reml, self.n_fixed, self.df = reml, x.shape[1], len(y) - reml * x.shape[1]
+
+    def __call__(self, ratios: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float]:
+        """Log determinants, b, the covariance of b over the residual variance, and the residual variance.
+
+        `ratios` are the standard deviations of each term's effects over that of the residual.
+        """
+        inner, outer, n_random = ratios[: self.n_terms], np.ones(len(self.rest)), sum(self.widths)
+        outer[:n_random] = np.repeat(ratios[self.n_terms :], self.widths)
+        small = np.linalg.cholesky(inner[:, None] * self.within * inner + np.eye(self.n_terms))
+        half = (np.linalg.inv(small) * inner @ self.across).reshape(-1, len(outer)) * outer
+        left = outer[:, None] * self.rest * outer - half.T @ half
+        left[np.arange(n_random), np.arange(n_random)] += 1
+        root = scipy.linalg.cholesky(left, lower=True, overwrite_a=True, check_finite=False)
+        logs = 2 * np.log(np.diagonal(small, axis1=1, axis2=2)).sum() + 2 * np.log(np.diag(root)[:n_random]).sum()
+        fixed = np.linalg.inv(root[n_random:-1, n_random:-1]).T
+        if self.reml:
+            logs -= 2 * np.log(np.diag(fixed)).sum()
+        return logs, fixed @ root[-1, n_random:-1], fixed @ fixed.T, root[-1, -1] ** 2 / self.df
+
+
+def _mixed_columns(
+    trials: pd.DataFrame, response: str, predictors: list[str], groups: Mapping[str, Sequence[str]], level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(groups, Mapping) or not groups:
+        raise ValueError(f"groups must map columns to lists of predictors, such as {{'subject': []}}, got {groups!r}.")
+    columns = [response, *predictors, *groups]
+    missing = [column for column in columns if column not in trials]
+    if missing or not predictors or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"response, predictors and groups must be different columns of trials, at least one of each, got "
+            f"{columns}; trials has {list(trials.columns)}, not {missing}."
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    for column in [response, *predictors]:
+        if not pd.api.types.is_numeric_dtype(trials[column]):
+            raise ValueError(f"trials[{column!r}] must hold numbers, got {trials[column].dtype}.")
+        _check_finite(trials[column], f"trials[{column!r}]")
+        if trials[column].nunique() < 2:
+            raise ValueError(f"trials[{column!r}] is constant; leave it out.")
+    for group, slopes in groups.items():
+        n_labels, n_missing = trials[group].nunique(), int(trials[group].isna().sum())
+        if n_missing or not 2 <= n_labels < len(trials):
+            raise ValueError(
+                f"trials[{group!r}] must label every trial, with at least 2 labels and fewer than the {len(trials)} "
+                f"trials, got {n_labels} labels and {n_missing} trials without."
+            )
+        if isinstance(slopes, str) or set(slopes) - set(predictors):
+            raise ValueError(f"groups[{group!r}] must list some of the predictors {predictors}, got {slopes!r}.")
+    x = trials[predictors].to_numpy(float)
+    z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / x.std(0)])
+    if len(x) <= z.shape[1] or np.linalg.matrix_rank(z) < z.shape[1]:
+        raise ValueError(f"predictors {predictors} are collinear or too many for {len(x)} trials; leave one out.")
+    return trials[response].to_numpy(float), x
 
 
 # ------------------------------------------------------------------------------------------------------------- checks

@@ -26,13 +26,18 @@ TWO = {"a.txt": b"first file", "below/b.txt": b"second file " * 100}
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` on the loopback; `fault` makes it misbehave, `requests` counts what was asked for."""
+    """Serves `content` on the loopback; `fault` makes it misbehave, `requests` counts what was asked for.
+
+    With `ranges` it answers requests for the rest of a file; `starts` has the first byte of each answer.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content: dict[str, bytes] = {**ONE, **TWO}
         self.requests: list[str] = []
         self.fault = ""
+        self.ranges = False
+        self.starts: list[int] = []
         self.half_sent = threading.Event()
         self.go_on = threading.Event()
         self.address = f"http://127.0.0.1:{self.server_port}/"
@@ -46,7 +51,14 @@ class Handler(BaseHTTPRequestHandler):
         if body is None:
             self.send_error(404)
             return
-        self.send_response(200)
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked and self.server.ranges else 0
+        if start and start >= len(body):
+            self.send_error(416)
+            return
+        self.server.starts.append(start)
+        body = body[start:]
+        self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         half = len(body) // 2
@@ -139,8 +151,8 @@ def leftovers(cache: Path) -> list[str]:
 
 def test_shipped_table_is_pinned_and_complete():
     registry = assets.read_registry(Path(assets.__file__).with_name("assets.toml"))
-    expected = {"smollm2-135m", "naplib-speech", "alice", "n400", "objects92", "openmoji", "spacy-english"}
-    assert set(registry) == expected | {"all-mpnet-base-v2", "all-minilm-l6-v2"}
+    expected = {"smollm2-135m", "naplib-speech", "alice", "n400", "podcast", "objects92", "openmoji", "spacy-english"}
+    assert set(registry) == expected | {"all-mpnet-base-v2", "all-minilm-l6-v2", "desikan-killiany"}
     assert len(registry["alice"].files) == 146
     for asset in registry.values():
         assert asset.sources and asset.licence and asset.citation
@@ -150,7 +162,8 @@ def test_shipped_table_is_pinned_and_complete():
             assert not file.path.endswith((".pkl", ".pt", ".pth", ".ckpt", "pytorch_model.bin"))
         for source in asset.sources:
             if isinstance(source, assets.Https):
-                assert re.match("https://.*/[0-9a-f]{40}/", source.base) and source.base.endswith("/")
+                # OpenNeuro's addresses know no versions: there the hashes alone pin the content
+                assert re.match("https://.*(/[0-9a-f]{40}/|/openneuro.org/)", source.base) and source.base.endswith("/")
             elif isinstance(source, assets.HuggingFace):
                 assert re.fullmatch("[0-9a-f]{40}", source.revision)
                 assert all(file.member.endswith((".safetensors", ".json", ".txt")) for file in asset.files)
@@ -482,6 +495,122 @@ assets._gguf_to_safetensors = convert
     result = str(cache / "toy_folder.safetensors")
     assert [out.split() for out, _ in outputs] == [["converted", result], [result]]
     assert server.requests == ["one.bin"]
+
+
+# parts of an asset, and large files
+
+
+def test_only_the_files_asked_for_are_fetched_and_others_stay_known(cache, registry, server, monkeypatch):
+    registry(TWO, https(server))
+    assert assets.fetch("toy", ["a.txt"]) == cache / "toy_folder"
+    assert server.requests == ["a.txt"] and not (cache / "toy_folder" / "below").exists()
+    assets.fetch("toy", ["below/b.txt"])
+    assert server.requests == ["a.txt", "below/b.txt"]
+    monkeypatch.setattr(assets.pooch, "file_hash", None)  # nothing is hashed again
+    for files in (["a.txt"], ["below/b.txt"], ["below/b.txt", "a.txt", "a.txt"], None):
+        assets.fetch("toy", files)
+    assert len(server.requests) == 2 and assets.sizes("toy") == {name: len(data) for name, data in TWO.items()}
+
+
+def test_files_that_an_asset_does_not_have(cache, registry, server):
+    registry(TWO, https(server))
+    with pytest.raises(ValueError, match=r"files: .*'toy', got \['below/c.txt'\]; did you mean below/b.txt"):
+        assets.fetch("toy", ["a.txt", "below/c.txt"])
+    with pytest.raises(ValueError, match=r"got \[\]; there are a.txt; below/b.txt"):
+        assets.fetch("toy", [])
+
+
+def test_without_download_only_cache_and_mirrors_are_asked(cache, registry, server, tmp_path, monkeypatch, capsys):
+    registry(TWO, https(server))
+    with pytest.raises(assets.AssetError, match=f"{server.address}: not tried, because of download=False"):
+        assets.fetch("toy", ["a.txt"], download=False)
+    make_mirror(tmp_path / "mirror", {"a.txt": TWO["a.txt"]})
+    monkeypatch.setenv("BRAINALIGN_MIRROR", str(tmp_path / "mirror"))
+    capsys.readouterr()
+    with pytest.raises(assets.AssetError, match=r"not there: below/b.txt"):
+        assets.fetch("toy", ["below/b.txt"], download=False)
+    assert "fetching" not in capsys.readouterr().err, "a mirror without the file is not said to be used"
+    assert (assets.fetch("toy", ["a.txt"], download=False) / "a.txt").read_bytes() == TWO["a.txt"]
+    monkeypatch.delenv("BRAINALIGN_MIRROR")
+    assets.fetch("toy", ["a.txt"], download=False)
+    assert server.requests == []
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Count the test files as large, and write them in small pieces."""
+    monkeypatch.setattr(assets, "_LARGE", 1000)
+    monkeypatch.setattr(assets, "_CHUNK", 100)
+
+
+def test_a_large_download_goes_on_while_it_moves(cache, registry, server, large):
+    registry(ONE, https(server))
+    server.ranges, server.fault = True, "truncate"  # each answer breaks off half-way, until too little is left to move
+    with pytest.raises(assets.AssetError, match="0.1 MB have arrived and are kept: the next attempt goes on from"):
+        assets.fetch("toy")
+    size = len(ONE["one.bin"])
+    assert server.starts[:3] == [0, size // 2, size // 2 + size // 4]
+    (kept,) = leftovers(cache)
+    arrived = (cache / kept).stat().st_size
+    assert kept.endswith(".part") and size - 250 < arrived < size
+    server.fault = ""
+    assert assets.fetch("toy").read_bytes() == ONE["one.bin"]
+    assert server.starts[-1] == arrived
+    assert sorted(leftovers(cache)) == ["toy_folder/.stamp.json", "toy_folder/one.bin"]
+
+
+def test_a_killed_large_download_is_gone_on_with(cache, registry, server, large):
+    path = registry(ONE, https(server))
+    server.ranges, server.fault = True, "stall"
+    process = fetch_elsewhere(path, "assets._LARGE = 1000; assets._CHUNK = 100")
+    assert server.half_sent.wait(60)
+
+    def arrived() -> int:
+        return sum(part.stat().st_size for part in cache.glob("*.part"))
+
+    while not arrived() and process.poll() is None:
+        threading.Event().wait(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(60)
+    process.communicate()
+    kept = arrived()
+    server.fault = ""
+    server.go_on.set()
+    assert assets.fetch("toy").read_bytes() == ONE["one.bin"]
+    assert server.starts == [0, kept] and kept <= len(ONE["one.bin"]) // 2
+    assert sorted(leftovers(cache)) == ["toy_folder/.stamp.json", "toy_folder/one.bin"]
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+@pytest.mark.parametrize("kept", ["the rest of another file", "too much", "all of it"])
+def test_what_is_kept_never_spoils_a_large_download(cache, registry, server, large, ranges, kept):
+    registry(ONE, https(server))
+    server.ranges = ranges
+    good = ONE["one.bin"]
+    cache.mkdir(parents=True)
+    part = cache / f"{hashlib.sha256(good).hexdigest()}.part"
+    part.write_bytes({"the rest of another file": good[::-1][:5000], "too much": good + b"x", "all of it": good}[kept])
+    if kept == "too much" or (ranges and kept == "the rest of another file"):
+        with pytest.raises(assets.AssetError, match=r"expected"):
+            assets.fetch("toy")
+        assert leftovers(cache) == [], "wrong content is not kept for the next attempt"
+    assert assets.fetch("toy").read_bytes() == good
+    assert sorted(leftovers(cache)) == ["toy_folder/.stamp.json", "toy_folder/one.bin"]
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+def test_a_large_file_that_is_shorter_at_its_source(cache, registry, server, large, ranges):
+    registry(ONE, https(server))
+    server.ranges = ranges
+    server.content["one.bin"] = ONE["one.bin"][:-1]
+    with pytest.raises(assets.AssetError, match="has 102399 bytes, expected 102400"):
+        assets.fetch("toy")
+    assert leftovers(cache) == []
+    part = cache / f"{hashlib.sha256(ONE['one.bin']).hexdigest()}.part"
+    part.write_bytes(ONE["one.bin"][:-1])  # nothing of the range that is asked for is there
+    with pytest.raises(assets.AssetError, match="416" if ranges else "has 102399 bytes"):
+        assets.fetch("toy")
+    assert leftovers(cache) == []
 
 
 # conversion

@@ -1,6 +1,7 @@
 """Surfaces and distances, against plain geometry and a graph search."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
@@ -62,3 +63,52 @@ def test_errors():
         cortex.landmark_vertex("A1", "left")
     with pytest.raises(ValueError, match="vertex number"):
         cortex.geodesic_distance(99_999, "left")
+
+
+# places of electrodes
+
+
+def test_mni152_to_fsaverage_on_the_documented_example():
+    # FreeSurfer's page on coordinate systems: (10, -20, 35) on fsaverage is (10.695, -18.409, 36.137) in MNI152
+    np.testing.assert_allclose(cortex.mni152_to_fsaverage([10.695, -18.409, 36.137]), [10, -20, 35], atol=0.005)
+    points = np.array([[[0.0, 0, 0], [np.nan, 1, 2]]])
+    moved = cortex.mni152_to_fsaverage(points)
+    assert moved.shape == points.shape and np.isfinite(moved[0, 0]).all() and np.isnan(moved[0, 1]).all()
+
+
+@pytest.mark.parametrize("hemisphere", cortex.HEMISPHERES)
+def test_regions_are_where_anatomy_has_them(hemisphere):
+    regions = cortex.regions(hemisphere)
+    vertices = cortex.mesh(hemisphere).vertices
+    assert len(regions) == len(vertices) and len(set(regions)) == 35 and 0.05 < (regions == "").mean() < 0.15
+    centre = pd.DataFrame(vertices).groupby(regions).mean()
+    assert (np.sign(centre[0]) == (-1 if hemisphere == "left" else 1)).all()
+    assert centre.loc["lateraloccipital", 1] < centre.loc["superiortemporal", 1] < centre.loc["parstriangularis", 1]
+    assert centre.loc["inferiortemporal", 2] < centre.loc["superiortemporal", 2] < centre.loc["supramarginal", 2]
+    assert regions[cortex.landmark_vertex("HG", hemisphere)] == "transversetemporal"
+    assert regions[cortex.landmark_vertex("IFGop", hemisphere)] == "parsopercularis"
+
+
+def test_locate_on_known_vertices_and_unknown_points():
+    rows = []
+    for hemisphere in cortex.HEMISPHERES:
+        for name in ("pmHG", "mSTG", "IFGtri"):
+            rows.append((hemisphere, cortex.landmark_vertex(name, hemisphere)))
+    on_surface = np.array([cortex.mesh(hemisphere).vertices[vertex] for hemisphere, vertex in rows])
+    points = np.vstack([on_surface, [[np.nan, 0, 0], [-90, 126, 72]], on_surface[1] + [[-6.0, 0, 0]]])
+    found = cortex.locate(points)
+    assert found["hemisphere"].tolist() == [side for side, _ in rows] + ["", "", "left"]
+    assert found["vertex"][:6].astype(int).tolist() == [vertex for _, vertex in rows]
+    np.testing.assert_allclose(found[["x", "y", "z"]][:6], on_surface)
+    for row, (hemisphere, vertex) in enumerate(rows):
+        distance = cortex.distance_from("pmHG", hemisphere).loc[vertex]
+        assert found.loc[row, "distance_pmc"] == distance["geodesic"] >= distance["euclidean"]
+        assert found.loc[row, "region"] == cortex.regions(hemisphere)[vertex]
+    assert found["distance_pmc"][0] == found["distance_pmc"][3] == 0
+    numbers = found.select_dtypes("number")
+    assert numbers[6:8].isna().all(axis=None) and (found["region"][6:8] == "").all()
+    assert 0 < found["off_surface"][8] <= 6 and (found["off_surface"][:6] == 0).all()
+    assert cortex.locate(points, max_distance=200)["hemisphere"][7] == "left"
+    assert cortex.locate(np.full((2, 3), np.nan))["x"].isna().all()
+    with pytest.raises(ValueError, match=r"shape \(channel, 3\)"):
+        cortex.locate([1.0, 2.0, 3.0])

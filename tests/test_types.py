@@ -122,6 +122,45 @@ def test_erp_responses_may_miss_at_words():
     assert make(modality="erp", **with_value("responses", np.nan)).responses.isnull().sum() == 1
 
 
+UNTIMED = {"onset": np.nan, "offset": np.nan}
+
+
+def test_erp_words_may_have_no_times():
+    data = make(modality="erp", words=words(**UNTIMED), signal=None)
+    assert "3 in 2 passage(s), times unknown" in repr(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modality": "high-gamma", "signal": None}, r"onset and offset must be finite seconds; row 0 \('one'\)"),
+        ({"modality": "erp"}, "onset and offset must be finite seconds; row 0"),  # it has a signal to be aligned with
+        ({"modality": "erp", "signal": None, "audio": Audio(np.ones(500), 100.0)}, "must be finite seconds; row 0"),
+        ({"modality": "erp", "signal": None, "words": words(onset=np.nan)}, "must be finite seconds; row 0"),
+        (
+            {"modality": "erp", "signal": None, "words": words(onset=[np.nan, 0.5, 1.0], offset=[np.nan, 0.9, 1.4])},
+            "must be finite seconds; row 0",
+        ),
+        ({"modality": "erp", "signal": None, "words": words(**UNTIMED, passage=["p", "q", "p"])}, "be contiguous"),
+        ({"modality": "erp", "signal": None, "words": words(**UNTIMED, word=["a", "", "b"])}, "1 rows have no text"),
+    ],
+)
+def test_times_are_needed_everywhere_else(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**{"words": words(**UNTIMED), **changes})
+
+
 def test_unknown_data_set_is_named():
     with pytest.raises(ValueError, match="no listening data set 'alise'.*Did you mean 'alice'"):
         load_listening("alise")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [("word", " three", "words have spaces around them"), ("passage", "", "rows have no passage, but others have")],
+)
+def test_text_that_no_model_would_read_is_refused(column, value, message):
+    words = make().words
+    words.loc[2, column] = value
+    with pytest.raises(ValueError, match=message):
+        make(words=words)

@@ -147,3 +147,21 @@ def test_same_seed_same_numbers():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         load_listening("virtual", **options)
+
+
+def test_a_cohort_without_language_holds_sound_alone():
+    silent = load_listening("virtual", n_subjects=2, n_language=6, n_empty=2, language=False)
+    truth = silent.truth
+    assert truth["kind"].value_counts().to_dict() == {"sound": 12, "empty": 4, "control": 10}
+    sound = is_kind(silent, "sound")
+    assert (truth["acoustic"][sound] == 1).all() and (truth["language"][sound] == 0).all()
+    assert truth.loc[sound, ["layer", "context", "lag"]].isna().all(axis=None)
+    # The same electrodes, once with and once without language, share places and sound.
+    spoken = load_listening("virtual", n_subjects=2, n_language=6, n_empty=2)
+    assert silent.channels["vertex"].equals(spoken.channels["vertex"])
+    folds = {"groups": silent.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    acoustics = word_acoustics(mel_spectrogram(silent.audio.samples, silent.audio.rate), silent.words)
+    by_sound = cross_validate(acoustics, silent.responses[:, sound], **folds)["score"].isel(layer=0)
+    layer = layer_features(silent.words, layers=[15], start_token=True)
+    by_word = cross_validate(layer, silent.responses[:, sound], **folds)["score"].isel(layer=0)
+    assert (by_sound > by_word).all()

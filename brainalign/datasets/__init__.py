@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 
 from brainalign.datasets.alice import alice
+from brainalign.datasets.folder import check_folder, load_folder, save_listening
+from brainalign.datasets.n400 import n400
+from brainalign.datasets.podcast import podcast
 from brainalign.datasets.types import Audio, Listening
 from brainalign.datasets.virtual import virtual_listening
 
-__all__ = ["Audio", "Listening", "load_listening"]
+__all__ = ["Audio", "Listening", "check_folder", "load_listening", "save_listening"]
 
-LISTENING = {"virtual": virtual_listening, "alice": alice}
+LISTENING = {"virtual": virtual_listening, "alice": alice, "n400": n400, "podcast": podcast}
 
 
-def load_listening(name: str = "virtual", **options) -> Listening:
-    """A listening data set by name.
+def load_listening(name: str | os.PathLike[str] = "virtual", **options) -> Listening:
+    """A listening data set, by name or from a folder of your own.
 
     Parameters
     ----------
-    name : str
-        "virtual" (real speech, planted responses) or "alice" (real fMRI of 27 people).
+    name : str or path
+        "virtual" (real speech, planted responses), "alice" (real fMRI of 27 people), "n400" (real EEG of 334
+        people) or "podcast" (real intracranial recordings of nine people, a large download); or a folder with the
+        layout that `datasets.folder` describes, which ``brainalign check FOLDER`` checks.
     **options
-        Passed to the data set's own loader: `datasets.virtual.virtual_listening`, `datasets.alice.alice`.
+        Passed to the data set's own loader: `datasets.virtual.virtual_listening`, `datasets.alice.alice`,
+        `datasets.n400.n400`, `datasets.podcast.podcast`. A folder takes none.
 
     Returns
     -------
@@ -30,10 +37,15 @@ def load_listening(name: str = "virtual", **options) -> Listening:
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name, or a folder with anything wrong in it: all of it is listed.
     """
-    if name not in LISTENING:
-        close = get_close_matches(str(name), LISTENING, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"name: no listening data set {name!r}; choose from {sorted(LISTENING)}.{hint}")
-    return LISTENING[name](**options)
+    if name in LISTENING:
+        return LISTENING[name](**options)
+    if os.path.isdir(name):
+        return load_folder(name, **options)
+    close = get_close_matches(str(name), LISTENING, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"name: no listening data set {str(name)!r}; choose from {sorted(LISTENING)}, or give a folder that exists."
+        f"{hint}"
+    )

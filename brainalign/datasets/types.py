@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
@@ -35,7 +36,8 @@ class Listening:
     modality : {"high-gamma", "bold", "erp"}
         What the responses are.
     words : DataFrame [word, onset, offset, passage]
-        One row a word, in the order spoken; times in s; the rows of a passage are contiguous.
+        One row a word, in the order spoken; times in s; the rows of a passage are contiguous. For an ERP without signal
+        and audio all times may be NaN, unknown.
     channels : DataFrame [subject, region, hemisphere, x, y, z, distance_pmc]
         One row a channel, its index the channel names; coordinates in MNI mm, distance from posteromedial Heschl's
         gyrus in mm; NaN (or "" for text) where unknown.
@@ -64,57 +66,36 @@ class Listening:
     truth: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
+        for problem in self._problems():
+            raise ValueError(problem)
+
+    def _problems(self) -> Iterator[str]:
+        """What is wrong, the first thing first: later checks rely on what earlier ones have found sound."""
         if self.modality not in get_args(Modality):
-            raise ValueError(f"modality: expected one of {get_args(Modality)}, got {self.modality!r}.")
-        check_words(self.words)
-        _check_channels(self.channels)
-        self._check_audio()
+            yield f"modality: expected one of {get_args(Modality)}, got {self.modality!r}."
+        untimed = self.modality == "erp" and self.signal is None and self.audio is None
+        yield from (f"words: {problem}" for problem in word_problems(self.words, untimed=untimed))
+        yield from (f"channels: {problem}" for problem in channel_problems(self.channels))
+        if self.audio is not None:
+            yield from (f"audio: {problem}" for problem in audio_problems(self.audio, self.words))
         if self.responses is None and self.signal is None:
-            raise ValueError("responses, signal: at least one of the two is needed; both are None.")
+            yield "responses, signal: at least one of the two is needed; both are None."
+        names = self.channels.index
         if self.responses is not None:
-            _check_array("responses", self.responses, ("word", "channel"), self.channels, nan_ok=self.modality == "erp")
+            yield from _array_problems("responses", self.responses, ("word", "channel"), names, self.modality == "erp")
             if self.responses.sizes["word"] != len(self.words):
-                raise ValueError(
+                yield (
                     f"responses: expected one row for each of the {len(self.words)} words, "
                     f"got {self.responses.sizes['word']}; give a row (NaN for an ERP) to every word."
                 )
         if self.signal is not None:
             dims = ("repeat", "time", "channel") if "repeat" in self.signal.dims else ("time", "channel")
-            _check_array("signal", self.signal, dims, self.channels)
-            self._check_times()
-        if self.truth is not None and not self.truth.index.equals(self.channels.index):
-            raise ValueError("truth: its index must equal the index of channels, name by name and in order.")
-
-    def _check_audio(self) -> None:
-        if self.audio is None:
-            return
-        samples, rate = np.asarray(self.audio.samples), self.audio.rate
-        if samples.ndim != 1 or not np.isfinite(samples).all() or not (np.isfinite(rate) and rate > 0):
-            raise ValueError(
-                f"audio: expected finite samples of one channel and a positive rate in Hz, got shape {samples.shape} "
-                f"at {rate} Hz."
-            )
-        if self.words["offset"].max() > len(samples) / rate + 0.1:
-            raise ValueError(
-                f"audio: it lasts {len(samples) / rate:.2f} s, but words run to {self.words['offset'].max():.2f} s; "
-                "check the rate and that both use one clock in seconds."
-            )
-
-    def _check_times(self) -> None:
-        if "time" not in self.signal.coords:
-            raise ValueError("signal: needs a 'time' coordinate in s.")
-        times = self.signal["time"].to_numpy()
-        if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-            raise ValueError(
-                "signal: its 'time' coordinate must hold at least two finite, strictly increasing times in s."
-            )
-        step = float(np.median(np.diff(times)))
-        last = self.words["offset"].max()
-        if self.words["onset"].min() < times[0] - step or last > times[-1] + step:
-            raise ValueError(
-                f"words: they run from {self.words['onset'].min():.2f} to {last:.2f} s, beyond the recording, which "
-                f"runs from {times[0]:.2f} to {times[-1]:.2f} s; check that both use one clock in seconds."
-            )
+            yield from _array_problems("signal", self.signal, dims, names)
+            if "time" not in self.signal.coords:
+                yield "signal: needs a 'time' coordinate in s."
+            yield from (f"signal: {problem}" for problem in time_problems(self.signal["time"].to_numpy(), self.words))
+        if self.truth is not None and not self.truth.index.equals(names):
+            yield "truth: its index must equal the index of channels, name by name and in order."
 
     @property
     def sampling_rate(self) -> float:
@@ -140,10 +121,11 @@ class Listening:
 
     def __repr__(self) -> str:
         n_subjects = len(set(self.channels["subject"]) - {""})
+        onset = self.words["onset"].min()
         parts = [
             f"Listening {self.name!r} ({self.modality})",
             f"  words      {len(self.words)} in {self.words['passage'].nunique()} passage(s), "
-            f"{self.words['onset'].min():.1f} to {self.words['offset'].max():.1f} s",
+            + (f"{onset:.1f} to {self.words['offset'].max():.1f} s" if np.isfinite(onset) else "times unknown"),
             f"  channels   {len(self.channels)} from {n_subjects} subject(s)",
         ]
         for field in ("responses", "signal"):
@@ -160,82 +142,156 @@ class Listening:
         return "\n".join(parts)
 
 
-def check_words(words: pd.DataFrame) -> None:
-    """Raise a ValueError unless `words` is a table of timed words in order (see `Listening`)."""
+def check_words(words: pd.DataFrame, *, untimed: bool = False) -> None:
+    """Raise a ValueError unless `words` is a table of timed words in order (see `word_problems`)."""
+    for problem in word_problems(words, untimed=untimed):
+        raise ValueError(f"words: {problem}")
+
+
+def word_problems(words: pd.DataFrame, *, untimed: bool = False) -> Iterator[str]:
+    """What keeps `words` from being a table of timed words in order (see `Listening`).
+
+    Rows are named by their index, here and below. With `untimed`, all times may be NaN.
+    """
     if not isinstance(words, pd.DataFrame):
-        raise ValueError(f"words: expected a DataFrame, got {type(words).__name__}.")
+        yield f"expected a DataFrame, got {type(words).__name__}."
+        return
     missing = [column for column in WORD_COLUMNS if column not in words]
     if missing:
-        raise ValueError(f"words: missing the column(s) {missing}; expected {list(WORD_COLUMNS)}.")
+        yield f"missing the column(s) {missing}; expected {list(WORD_COLUMNS)}."
+        return
     if not len(words):
-        raise ValueError("words: the table is empty.")
+        yield "the table is empty."
+        return
+    yield from text_problems(words)
+    yield from timing_problems(words, untimed=untimed)
+
+
+def text_problems(words: pd.DataFrame) -> Iterator[str]:
+    """What is wrong with the text and the passages of `words`."""
     empty = words["word"].isna() | (words["word"].astype(str).str.strip() == "")
     if empty.any():
-        raise ValueError(
-            f"words: {int(empty.sum())} rows have no text, the first is row {int(np.argmax(empty))}; drop them."
-        )
-    times = words[["onset", "offset"]].to_numpy(float)
-    if not np.isfinite(times).all():
-        row = int(np.argmax(~np.isfinite(times).all(1)))
-        raise ValueError(
-            f"words: onset and offset must be finite seconds; row {row} ({words['word'].iloc[row]!r}) is not."
-        )
-    if (times[:, 1] <= times[:, 0]).any():
-        row = int(np.argmax(times[:, 1] <= times[:, 0]))
-        raise ValueError(
-            f"words: offset must come after onset; row {row} ({words['word'].iloc[row]!r}) has {times[row]}."
-        )
-    if (np.diff(times[:, 0]) < 0).any():
-        row = int(np.argmax(np.diff(times[:, 0]) < 0)) + 1
-        raise ValueError(
-            f"words: onsets must not decrease; row {row} ({words['word'].iloc[row]!r}) starts at {times[row, 0]:.3f} "
-            f"s, before the word above it; sort the table by onset."
-        )
+        first = words.index[int(np.argmax(empty))]
+        yield f"{int(empty.sum())} rows have no text, the first is row {first}; drop them."
+    padded = ~empty & (words["word"].astype(str) != words["word"].astype(str).str.strip())
+    if padded.any():
+        first = words.index[int(np.argmax(padded))]
+        yield f"{int(padded.sum())} words have spaces around them, the first is row {first}; strip them."
     passages = words["passage"].to_numpy()
+    unnamed = words["passage"].isna() | (words["passage"].astype(str).str.strip() == "")
+    if unnamed.any() and not unnamed.all():
+        yield f"{int(unnamed.sum())} rows have no passage, but others have; name it for every word."
     if int((passages[1:] != passages[:-1]).sum()) + 1 != words["passage"].nunique(dropna=False):
-        raise ValueError(
-            "words: the rows of each passage must be contiguous; a passage label comes back after another."
+        yield "the rows of each passage must be contiguous; a passage label comes back after another."
+
+
+def timing_problems(words: pd.DataFrame, *, untimed: bool = False) -> Iterator[str]:
+    """What is wrong with the onsets and offsets of `words`; with `untimed`, all may be NaN."""
+    times = words[["onset", "offset"]].to_numpy(float)
+    if untimed and np.isnan(times).all():
+        return
+    finite = np.isfinite(times).all(1)
+    if not finite.all():
+        yield f"onset and offset must be finite seconds; {_rows(words, ~finite)} is not."
+    words, times = words[finite], times[finite]
+    reverse = times[:, 1] <= times[:, 0]
+    if reverse.any():
+        row = int(np.argmax(reverse))
+        yield f"offset must come after onset; {_rows(words, reverse)} has {times[row]}."
+    earlier = np.append(False, np.diff(times[:, 0]) < 0)
+    if earlier.any():
+        row = int(np.argmax(earlier))
+        yield (
+            f"onsets must not decrease; {_rows(words, earlier)} starts at {times[row, 0]:.3f} s, before the word above "
+            "it; sort the table by onset."
         )
 
 
-def _check_channels(channels: pd.DataFrame) -> None:
+def _rows(words: pd.DataFrame, which: np.ndarray) -> str:
+    """The first of some rows, and how many more there are."""
+    row, more = int(np.argmax(which)), int(which.sum()) - 1
+    return f"row {words.index[row]} ({words['word'].iloc[row]!r})" + (f", as {more} more," if more else "")
+
+
+def channel_problems(channels: pd.DataFrame) -> Iterator[str]:
+    """What keeps `channels` from being a table of channels (see `Listening`)."""
     if not isinstance(channels, pd.DataFrame):
-        raise ValueError(f"channels: expected a DataFrame, got {type(channels).__name__}.")
+        yield f"expected a DataFrame, got {type(channels).__name__}."
+        return
     missing = [column for column in CHANNEL_COLUMNS if column not in channels]
     if missing:
-        raise ValueError(f"channels: missing the column(s) {missing}; fill unknown numbers with NaN and text with ''.")
+        yield f"missing the column(s) {missing}; fill unknown numbers with NaN and text with ''."
     for column in ("x", "y", "z", "distance_pmc"):
+        if column not in channels:
+            continue
         if not pd.api.types.is_numeric_dtype(channels[column]) or np.isinf(channels[column].to_numpy(float)).any():
-            raise ValueError(f"channels: {column} must hold numbers in mm, NaN where unknown, and nothing else.")
+            yield f"{column} must hold numbers in mm, NaN where unknown, and nothing else."
     if channels.index.has_duplicates:
-        raise ValueError(
-            f"channels: names must be unique; repeated: {list(channels.index[channels.index.duplicated()][:5])}."
+        yield f"names must be unique; repeated: {list(channels.index[channels.index.duplicated()].unique()[:5])}."
+
+
+def audio_problems(audio: Audio, words: pd.DataFrame) -> Iterator[str]:
+    """What keeps a sound from being that of `words`."""
+    samples, rate = np.asarray(audio.samples), audio.rate
+    if samples.ndim != 1 or not np.isfinite(samples).all() or not (np.isfinite(rate) and rate > 0):
+        yield (
+            f"expected finite samples of one channel and a positive rate in Hz, got shape {samples.shape} at {rate} Hz."
+        )
+    elif words["offset"].max() > len(samples) / rate + 0.1:
+        yield (
+            f"it lasts {len(samples) / rate:.2f} s, but words run to {words['offset'].max():.2f} s; check the rate and "
+            "that both use one clock in seconds."
         )
 
 
-def _check_array(field: str, array: xr.DataArray, dims: tuple, channels: pd.DataFrame, nan_ok: bool = False) -> None:
-    if not isinstance(array, xr.DataArray):
-        raise ValueError(f"{field}: expected an xarray DataArray, got {type(array).__name__}.")
-    if array.dims != dims:
-        raise ValueError(f"{field}: expected dimensions {dims}, got {array.dims}.")
-    if "channel" not in array.coords or not pd.Index(array["channel"].to_numpy()).equals(channels.index):
-        raise ValueError(
-            f"{field}: its 'channel' coordinate ({array.sizes['channel']} names) must equal the index of channels "
-            f"({len(channels)} names), in order."
+def time_problems(times: np.ndarray, words: pd.DataFrame) -> Iterator[str]:
+    """What keeps `times` (time,) from being those of a recording of `words`."""
+    if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        yield "its times must be at least two finite, strictly increasing times in s."
+        return
+    step = float(np.median(np.diff(times)))
+    first, last = words["onset"].min(), words["offset"].max()
+    if first < times[0] - step or last > times[-1] + step:
+        yield (
+            f"words run from {first:.2f} to {last:.2f} s, beyond the recording, which runs from {times[0]:.2f} to "
+            f"{times[-1]:.2f} s; check that both use one clock in seconds."
         )
-    values = array.to_numpy()
+
+
+def value_problems(values: np.ndarray, names: pd.Index, *, nan_ok: bool = False) -> Iterator[str]:
+    """What is wrong with the numbers of an array of shape (..., sample, channel)."""
     bad = ~np.isfinite(values) if not nan_ok else np.isinf(values)
     if bad.any():
-        names = channels.index[bad.any(tuple(range(values.ndim - 1)))]
-        raise ValueError(
-            f"{field}: {int(bad.sum())} non-finite values in {len(names)} channel(s), first {list(names[:5])}; "
-            "drop or repair these channels."
+        found = names[bad.any(tuple(range(values.ndim - 1)))]
+        yield (
+            f"{int(bad.sum())} non-finite values in {len(found)} channel(s), first {list(found[:5])}; drop or repair "
+            "these channels."
         )
-    if nan_ok and np.isnan(values).all(axis=0).any():
-        names = channels.index[np.isnan(values).all(axis=0)]
-        raise ValueError(f"{field}: {len(names)} channel(s) have no value at all: {list(names[:5])}; drop them.")
+        values = np.where(bad, np.nan, values)
+    void = np.isnan(values).all(axis=-2)
+    void = void.any(axis=0) if void.ndim > 1 else void
+    if void.any():
+        if nan_ok:
+            yield f"{int(void.sum())} channel(s) have no value at all: {list(names[void][:5])}; drop them."
+        values, names = values[..., ~void], names[~void]
+    if not len(names):
+        return
     span = np.nanmax(values, axis=-2) - np.nanmin(values, axis=-2)
     flat = (span == 0).any(axis=0) if span.ndim > 1 else span == 0
     if flat.any():
-        names = channels.index[flat]
-        raise ValueError(f"{field}: {len(names)} channel(s) never change: {list(names[:5])}; drop them.")
+        yield f"{int(flat.sum())} channel(s) never change: {list(names[flat][:5])}; drop them."
+
+
+def _array_problems(
+    field: str, array: xr.DataArray, dims: tuple[str, ...], names: pd.Index, nan_ok: bool = False
+) -> Iterator[str]:
+    if not isinstance(array, xr.DataArray):
+        yield f"{field}: expected an xarray DataArray, got {type(array).__name__}."
+    if array.dims != dims:
+        yield f"{field}: expected dimensions {dims}, got {array.dims}."
+    if "channel" not in array.coords or not pd.Index(array["channel"].to_numpy()).equals(names):
+        yield (
+            f"{field}: its 'channel' coordinate ({array.sizes['channel']} names) must equal the index of channels "
+            f"({len(names)} names), in order."
+        )
+    yield from (f"{field}: {problem}" for problem in value_problems(array.to_numpy(), names, nan_ok=nan_ok))

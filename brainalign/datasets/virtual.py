@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.fft
 import xarray as xr
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import fftconvolve
@@ -39,6 +40,7 @@ def virtual_listening(
     model: str = "smollm2-135m",
     horizons: Sequence[int | None] = HORIZONS,
     jitter: float = 1.0,
+    language: bool = True,
     controls: bool = True,
     seed: int = 0,
     device: str = "auto",
@@ -56,8 +58,10 @@ def virtual_listening(
     - a rise during speech by one standard deviation of language and sound together;
     - noise of its own in each repeat, its power falling with frequency f as 1 / (f + 0.5 Hz).
 
-    An empty electrode is noise alone. The sample's ten third-party acoustic channels are added as controls; they come
-    as one recording, so every repeat holds the same. Which person hears with which hemisphere's electrodes alternates.
+    Without `language` the same electrodes follow sound alone (a = 1): whatever a language model then predicts is not
+    language. An empty electrode is noise alone. The sample's ten third-party acoustic channels are added as controls;
+    they come as one recording, so every repeat holds the same. Which person hears with which hemisphere's electrodes
+    alternates.
 
     Parameters
     ----------
@@ -73,6 +77,8 @@ def virtual_listening(
         Words of context, None for the whole passage so far; equal steps of depth.
     jitter : float
         Standard deviation of the planted layer around its place in the hierarchy (layers).
+    language : bool
+        Plant language; False leaves sound.
     controls : bool
         Add the ten acoustic channels.
     seed : int
@@ -85,8 +91,8 @@ def virtual_listening(
     Listening
         `signal` (repeat, time, channel) at 100 Hz, z-scored; `responses` (word, channel), their mean over repeats in
         100 ms around the centre of each word; `truth` [kind, layer, context, language, acoustic, lag, ceiling]: kind
-        "language", "empty" or "control"; context in words (inf for the whole passage); variance shares; lag in s;
-        ceiling, the correlation of the noiseless response with the mean over repeats.
+        "language" ("sound" without it), "empty" or "control"; context in words (inf for the whole passage); variance
+        shares; lag in s; ceiling, the correlation of the noiseless response with the mean over repeats.
 
     Raises
     ------
@@ -103,33 +109,34 @@ def virtual_listening(
     depth = np.minimum(channels["distance_pmc"].to_numpy() / REACH, 1.0)
     empty = np.tile(np.arange(n_language + n_empty) >= n_language, n_subjects)
 
-    states = context_features(
-        speech.words, model, list(dict.fromkeys(horizons)), start_token=True, device=device, progress=progress
-    )
-    n_layers = states.sizes["layer"] - 1
-    layer = np.clip(
-        np.round(1 + depth * (n_layers - 1) + jitter * rng.standard_normal(len(depth))), 1, n_layers
-    ).astype(int)
+    wobble = jitter * rng.standard_normal(len(depth))
     horizon = np.array([horizons[min(int(d * len(horizons)), len(horizons) - 1)] for d in depth], dtype=object)
-    acoustic = 0.6 * (1 - depth) ** 2
+    acoustic = 0.6 * (1 - depth) ** 2 if language else np.ones(len(depth))
     lag = 0.08 * depth
+    if language:
+        states = context_features(
+            speech.words, model, list(dict.fromkeys(horizons)), start_token=True, device=device, progress=progress
+        )
+        n_layers = states.sizes["layer"] - 1
+        layer = np.clip(np.round(1 + depth * (n_layers - 1) + wobble), 1, n_layers).astype(int)
 
     n_times, n_channels = speech.spectrogram.sizes["time"], len(channels)
     planted = np.zeros((n_times, n_channels), dtype="float32")
     components: dict[tuple, np.ndarray] = {}
     during_speech = gaussian_filter1d(_speech_frames(speech), 10.0)
     for index in np.flatnonzero(~empty):
+        direction = rng.standard_normal(N_COMPONENTS)
+        sound = _through_field(speech.spectrogram.to_numpy(), rng)
+        planted[:, index] = np.sqrt(acoustic[index]) * zscore(sound) + during_speech
+        if not language:
+            continue
         key = (layer[index], horizon[index])
         if key not in components:
             chosen = states.sel(context=np.inf if key[1] is None else key[1], layer=key[0])
             components[key] = _components(chosen.to_numpy())
-        values = components[key] @ rng.standard_normal(N_COMPONENTS)
-        language = _at_words(values, speech, lag[index], 0.05 + 0.05 * depth[index])
-        sound = _through_field(speech.spectrogram.to_numpy(), rng)
-        planted[:, index] = (
-            np.sqrt(1 - acoustic[index]) * zscore(language) + np.sqrt(acoustic[index]) * zscore(sound) + during_speech
-        )
-    del states, components
+        at_words = _at_words(components[key] @ direction, speech, lag[index], 0.05 + 0.05 * depth[index])
+        planted[:, index] += np.sqrt(1 - acoustic[index]) * zscore(at_words)
+    states = components = None
 
     time = speech.spectrogram["time"]
     coords = {"time": time, "channel": channels.index.to_numpy(), "passage": speech.spectrogram["passage"]}
@@ -141,14 +148,15 @@ def virtual_listening(
         scale = np.sqrt(np.where(empty, 1.0, power / snr) / word_responses(noise, speech.words).var("word").to_numpy())
         repeats.append(clean + noise * scale.astype("float32"))
     signal = xr.concat(repeats, "repeat")
+    no_language = empty | (not language)
     truth = pd.DataFrame(
         {
-            "kind": np.where(empty, "empty", "language"),
-            "layer": np.where(empty, np.nan, layer),
-            "context": np.where(empty, np.nan, [np.inf if h is None else h for h in horizon]),
+            "kind": np.where(empty, "empty", "language" if language else "sound"),
+            "layer": np.where(no_language, np.nan, layer if language else np.nan),
+            "context": np.where(no_language, np.nan, [np.inf if h is None else h for h in horizon]),
             "language": np.where(empty, 0.0, 1 - acoustic),
             "acoustic": np.where(empty, 0.0, acoustic),
-            "lag": np.where(empty, np.nan, lag),
+            "lag": np.where(no_language, np.nan, lag),
             "ceiling": np.where(empty, 0.0, np.sqrt(snr / (snr + 1 / n_repeats))),
         },
         index=channels.index,
@@ -220,7 +228,8 @@ def _speech_frames(speech: Speech) -> np.ndarray:
 def _through_field(spectrogram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The spectrogram through a field at a random frequency: an on-response after 30 to 120 ms, a weaker off one."""
     band, width = rng.uniform(0.1, 0.9) * spectrogram.shape[1], rng.uniform(4, 16)
-    driven = spectrogram @ np.exp(-0.5 * ((np.arange(spectrogram.shape[1]) - band) / width) ** 2)
+    tuning = np.exp(-0.5 * ((np.arange(spectrogram.shape[1]) - band) / width) ** 2)
+    driven = spectrogram @ tuning.astype(spectrogram.dtype)
     frames = np.arange(40)
     latency = rng.uniform(3, 12)
     kernel = np.exp(-0.5 * ((frames - latency) / 2.5) ** 2) - 0.5 * np.exp(-0.5 * ((frames - latency - 6) / 4) ** 2)
@@ -229,9 +238,9 @@ def _through_field(spectrogram: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 def _noise(n_times: int, n_channels: int, step: float, rng: np.random.Generator) -> np.ndarray:
     """Noise with power 1 / (f + 0.5 Hz), as field potentials' envelopes have, variance 1."""
-    frequency = np.fft.rfftfreq(n_times, step)
-    spectrum = np.fft.rfft(rng.standard_normal((n_times, n_channels), dtype="float32"), axis=0)
-    noise = np.fft.irfft(spectrum / np.sqrt(frequency + 0.5)[:, None], n_times, axis=0)
+    frequency = scipy.fft.rfftfreq(n_times, step).astype("float32")
+    spectrum = scipy.fft.rfft(rng.standard_normal((n_times, n_channels), dtype="float32"), axis=0, workers=-1)
+    noise = scipy.fft.irfft(spectrum / np.sqrt(frequency + 0.5)[:, None], n_times, axis=0, workers=-1)
     return (noise / noise.std(0)).astype("float32")
 
 

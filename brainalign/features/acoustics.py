@@ -41,17 +41,9 @@ def mel_spectrogram(
     ValueError
         For samples that are not one finite channel, or not louder than silence.
     """
-    samples = np.asarray(samples, dtype=float)
-    if samples.ndim != 1 or not np.isfinite(samples).all() or not samples.any():
-        raise ValueError("samples: expected one channel of finite samples that are not all zero.")
-    # Windows are cut at whole samples, so that frames keep exactly to frame_rate over minutes.
-    length = round(window * rate)
-    n_fft = 1 << (length - 1).bit_length()
-    n_frames = int(len(samples) / rate * frame_rate)
-    starts = np.round(np.arange(n_frames) / frame_rate * rate).astype(int)
-    padded = np.pad(samples, (length // 2, n_fft))
+    frames = _frames(samples, rate, frame_rate, window)
+    n_fft = 1 << (frames.shape[1] - 1).bit_length()
     filters = mel_filter_bank(n_fft // 2 + 1, n_bands, 60.0, rate / 2, round(rate), norm="slaney", mel_scale="slaney")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, length)[starts] * hann(length, sym=False)
     power = np.abs(np.fft.rfft(frames, n_fft)) ** 2 @ filters
     level = np.log(np.maximum(power, power.max() * 1e-8))
     level = (level - level.mean(0)) / level.std(0)
@@ -59,8 +51,53 @@ def mel_spectrogram(
     return xr.DataArray(
         level.astype("float32"),
         dims=("time", "feature"),
-        coords={"time": np.arange(n_frames) / frame_rate, "feature": centres.round(1)},
+        coords={"time": np.arange(len(frames)) / frame_rate, "feature": centres.round(1)},
     )
+
+
+def envelope(samples: np.ndarray, rate: float, *, frame_rate: float = 100.0, window: float = 0.025) -> xr.DataArray:
+    """How loud the sound is, and how steeply it rises, both z-scored.
+
+    Parameters
+    ----------
+    samples, rate, frame_rate, window
+        As in `mel_spectrogram`, whose frames these are.
+
+    Returns
+    -------
+    DataArray of shape (time, feature)
+        `feature` "envelope": the root mean square of each window to the power of 0.6, as loudness grows with pressure;
+        "onset": its rise since the frame before, zero where it falls. `time` in s.
+
+    Raises
+    ------
+    ValueError
+        As in `mel_spectrogram`.
+
+    References
+    ----------
+    The exponent: Biesmans et al. (2017), IEEE Trans. Neural Syst. Rehabil. Eng. 25.
+    """
+    frames = _frames(samples, rate, frame_rate, window)
+    loudness = np.sqrt((frames**2).mean(1)) ** 0.6
+    both = np.column_stack([loudness, np.maximum(np.diff(loudness, prepend=loudness[0]), 0)])
+    return xr.DataArray(
+        ((both - both.mean(0)) / both.std(0)).astype("float32"),
+        dims=("time", "feature"),
+        coords={"time": np.arange(len(frames)) / frame_rate, "feature": ["envelope", "onset"]},
+    )
+
+
+def _frames(samples: np.ndarray, rate: float, frame_rate: float, window: float) -> np.ndarray:
+    """Hann-windowed stretches of sound around every frame, of shape (frame, sample)."""
+    samples = np.asarray(samples, dtype=float)
+    if samples.ndim != 1 or not np.isfinite(samples).all() or not samples.any():
+        raise ValueError("samples: expected one channel of finite samples that are not all zero.")
+    # Windows are cut at whole samples, so that frames keep exactly to frame_rate over minutes.
+    length = round(window * rate)
+    starts = np.round(np.arange(int(len(samples) / rate * frame_rate)) / frame_rate * rate).astype(int)
+    padded = np.pad(samples, (length // 2, length))
+    return np.lib.stride_tricks.sliding_window_view(padded, length)[starts] * hann(length, sym=False)
 
 
 def word_acoustics(

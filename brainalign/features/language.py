@@ -1,4 +1,4 @@
-"""Word-aligned features from causal language models: the hidden states of every layer, and surprisal.
+"""Word-aligned features from language models: the hidden states of every layer, and how well words are predicted.
 
 How a word gets its features:
 
@@ -12,6 +12,8 @@ How a word gets its features:
    k-th word, the features of that word with exactly k words of context, and one run serves all context lengths up to
    C. This needs the tokens of the first k words to be the same whatever follows; that is checked for each window, and
    where it does not hold those words get a window of their own.
+4. In a bidirectional model (BERT, MPNet) every state depends on the whole window. Each word and context length gets a
+   window of its own, which ends at the word, so that no later word is seen; ``context=None`` is refused.
 
 The first token of a text becomes an *attention sink* in most language models: its hidden states are outliers, in the
 middle layers often a hundred times the norm of all others, and carry little about the word (Xiao et al. 2024,
@@ -42,9 +44,10 @@ import transformers
 import xarray as xr
 from huggingface_hub import snapshot_download
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
+from brainalign.features import models
 from brainalign.features.store import Entry, FeatureStore, digest_files, locked
 
 Model = str | os.PathLike[str] | tuple[Any, Any]
@@ -53,6 +56,8 @@ Store = FeatureStore | str | os.PathLike[str] | bool | None
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHARD_WORDS = 256  # words whose features are stored together: what an interruption can cost
 LOGIT_TOKENS = 1024  # tokens whose logits are held at once: 200 MB at a vocabulary of 49,152
+BITS, RANK = 0, 1  # where the two numbers about predicted words are stored
+POOLING = {BITS: "sum", RANK: "max"}  # over the tokens of a word
 FORMAT = 1  # raise when the meaning of stored numbers changes
 
 
@@ -72,7 +77,7 @@ def layer_features(
     store: Store = None,
     progress: bool = False,
 ) -> xr.DataArray:
-    """Hidden states of a causal language model at every word.
+    """Hidden states of a language model at every word.
 
     Parameters
     ----------
@@ -81,10 +86,11 @@ def layer_features(
         of a passage follow each other, and nothing is seen across passages. Without it all words are one passage.
     model : str, path or (model, tokenizer), default="smollm2-135m"
         Name of an asset, a folder in the layout of transformers, a name on the Hugging Face hub, or a model and its
-        tokenizer already loaded. Weights are read from safetensors only, and no remote code is run.
+        tokenizer already loaded. Weights are read from safetensors only, and no remote code is run. A name or folder
+        may be followed by damages, as in "smollm2-135m@noise=0.3" (see `brainalign.features.models`).
     context : int, optional
         The model sees exactly this many words, the word itself included; fewer where the passage has fewer. Default:
-        all words of the passage so far.
+        all words of the passage so far, for causal models only.
     layers : sequence of int, optional
         Layers to return; negative ones count from the last. Layer 0 is the input embedding, layer l the output of
         block l as ``hidden_states`` of transformers gives it: the last one comes after the model's final
@@ -100,7 +106,7 @@ def layer_features(
         "tokenizer": special tokens as the tokenizer adds them by itself. True: the token that separates documents,
         put in front of every window ("<|endoftext|>" where the vocabulary has it, else the model's beginning- or
         end-of-text token). False: none. Any other str is itself the token to put in front. See the notes on attention
-        sinks above.
+        sinks above. A bidirectional model takes True as "tokenizer": its own special tokens do that.
     min_context : int, default=256
         For passages longer than the model's window, with ``context=None``: the least number of words before a word,
         or all of them since the passage's start.
@@ -122,7 +128,8 @@ def layer_features(
     ------
     ValueError
         For missing columns, missing or empty words, a passage in several pieces, an unknown model, layers the model
-        does not have, a context that does not fit the model, a model that is not causal, non-finite states.
+        does not have, a context that does not fit the model, a damage the architecture does not allow, a bidirectional
+        model without a context, a model that claims to be causal and is not, non-finite states.
     """
     settings = _Settings("states", device, dtype, pooling, start_token, min_context, max_tokens, batch_tokens, progress)
     features = _extract(words, model, [context], layers, settings, store)
@@ -170,11 +177,11 @@ def context_features(
     return _extract(words, model, contexts, layers, settings, store)
 
 
-def surprisal(
+def word_predictions(
     words: pd.DataFrame,
     model: Model = "smollm2-135m",
     *,
-    context: int | None = None,
+    context: int | None | Sequence[int | None] = None,
     device: str = "auto",
     dtype: str = "float32",
     start_token: bool | str = "tokenizer",
@@ -183,8 +190,8 @@ def surprisal(
     batch_tokens: int = 2048,
     store: Store = None,
     progress: bool = False,
-) -> xr.DataArray:
-    """Surprisal of every word: -log2 of its probability given the words before it, summed over its tokens.
+) -> xr.Dataset:
+    """How well a causal language model predicts every word from the words before it.
 
     A space counts as part of the word after it, as in the tokens of most models. With ``context=c`` the word is
     predicted from the c - 1 words before it.
@@ -192,7 +199,47 @@ def surprisal(
     Parameters
     ----------
     words, model, context, device, dtype, start_token, min_context, max_tokens, batch_tokens, store, progress
-        As in `layer_features`.
+        As in `layer_features`. A sequence of contexts costs one pass of the model over each window, as in
+        `context_features`, and gives the result a leading `context` dimension.
+
+    Returns
+    -------
+    Dataset with two variables of shape (word,)
+        ``bits``: surprisal, -log2 of the word's probability, summed over its tokens. ``rank``: place of the token in
+        the vocabulary ordered by probability, 1 for the most probable one; the worst over the word's tokens, each
+        given all that stands before it. Of equally probable tokens it takes the last place, so a model that tells
+        nothing apart gets no credit. Both are NaN at the first word of a passage unless a token stands before it
+        (`start_token`).
+
+    Raises
+    ------
+    ValueError
+        As in `layer_features`, for a model that is not causal, and if no word has anything before it (``context=1``
+        without a start token).
+    """
+    settings = _Settings(
+        "surprisal", device, dtype, "sum", start_token, min_context, max_tokens, batch_tokens, progress
+    )
+    several = np.ndim(context) > 0
+    found = _extract(words, model, context if several else [context], None, settings, store).isel(feature=0, drop=True)
+    if found.isnull().all(("layer", "word")).any():
+        raise ValueError(
+            f"context: no word has anything before it to be predicted from (context={context}); "
+            "ask for a longer context or pass start_token=True"
+        )
+    if not several:
+        found = found.isel(context=0, drop=True).assign_attrs(context="all" if context is None else context)
+    bits, rank = (found.sel(layer=number, drop=True) for number in (BITS, RANK))
+    return xr.Dataset({"bits": bits.assign_attrs(units="bit"), "rank": rank}, attrs=found.attrs)
+
+
+def surprisal(words: pd.DataFrame, model: Model = "smollm2-135m", **options: Any) -> xr.DataArray:
+    """Surprisal of every word: -log2 of its probability given the words before it, summed over its tokens.
+
+    Parameters
+    ----------
+    words, model, **options
+        As in `word_predictions`, of whose result this is the part ``bits``.
 
     Returns
     -------
@@ -202,23 +249,25 @@ def surprisal(
     Raises
     ------
     ValueError
-        As in `layer_features`, and if no word has anything before it (``context=1`` without a start token).
+        As in `word_predictions`.
     """
-    settings = _Settings(
-        "surprisal", device, dtype, "sum", start_token, min_context, max_tokens, batch_tokens, progress
-    )
-    bits = _extract(words, model, [context], None, settings, store).isel(context=0, layer=0, feature=0, drop=True)
-    if bits.isnull().all():
-        raise ValueError(
-            f"context: no word has anything before it to be predicted from (context={context}); "
-            "ask for a longer context or pass start_token=True"
-        )
-    return bits.assign_attrs(units="bit", context="all" if context is None else context)
+    return word_predictions(words, model, **options)["bits"].rename("surprisal")
+
+
+def n_layers(model: Model) -> int:
+    """Return the number of a model's blocks: `layer_features` has the layers 0 (input embedding) to this number.
+
+    Parameters
+    ----------
+    model
+        As in `layer_features`.
+    """
+    return _open_model(model).n_layers
 
 
 @dataclass
 class _Settings:
-    kind: str  # "states" or "surprisal"
+    kind: str  # "states" or "surprisal" (with the rank)
     device: str
     dtype: str
     pooling: str
@@ -337,6 +386,7 @@ class _LanguageModel:
     name: str
     tokenizer: Any
     config: Any
+    causal: bool
     fingerprint: str
     load: Callable[[str, str], torch.nn.Module]  # (device, dtype) -> model in evaluation mode
 
@@ -347,7 +397,10 @@ class _LanguageModel:
     @property
     def max_tokens(self) -> int:
         longest = getattr(self.config, "max_position_embeddings", None)
-        return longest if longest is not None else min(self.tokenizer.model_max_length, 2048)
+        if longest is None:
+            return min(self.tokenizer.model_max_length, 2048)
+        # MPNet and RoBERTa count positions that no token can have; their tokenizers know
+        return longest if self.causal else min(longest, self.tokenizer.model_max_length)
 
     def start_id(self, start_token: bool | str) -> int | None:
         """Return the id of the token to put in front of every window, None for none."""
@@ -367,7 +420,8 @@ class _LanguageModel:
 def _open_model(model: Model) -> _LanguageModel:
     if isinstance(model, tuple):
         return _open_pair(model)
-    folder = _model_folder(model)
+    base, damage = (model, {}) if Path(model).is_dir() else models.parse(str(model))
+    folder = _model_folder(base)
     for pattern, what in (
         ("config.json", "config.json"),
         ("*.safetensors", "weights in safetensors"),
@@ -375,7 +429,7 @@ def _open_model(model: Model) -> _LanguageModel:
     ):
         if not any(folder.glob(pattern)):
             raise ValueError(
-                f"model: the folder of {str(model)!r} ({folder}) holds no {what}; save it with save_pretrained"
+                f"model: the folder of {str(base)!r} ({folder}) holds no {what}; save it with save_pretrained"
             )
     files = [
         path
@@ -383,12 +437,21 @@ def _open_model(model: Model) -> _LanguageModel:
         for path in folder.glob(pattern)
     ]
     fingerprint = digest_files(set(files))
-    options = {"trust_remote_code": False, "local_files_only": True}
-    config = AutoConfig.from_pretrained(folder, **options)
-    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    load = functools.partial(_load, str(folder))
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    tokenizer = _tokenizer(folder, fingerprint)
+    if damage:
+        fingerprint += f"@{models.VERSION}:{json.dumps(damage)}"
     _check_kind(str(model), tokenizer, config)
-    return _LanguageModel(str(model), tokenizer, config.get_text_config(), fingerprint, load)
+    causal = _is_causal(config)
+    load = functools.partial(_load, str(folder), causal, damage, str(model))
+    config = models.damaged_config(config.get_text_config(), damage, str(model))
+    return _LanguageModel(str(model), tokenizer, config, causal, fingerprint, load)
+
+
+@functools.lru_cache(maxsize=8)
+def _tokenizer(folder: Path, fingerprint: str) -> Any:
+    """Load a tokenizer, which takes longer than reading features from the store; until its files change, once."""
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def _open_pair(pair: tuple[Any, Any]) -> _LanguageModel:
@@ -411,14 +474,18 @@ def _open_pair(pair: tuple[Any, Any]) -> _LanguageModel:
         ready = model.dtype == DTYPES[dtype] and model.device.type == device.type and not model.training
         return model if ready else copy.deepcopy(model).to(device=device, dtype=DTYPES[dtype]).eval()
 
-    return _LanguageModel(type(model).__name__, tokenizer, model.config.get_text_config(), digest.hexdigest(), load)
+    name, config = type(model).__name__, model.config.get_text_config()
+    return _LanguageModel(name, tokenizer, config, _is_causal(model.config), digest.hexdigest(), load)
+
+
+def _is_causal(config: Any) -> bool:
+    """Whether a model is made to predict the next token, and not, as BERT and MPNet are, masked ones."""
+    return getattr(config, "is_decoder", False) or type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING
 
 
 def _check_kind(name: str, tokenizer: Any, config: Any) -> None:
     if config.is_encoder_decoder:
-        raise ValueError(
-            f"model: {name} has an encoder and a decoder; a causal (decoder-only) language model is needed"
-        )
+        raise ValueError(f"model: {name} has an encoder and a decoder; a model that is only one of them is needed")
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
             f"model: the tokenizer of {name} is not a fast one, which knows the characters of each token; "
@@ -456,10 +523,10 @@ def _no_progress_bar() -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-def _load(folder: str, device: str, dtype: str) -> torch.nn.Module:
+def _load(folder: str, causal: bool, damage: models.Damage, name: str, device: str, dtype: str) -> torch.nn.Module:
     """Load a model from a folder. It is not kept: it would stay in memory beside whatever is done with its features."""
     with _no_progress_bar():
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
             folder,
             dtype=DTYPES[dtype],
             use_safetensors=True,
@@ -467,10 +534,11 @@ def _load(folder: str, device: str, dtype: str) -> torch.nn.Module:
             local_files_only=True,
             output_loading_info=True,
         )
-    if report["missing_keys"]:  # transformers would fill them with random numbers
-        raise ValueError(
-            f"model: {folder} lacks weights of the model: {', '.join(sorted(report['missing_keys'])[:5])}, ..."
-        )
+    missing = [key for key in report["missing_keys"] if causal or not key.startswith("pooler.")]  # poolers are not run
+    if missing:  # transformers would fill them with random numbers
+        raise ValueError(f"model: {folder} lacks weights of the model: {', '.join(sorted(missing)[:5])}, ...")
+    if damage:
+        model = models.damaged(model, damage, name)
     return model.to(device).eval()
 
 
@@ -499,6 +567,15 @@ def _sliding_windows(bounds: list[tuple[int, int]], contexts: list[int], starts:
             if wanted:
                 windows.append(_Window(start, max(word for _, word in wanted) + 1, wanted))
     return windows
+
+
+def _ending_windows(windows: list[_Window]) -> list[_Window]:
+    """Windows that end at the word they are for: a bidirectional model's states depend on the whole window."""
+    return [
+        _Window(window.start, stop, [(number, word) for number, word in window.wanted if word + 1 == stop])
+        for window in windows
+        for stop in sorted({word + 1 for _, word in window.wanted})
+    ]
 
 
 def _passage_windows(
@@ -620,8 +697,9 @@ def _take(values: torch.Tensor, spans: np.ndarray, pooling: str) -> torch.Tensor
     total = values[row, first].float()
     for step in range(1, int(length.max())):
         inside = (step < length).nonzero().squeeze(1)
-        total[inside] += values[row[inside], first[inside] + step].float()
-    return total if pooling == "sum" else total / length[:, None]
+        more = values[row[inside], first[inside] + step].float()
+        total[inside] = torch.maximum(total[inside], more) if pooling == "max" else total[inside] + more
+    return total / length[:, None] if pooling == "mean" else total
 
 
 def _run_states(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -631,12 +709,13 @@ def _run_states(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -
     ).hidden_states
 
 
-def _run_bits(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Surprisal of every token in bits, of shape (row, token, 1); NaN at the first token."""
+def _run_predictions(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Surprisal in bits and rank of every token, each of shape (row, token, 1); NaN at the first token."""
     rows, length = ids.shape
-    bits = torch.full((rows, length, 1), torch.nan, device=ids.device)
+    bits, rank = (torch.full((rows, length, 1), torch.nan, device=ids.device) for _ in range(2))
     step = max(1, LOGIT_TOKENS // rows)
-    past = None
+    # a cache that keeps everything: the sliding one of transformers is wrong for an attention span of one token
+    past = transformers.DynamicCache() if length > step else None
     for begin in range(0, length, step):  # a long window is run piece by piece so that its logits never exist at once
         end = min(begin + step, length)
         if begin and past is None:
@@ -651,7 +730,8 @@ def _run_bits(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> 
         logits = output.logits[:, : following.shape[1]].float()
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
         bits[:, begin + 1 : end + 1, 0] = loss.view(following.shape) / math.log(2)
-    return [bits]
+        rank[:, begin + 1 : end + 1, 0] = (logits >= logits.gather(2, following[..., None])).sum(2).float()
+    return [bits, rank]
 
 
 @torch.inference_mode()
@@ -669,7 +749,8 @@ def _compute(
     model: torch.nn.Module, windows: list[_Window], layers: list[int], n_contexts: int, settings: _Settings
 ) -> list[np.ndarray]:
     """Run windows; return, for each context, an array of shape (layer, word, feature), words in ascending order."""
-    run = _run_states if settings.kind == "states" else _run_bits
+    run = _run_states if settings.kind == "states" else _run_predictions
+    pooling = dict.fromkeys(layers, settings.pooling) if settings.kind == "states" else POOLING
     budget = settings.batch_tokens if settings.kind == "states" else min(settings.batch_tokens, LOGIT_TOKENS)
     pieces: list[list[np.ndarray]] = [[] for _ in layers]
     items = []
@@ -678,7 +759,7 @@ def _compute(
         wanted = [(number, word, row) for row, window in enumerate(batch) for number, word in window.wanted]
         spans = np.array([(row, *batch[row].spans[word - batch[row].start]) for _, word, row in wanted])
         for layer, piece in zip(layers, pieces, strict=True):
-            piece.append(_take(values[layer], spans, settings.pooling).cpu().numpy())
+            piece.append(_take(values[layer], spans, pooling[layer]).cpu().numpy())
         items += wanted
     number, word = np.array([item[:2] for item in items]).T
     order = np.lexsort([word, number])
@@ -687,6 +768,18 @@ def _compute(
     if settings.kind == "states" and not np.isfinite(states).all():
         raise ValueError(f"dtype: the model's states in {settings.dtype} are not finite; use 'float32' or 'bfloat16'")
     return np.split(states, np.cumsum(counts)[:-1], axis=1)
+
+
+def _check_bidirectional(name: str, contexts: list[int | None], settings: _Settings) -> None:
+    if settings.kind != "states":
+        raise ValueError(f"model: {name} is bidirectional and predicts no next word; use a causal language model")
+    if None in contexts:
+        raise ValueError(
+            f"context: {name} is bidirectional, its states depend on the words that follow; give the number of words "
+            "that it sees up to and including each word, such as context=16"
+        )
+    if settings.start_token is True:
+        settings.start_token = "tokenizer"
 
 
 @dataclass
@@ -709,7 +802,8 @@ class _Job:
     def model(self) -> torch.nn.Module:
         """The loaded model; asked for only if something is not in the store."""
         model = self.language_model.load(self.settings.device, self.settings.dtype)
-        _check_causal(model, self.language_model.name)
+        if self.language_model.causal:
+            _check_causal(model, self.language_model.name)
         return model
 
     def encode(self, texts: list[list[str]]) -> list[tuple[list, list]]:
@@ -735,7 +829,8 @@ class _Job:
         """Cut the work into shards of about SHARD_WORDS words; the cut does not depend on the contexts' number."""
         if contexts != [None]:
             for start in range(0, len(self.texts), SHARD_WORDS):
-                yield _sliding_windows(self.bounds, contexts, range(start, start + SHARD_WORDS))
+                windows = _sliding_windows(self.bounds, contexts, range(start, start + SHARD_WORDS))
+                yield windows if self.language_model.causal else _ending_windows(windows)
             return
         shard: list[_Window] = []
         for window in _passage_windows(
@@ -797,7 +892,9 @@ def _extract(
     elif not isinstance(store, FeatureStore):
         store = FeatureStore(store)
     language_model = _open_model(model)
-    chosen = _check_layers(layers, language_model.n_layers) if settings.kind == "states" else [0]
+    if not language_model.causal:
+        _check_bidirectional(language_model.name, contexts, settings)
+    chosen = _check_layers(layers, language_model.n_layers) if settings.kind == "states" else [BITS, RANK]
     longest = language_model.max_tokens
     if settings.max_tokens is not None and settings.max_tokens > longest:
         raise ValueError(f"max_tokens: {language_model.name} was made for {longest} tokens, got {settings.max_tokens}")

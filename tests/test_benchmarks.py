@@ -1,0 +1,368 @@
+"""Published scores against their sources, computed ones against slow sums, intervals on noise."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from scipy.stats import binom, pearsonr, spearmanr, ttest_1samp
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from brainalign import benchmarks
+from brainalign.encoding import cross_validate
+from brainalign.features import language
+from brainalign.stats import circular_shifts
+
+# ---------------------------------------------------------------------------------------------------------- published
+
+SCORES = ["arc_challenge", "hellaswag", "mmlu", "truthfulqa", "winogrande", "gsm8k", "piqa", "boolq", "openbookqa"]
+SCORES += ["arc_easy"]
+
+
+@pytest.fixture(params=benchmarks.PROTOCOLS)
+def protocol(request) -> str:
+    return request.param
+
+
+def test_every_published_number_has_a_source(protocol):
+    table = benchmarks.published(protocol)
+    assert table.index.is_unique and (table["protocol"] == protocol).all()
+    assert table["url"].str.startswith("https://").all() and table["source"].notna().all()
+    scores = table[[name for name in SCORES if name in table]]
+    assert scores.stack().dropna().between(0, 100).all()
+    assert set(table["kin"]) - {""} <= set(table.index) and not (table["kin"] == table.index).any()
+
+
+def test_published_numbers_are_the_collected_ones(project, protocol):
+    """Against the collection they were taken from, with its notes on every number, where that is at hand."""
+    mirrors = [*filter(None, os.environ.get("BRAINALIGN_MIRROR", "").split(os.pathsep)), project.parent / "shared/data"]
+    files = [Path(mirror) / "llm_benchmarks" / "llm_benchmarks.csv" for mirror in mirrors]
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        pytest.skip("the collection of benchmark scores is not here")
+    collected = pd.read_csv(file, index_col="hf_id")
+    table = benchmarks.published(protocol)
+    names = [name for name in SCORES if name in table]
+    suffix = "" if protocol == "leaderboard" else "_0shot"
+    expected = collected.loc[table.index, [name + suffix for name in names]].set_axis(names, axis="columns")
+    pd.testing.assert_frame_equal(table[names], expected.astype(float), check_names=False)
+    harness = {"leaderboard": "leaderboard|NO values", "zero-shot": "StableLM", "zero-shot-lighteval": "lighteval"}
+    assert collected.loc[table.index, "note"].str.contains(harness[protocol]).all()
+    if protocol == "leaderboard":
+        assert not collected.loc[table.index, "note"].str.contains("Google-reported|vendor-reported").any()
+        assert table.index[table["in_study"]].tolist() == collected.index[:12].tolist()
+
+
+def test_empty_stays_empty():
+    table = benchmarks.published()
+    assert table.loc["facebook/galactica-6.7b", [c for c in SCORES if c in table]].isna().all()
+    assert np.isnan(benchmarks.average(table)["facebook/galactica-6.7b"])
+
+
+def test_average_against_slow_sums():
+    table, names = benchmarks.published(), ["arc_challenge", "hellaswag", "winogrande"]
+    complete = [model for model in table.index if all(np.isfinite(table.loc[model, name]) for name in names)]
+    mean = {name: sum(table.loc[m, name] for m in complete) / len(complete) for name in names}
+    spread = {
+        name: (sum((table.loc[m, name] - mean[name]) ** 2 for m in complete) / len(complete)) ** 0.5 for name in names
+    }
+    z = {name: (table[name] - mean[name]) / spread[name] for name in names}
+    found = benchmarks.average(table)  # the default leaves out what is at chance, at floor, or falls with size
+    assert found.notna().sum() == len(complete) < len(table)
+    for model in complete[:5]:
+        assert found[model] == pytest.approx(sum(z[name][model] for name in names) / 3)
+    plain = benchmarks.average(table, names, rule="mean")
+    assert plain[complete[0]] == pytest.approx(sum(table.loc[complete[0], name] for name in names) / 3)
+    holes = table.copy()
+    holes.loc[complete[0], "hellaswag"] = np.nan
+    holes.loc[complete[1], ["hellaswag", "winogrande"]] = np.nan
+    assert benchmarks.average(holes)[complete[:2]].isna().all()
+    assert benchmarks.average(holes, rule="z-available")[complete[:2]].isna().tolist() == [False, True]
+
+
+def test_protocols_are_not_mixed():
+    with pytest.raises(ValueError, match="one protocol"):
+        benchmarks.average(pd.concat([benchmarks.published(), benchmarks.published("zero-shot")]))
+    with pytest.raises(ValueError, match="protocol: expected"):
+        benchmarks.published("five-shot")
+    with pytest.raises(ValueError, match="columns: expected some of .*piqa.*got \\['mmlu'\\]"):
+        benchmarks.average(benchmarks.published("zero-shot"), ["piqa", "mmlu"])
+    with pytest.raises(ValueError, match="rule"):
+        benchmarks.average(benchmarks.published(), rule="median")
+    with pytest.raises(ValueError, match="only 1 models"):
+        benchmarks.average(benchmarks.published().iloc[:2])
+
+
+# ----------------------------------------------------------------------------------------------------------- computed
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    """A causal model with random weights and a byte-level tokenizer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a model this small is slower on more
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=128, initializer_range=0.3,
+    )  # fmt: skip
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(["The nurse near the teachers is tired ."] * 9, trainer)
+    yield (
+        LlamaForCausalLM(config).eval(),
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"),
+    )
+    torch.set_num_threads(threads)
+
+
+def token_bits(small_model, text: str) -> list[tuple[float, int]]:
+    """Surprisal and rank of each token after a start token, one forward pass, no padding."""
+    model, tokenizer = small_model
+    ids = torch.tensor([[0, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
+    with torch.inference_mode():
+        log_p = torch.log2(model(ids).logits[0].double().softmax(-1))
+    return [
+        (-float(log_p[place, token]), int((log_p[place] >= log_p[place, token]).sum()))
+        for place, token in enumerate(ids[0, 1:])
+    ]
+
+
+def test_next_word_against_a_plain_run(small_model):
+    # one token a word: ranks of words are those of tokens
+    text = "The nurse near the teachers is tired ."
+    found = benchmarks.next_word(pd.DataFrame({"word": text.split()}), small_model, store=False)
+    tokens = token_bits(small_model, text)
+    assert len(tokens) == found.n_words == 8
+    assert found.bits == pytest.approx(np.mean([bits for bits, _ in tokens]), abs=1e-3)
+    assert found.top1 == np.mean([rank <= 1 for _, rank in tokens])
+    assert found.top10 == np.mean([rank <= 10 for _, rank in tokens])
+
+
+def test_accuracy_against_whole_sentences(small_model):
+    pairs = benchmarks.minimal_pairs(2)
+    found = benchmarks.minimal_pair_accuracy(pairs, small_model, store=False)
+    right = [
+        sum(bits for bits, _ in token_bits(small_model, good)) < sum(bits for bits, _ in token_bits(small_model, bad))
+        for good, bad in zip(pairs["good"], pairs["bad"], strict=True)
+    ]
+    expected = pd.Series(right, dtype=float).groupby(pairs["phenomenon"], sort=False).mean()
+    assert found.index.tolist() == expected.index.tolist()
+    np.testing.assert_allclose(found, expected)
+    assert 0.2 < found.mean() < 0.8  # random weights know no grammar
+
+
+def test_accuracy_of_known_models(monkeypatch):
+    pairs = benchmarks.minimal_pairs(5)
+    bad = set(pairs["bad"])
+
+    def bits(words, model, **options):
+        text = words.groupby("passage")["word"].transform(" ".join)
+        return xr.DataArray(1.0 + {"knows": 1, "guesses": 0, "errs": -1}[model] * text.isin(bad), dims="word")
+
+    monkeypatch.setattr(language, "surprisal", bits)
+    for model, share in (("knows", 1.0), ("guesses", 0.5), ("errs", 0.0)):
+        assert (benchmarks.minimal_pair_accuracy(pairs, model) == share).all()
+
+
+def test_minimal_pairs_are_many_and_minimal():
+    pairs = benchmarks.minimal_pairs()
+    assert pairs["phenomenon"].nunique() >= 10
+    assert len(pairs) == len(pairs.drop_duplicates(["good", "bad"])) >= 1000
+    assert (pairs["phenomenon"].value_counts() == 70).all()
+    assert not set(pairs["good"]) & set(pairs["bad"])
+    for good, bad in pairs[["good", "bad"]].itertuples(index=False):
+        assert not set("[]{}|:0123456789") & set(good + bad) and good[-1] in ".?" and good[-1] == bad[-1]
+        a, b = (Counter(text.lower().rstrip(".?").split()) for text in (good, bad))
+        assert a.total() == b.total()
+        assert (a - b).total() <= 1  # one word is another, or the order is
+
+
+def test_minimal_pairs_repeat_and_vary():
+    first, again, other = (benchmarks.minimal_pairs(10, seed=seed) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again)
+    assert len(set(first["good"]) & set(other["good"])) < len(first) / 2
+    assert (first.groupby(["phenomenon", "paradigm"]).size().groupby("phenomenon").agg(np.ptp) <= 1).all()
+
+
+def test_pairs_that_cannot_be_had():
+    with pytest.raises(ValueError, match="has no 1000 different"):
+        benchmarks.minimal_pairs(1000)
+    with pytest.raises(ValueError, match="whole number"):
+        benchmarks.minimal_pairs(0)
+    pairs = benchmarks.minimal_pairs(1)
+    with pytest.raises(ValueError, match="two equal"):
+        benchmarks.minimal_pair_accuracy(pairs.assign(bad=pairs["good"]), "none")
+    with pytest.raises(ValueError, match="'bad'"):
+        benchmarks.minimal_pair_accuracy(pairs.drop(columns="bad"), "none")
+
+
+# -------------------------------------------------------------------------------------------------------- brain score
+
+
+@pytest.mark.parametrize("with_baseline", [False, True])
+def test_scores_and_shifts_against_separate_calls(rng, with_baseline):
+    features = xr.DataArray(rng.standard_normal((2, 80, 5)), dims=("layer", "word", "feature"))
+    features = features.assign_coords(layer=[3, 7])
+    baseline = rng.standard_normal((80, 2)) if with_baseline else None
+    values = rng.standard_normal((80, 3)) + (5 * baseline[:, :1] if with_baseline else 0)
+    responses = xr.DataArray(values, dims=("word", "channel"), coords={"channel": list("abc")})
+    groups = np.repeat([0, 1], 40)
+    options = {"groups": groups, "n_splits": 4, "alphas": [1, 10, 100], "baseline": baseline}
+    found = benchmarks.brain_score(features, responses, n_shifts=3, min_shift=5, seed=2, **options)
+    free = np.ones((80, 1)) if baseline is None else np.column_stack([np.ones(80), baseline])
+    kept = free @ np.linalg.lstsq(free, values, rcond=None)[0]
+    for shift, rows in enumerate([np.arange(80), *circular_shifts(80, 3, groups=groups, min_shift=5, seed=2)]):
+        copy = responses.copy(data=values if shift == 0 else kept + (values - kept)[rows])
+        fit = cross_validate(features, copy, **options)
+        expected = fit["score"] - fit["baseline_score"] if with_baseline else fit["score"]
+        ours = found["score"] if shift == 0 else found["null"].isel(shift=shift - 1)
+        xr.testing.assert_allclose(ours, expected)
+    assert benchmarks.brain_score(features, responses, **options)["null"].sizes["shift"] == 0
+
+
+# -------------------------------------------------------------------------------------------------------- correlation
+
+
+def test_correlations_against_scipy(rng):
+    performance, score = rng.standard_normal(9), rng.standard_normal((9, 12))
+    people = np.repeat(["a", "b", "c"], [2, 4, 6])
+    mean = np.mean([score[:, people == name].mean(1) for name in "abc"], axis=0)  # each person counts once
+    for method, function in (("pearson", pearsonr), ("spearman", spearmanr)):
+        found = benchmarks.performance_correlation(performance, score, people, method=method)
+        assert found.r == pytest.approx(function(performance, mean).statistic)
+        without = [function(np.delete(performance, i), np.delete(mean, i)).statistic for i in range(9)]
+        assert (found.without_low, found.without_high) == pytest.approx((min(without), max(without)))
+        assert (found.n_models, found.n_people) == (9, 3) and np.isnan(found.p)
+
+
+def test_partial_correlation_against_the_inverse_of_the_covariance(rng):
+    size, width = rng.standard_normal((2, 12))
+    performance = size + rng.standard_normal(12)
+    score = (size - width)[:, None] + rng.standard_normal((12, 5))
+    found = benchmarks.performance_correlation(performance, score, covariates=np.column_stack([size, width]))
+    precision = np.linalg.inv(np.cov([performance, score.mean(1), size, width]))
+    assert found.r == pytest.approx(-precision[0, 1] / np.sqrt(precision[0, 0] * precision[1, 1]))
+
+
+def lucky_scores(rng, n_models: int, n_channels: int) -> np.ndarray:
+    """Scores of noise over a graded family: neighbours share nearly all of their luck."""
+    place = np.linspace(0, 1, n_models)
+    alike = np.exp(-(((place[:, None] - place) / 0.5) ** 2))
+    return np.linalg.cholesky(alike + 1e-6 * np.eye(n_models)) @ rng.standard_normal((n_models, n_channels))
+
+
+def test_interval_holds_where_models_share_their_luck(rng):
+    """For these models it covers at the nominal rate, with models drawn at least as often; electrodes alone mislead."""
+    performance, people, n = np.linspace(-1, 1, 11), np.repeat(np.arange(6), 4), 400
+    covered = {True: 0, False: 0}
+    naive = agree = 0
+    for seed in range(n):
+        score = np.repeat(lucky_scores(rng, 11, 6), 4, axis=1) + 0.1 * rng.standard_normal((11, 24))
+        for models in (True, False):
+            found = benchmarks.performance_correlation(
+                performance, score, people, models=models, n_resamples=400, seed=seed
+            )
+            covered[models] += found.low <= 0 <= found.high
+        slopes = performance @ score.reshape(11, 6, 4).mean(2)  # Student's t over people says the same
+        agree += (ttest_1samp(slopes, 0).pvalue > 0.05) == (found.low <= 0 <= found.high)
+        naive += pearsonr(performance, score.mean(1)).pvalue > 0.05
+    low, high = binom.ppf([0.001, 0.999], n, 0.95)
+    assert low <= covered[False] <= high
+    assert covered[True] >= low
+    assert agree >= 0.97 * n
+    assert naive < 0.7 * n  # textbook p values take models for independent
+
+
+def test_interval_holds_where_models_are_independent(rng):
+    covered, n = 0, 300
+    for seed in range(n):
+        performance, score = rng.standard_normal(12), rng.standard_normal((12, 1)) + 0.2 * rng.standard_normal((12, 8))
+        found = benchmarks.performance_correlation(performance, score, n_resamples=400, seed=seed)
+        covered += found.low <= 0 <= found.high
+    assert binom.ppf(0.001, n, 0.95) <= covered
+
+
+def test_planted_correlation_is_found(rng):
+    performance = np.linspace(0, 1, 11)
+    score = 0.2 * performance[:, None] + 0.05 * lucky_scores(rng, 11, 40) + 0.01 * rng.standard_normal((11, 1))
+    for method in ("pearson", "spearman"):
+        found = benchmarks.performance_correlation(performance, score, np.repeat(np.arange(8), 5), method=method)
+        assert 0.8 < found.low <= found.r <= found.high <= 1 and found.without_low > 0.8
+
+
+def test_null_takes_away_what_features_give_by_themselves(rng):
+    """Noise scores that depend on the model alone look like a perfect correlation; shifted responses show them."""
+    performance, bias = np.linspace(0, 1, 10), 0.3 * np.linspace(0, 1, 10)[:, None]
+    p, covered, fooled, n = [], 0, 0, 200
+    for seed in range(n):
+        scores = lucky_scores(rng, 10, 20 * 12).reshape(10, 20, 12).transpose(1, 0, 2) + 10 * bias
+        options = {"n_resamples": 300, "seed": seed, "models": False}
+        found = benchmarks.performance_correlation(performance, scores[0], null=scores[1:], **options)
+        p.append(found.p)
+        covered += found.low <= 0 <= found.high
+        fooled += benchmarks.performance_correlation(performance, scores[0], **options).low > 0
+    low, high = binom.ppf([0.001, 0.999], n, 0.95)
+    assert low <= covered <= high and fooled > 0.9 * n
+    assert n - high <= (np.array(p) <= 0.05).sum() <= n - low and 0.4 < np.mean(p) < 0.6
+
+
+def test_correlation_on_cohorts_of_noise_through_the_whole_pipeline(rng):
+    """Features of a graded family, fewer dimensions with damage; responses that hold nothing of them; 200 cohorts."""
+    n_words, n_people, n_cohorts, dims = 120, 5, 200, (12, 10, 8, 6, 5, 4)
+    base, damage = rng.standard_normal((2, 2, n_words, 12))
+    noise = rng.standard_normal((n_words + 3, n_people * n_cohorts))
+    responses = noise[3:] + noise[2:-1] + noise[1:-2]  # neighbouring words are alike
+    options = {"n_splits": 3, "inner_splits": 2, "gap": 3, "alphas": [10, 1000]}
+    family = [(base + k * damage)[:, :, :dim] for k, dim in enumerate(dims)]
+    family = [xr.DataArray(x, dims=("layer", "word", "feature")) for x in family]
+    responses = xr.DataArray(responses, dims=("word", "channel"))
+    best = [benchmarks.brain_score(x, responses, n_shifts=2, min_shift=5, **options).max("layer") for x in family]
+    score, null = np.stack([b["score"] for b in best]), np.stack([b["null"] for b in best], axis=1)
+    covered = {True: 0, False: 0}
+    for cohort in range(n_cohorts):
+        own = np.arange(n_people) + n_people * cohort
+        for models in covered:
+            found = benchmarks.performance_correlation(
+                -np.arange(6.0), score[:, own], null=null[:, :, own], models=models, n_resamples=300, seed=cohort
+            )
+            covered[models] += found.low <= 0 <= found.high
+    low, high = binom.ppf([0.001, 0.999], n_cohorts, 0.95)
+    assert low <= covered[False] <= high
+    assert covered[True] >= low
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"performance": np.ones(8)}, "constant"),
+        ({"performance": np.arange(7.0)}, "expected shape"),
+        ({"score": np.full((8, 6), np.nan)}, "score: 48 non-finite"),
+        ({"score": np.ones((8, 6))}, "all models have the same"),
+        ({"people": [0, 0, 0, 1, 1, 1]}, "3 people, got 8 and 2"),
+        ({"people": [0, 1]}, "one label for each of 6"),
+        ({"covariates": np.ones(8)}, "constant"),
+        ({"covariates": 2 * np.arange(8.0)}, "follows from the others"),
+        ({"covariates": np.random.default_rng(0).standard_normal((8, 4))}, "at least 9 models"),
+        ({"covariates": np.arange(7.0)}, "one row for each of 8"),
+        ({"null": np.zeros((3, 8, 5))}, "null: expected shape"),
+        ({"method": "kendall"}, "method"),
+        ({"level": 95}, "level"),
+    ],
+)
+def test_bad_input_is_refused(rng, change, message):
+    arguments = {"performance": np.arange(8.0), "score": rng.standard_normal((8, 6))}
+    with pytest.raises(ValueError, match=message):
+        benchmarks.performance_correlation(**{**arguments, **change})
