@@ -35,14 +35,14 @@
 
 # %% tags=["parameters"]
 model: str = "smollm2-135m"  # language model: an asset, a folder or a hub name
-n_subjects: int = 8  # virtual people
-snr: float = 1.0  # planted variance over that of one repeat's noise, at words
+dataset: str = "virtual"  # "virtual", "podcast" or a folder of your own recordings
+dataset_options: dict = {}  # passed to datasets.load_listening
 n_splits: int = 5  # contiguous folds of the outer cross-validation
 inner_splits: int = 3  # folds inside each training set that choose the penalty
 gap: int = 5  # words left out between training and test words
 n_shifts: int = 10  # refitted circular shifts of every electrode, for chance
 q: float = 0.05  # false discovery rate
-seed: int = 0  # of the virtual cohort, the shifts and the bootstrap
+seed: int = 0  # of the shifts and the bootstrap
 device: str = "auto"  # where models run: "auto", "cpu" or "cuda"
 real_data: bool = True  # end with the fMRI of 27 real people
 bold_splits: int = 6  # folds of the fMRI analysis: blocks of two minutes
@@ -73,9 +73,10 @@ _ = xr.set_options(display_expand_data=False, display_expand_attrs=False)
 BLUE, ORANGE, GRAY = (plotting.COLORS[name] for name in ("blue", "orange", "gray"))
 
 # %% tags=["hide-output"]
-data = datasets.load_listening(
-    "virtual", n_subjects=n_subjects, snr=snr, model=model, seed=seed, device=device
-)
+data = datasets.load_listening(dataset, **dataset_options)
+planted_here = data.truth is not None
+NOT_PLANTED = "(unknown: nothing was planted here)"
+NO_SOUND = "(no sound in this data set)"
 data
 
 # %% [markdown]
@@ -173,25 +174,31 @@ null = shift_null(
 p = stats.p_values(best, null, pool=True)
 significant, p_adjusted = stats.fdr(p, q)
 chance = float(null.quantile(0.95))
-kind = data.truth["kind"]
+kind = pd.Series("recorded", index=data.channels.index, name="kind")
+if planted_here:
+    kind = data.truth["kind"]
 pd.crosstab(kind, significant.to_series().rename("significant"))
 
 # %% tags=["remove-cell"]
-language = (kind == "language").to_numpy() & significant.to_numpy()
+located = data.channels["distance_pmc"].notna().to_numpy()
+language = kind.isin(["language", "recorded"]).to_numpy() & significant.to_numpy()
+language &= located
 empty = (kind == "empty").to_numpy()
 glue("n_shifts_text", n_shifts, display=False)
 glue("q_percent", f"{100 * q:g}", display=False)
 glue("n_language", int(language.sum()), display=False)
-glue("n_language_all", int((kind == "language").sum()), display=False)
-glue("n_empty_significant", int(significant.to_numpy()[empty].sum()), display=False)
-glue("n_empty", int(empty.sum()), display=False)
-empty_share = binomtest(int(significant.to_numpy()[empty].sum()), int(empty.sum()))
-empty_share = empty_share.proportion_ci(method="wilson")
+glue("n_language_all", int(kind.isin(["language", "recorded"]).sum()), display=False)
 glue("n_significant", int(significant.sum()), display=False)
-false_share = significant.to_numpy()[empty].sum() / significant.sum()
-glue("false_share", f"{100 * float(false_share):.1f}", display=False)
-glue("empty_low", f"{100 * empty_share.low:.0f}", display=False)
-glue("empty_high", f"{100 * empty_share.high:.0f}", display=False)
+names = ["n_empty_significant", "n_empty", "false_share", "empty_low", "empty_high"]
+values = [NOT_PLANTED] * len(names)
+if empty.any():
+    n_false = int(significant.to_numpy()[empty].sum())
+    share = binomtest(n_false, int(empty.sum())).proportion_ci(method="wilson")
+    false_share = f"{100 * n_false / int(significant.sum()):.1f}"
+    values = [n_false, int(empty.sum()), false_share]
+    values += [f"{100 * bound:.0f}" for bound in share]
+for name, value in zip(names, values, strict=True):
+    glue(name, value, display=False)
 glue("chance", f"{chance:.2f}", display=False)
 glue("median_best", f"{float(best[language].median()):.2f}", display=False)
 
@@ -223,7 +230,8 @@ for name, color in zip(
         color=color,
         label=f"{name}, {electrodes.loc[name, 'distance_pmc']:.0f} mm",
     )
-    left.axvline(data.truth.loc[name, "layer"], color=color, ls=":")
+    if planted_here:
+        left.axvline(data.truth.loc[name, "layer"], color=color, ls=":")
 left.axhline(chance, color="k", ls="--", lw=0.8)
 left.text(0, chance, " chance (95 %)", va="bottom", fontsize=8)
 left.set(xlabel="layer", ylabel="score (Pearson r)", ylim=(0, None))
@@ -238,7 +246,7 @@ plotting.layer_heatmap(
     row_label="electrodes by distance (mm)",
 )
 right.set_title("All significant language electrodes")
-figure.suptitle("Virtual cohort", fontweight="bold", x=0.01, ha="left")
+figure.suptitle(data.name.capitalize(), fontweight="bold", x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
@@ -250,41 +258,50 @@ plt.show()
 
 # %%
 peak = peak_layer(score).to_series()
-planted = data.truth.loc[electrodes.index, "layer"]
+panels = {"recovered": peak}
+if planted_here:
+    planted = data.truth.loc[electrodes.index, "layer"]
+    panels["planted"] = planted
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of inflated brains: peak layers recovered from the data above, planted layers below; both run from early layers near Heschl's gyrus to late layers in frontal and anterior temporal cortex."}}
 figure = plotting.electrodes(
     electrodes,
-    {"recovered": peak, "planted": planted},
+    panels,
     label="layer",
-    title="Peak layer of each electrode, virtual cohort",
+    title=f"Peak layer of each electrode, {data.name}",
 )
 plt.show()
 
 # %%
-recovery = alignment(peak, planted, clusters=electrodes["subject"])
 aligned = alignment(peak, electrodes["distance_pmc"], clusters=electrodes["subject"])
+if planted_here:
+    recovery = alignment(peak, planted, clusters=electrodes["subject"])
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: recovered against planted layer, points along the diagonal. Right: recovered and planted layer against distance, both rising."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.6))
-left.plot([0, planted.max()], [0, planted.max()], color="k", ls="--", lw=0.8)
-left.scatter(planted, peak, s=18, color=BLUE, alpha=0.6)
-left.set(xlabel="planted layer", ylabel="recovered peak layer")
-left.set_title(f"Truth and estimate (Spearman {recovery.r:.2f})")
-right.scatter(electrodes["distance_pmc"], planted, s=14, color=GRAY, label="planted")
+if planted_here:
+    left.plot([0, planted.max()], [0, planted.max()], color="k", ls="--", lw=0.8)
+    left.scatter(planted, peak, s=18, color=BLUE, alpha=0.6)
+    left.set(xlabel="planted layer", ylabel="recovered peak layer")
+    left.set_title(f"Truth and estimate (Spearman {recovery.r:.2f})")
+    right.scatter(
+        electrodes["distance_pmc"], planted, s=14, color=GRAY, label="planted"
+    )
+else:
+    left.set_visible(False)
 right.scatter(
     electrodes["distance_pmc"], peak, s=18, color=BLUE, alpha=0.6, label="recovered"
 )
 right.set(xlabel="geodesic distance from Heschl's gyrus (mm)", ylabel="layer")
 right.set_title(f"Layers follow distance (Spearman {aligned.r:.2f})")
 right.legend()
-figure.suptitle("Virtual cohort", fontweight="bold", x=0.01, ha="left")
+figure.suptitle(data.name.capitalize(), fontweight="bold", x=0.01, ha="left")
 plt.show()
 
 # %% tags=["remove-cell"]
-glue("recovery", f"{recovery.r:.3f}", display=False)
-glue("recovery_low", f"{recovery.low:.3f}", display=False)
-glue("recovery_high", f"{recovery.high:.3f}", display=False)
+for name, part in {"": "r", "_low": "low", "_high": "high"}.items():
+    value = f"{getattr(recovery, part):.3f}" if planted_here else NOT_PLANTED
+    glue(f"recovery{name}", value, display=False)
 glue("aligned", f"{aligned.r:.2f}", display=False)
 glue("aligned_low", f"{aligned.low:.2f}", display=False)
 glue("aligned_high", f"{aligned.high:.2f}", display=False)
@@ -309,51 +326,58 @@ glue("aligned_people", aligned.n_clusters, display=False)
 # compare the best layer with purely acoustic features: the spectrogram in six steps of 50 ms up to each word's centre.
 
 # %%
-sound = mel_spectrogram(data.audio.samples, data.audio.rate)
-acoustics = word_acoustics(sound, data.words)
-by_sound = cross_validate(acoustics, responses, **folds)["score"].isel(layer=0)
 control = (kind == "control").to_numpy()
+if data.audio is not None:
+    sound = mel_spectrogram(data.audio.samples, data.audio.rate)
+    acoustics = word_acoustics(sound, data.words)
+    by_sound = cross_validate(acoustics, responses, **folds)["score"].isel(layer=0)
+else:
+    print(NO_SOUND)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Best layer score against acoustic score for each channel; the ten acoustic control channels lie far below the diagonal, language electrodes far above, near electrodes in between."}}
-figure, axis = plt.subplots(figsize=(5.6, 4.2))
-shown = axis.scatter(
-    by_sound[language],
-    best[language],
-    c=electrodes["distance_pmc"],
-    s=18,
-    cmap=plotting.SEQUENTIAL,
-)
-axis.scatter(
-    by_sound[control],
-    best[control],
-    color=plotting.COLORS["red"],
-    marker="^",
-    s=36,
-    label="acoustic control channels",
-)
-axis.scatter(by_sound[empty], best[empty], color=GRAY, s=8, label="empty electrodes")
-axis.axline((0, 0), slope=1, color="k", ls="--", lw=0.8)
-axis.set(xlabel="score of acoustic features (r)", ylabel="score of the best layer (r)")
-axis.set_title("Language model against sound, virtual cohort")
-axis.legend(fontsize=8, loc="lower right")
-figure.colorbar(shown, label="geodesic distance (mm)")
-plt.show()
+if data.audio is not None:
+    figure, axis = plt.subplots(figsize=(5.6, 4.2))
+    shown = axis.scatter(
+        by_sound[language],
+        best[language],
+        c=electrodes["distance_pmc"],
+        s=18,
+        cmap=plotting.SEQUENTIAL,
+    )
+    if control.any():
+        axis.scatter(
+            by_sound[control],
+            best[control],
+            color=plotting.COLORS["red"],
+            marker="^",
+            s=36,
+            label="acoustic control channels",
+        )
+        axis.scatter(
+            by_sound[empty], best[empty], color=GRAY, s=8, label="empty electrodes"
+        )
+        axis.legend(fontsize=8, loc="lower right")
+    axis.axline((0, 0), slope=1, color="k", ls="--", lw=0.8)
+    axis.set(
+        xlabel="score of acoustic features (r)", ylabel="score of the best layer (r)"
+    )
+    axis.set_title(f"Language model against sound, {data.name}")
+    figure.colorbar(shown, label="geodesic distance (mm)")
+    plt.show()
 
 # %% tags=["remove-cell"]
-glue("control_sound", f"{float(by_sound[control].mean()):.2f}", display=False)
-glue("control_language", f"{float(best[control].mean()):.2f}", display=False)
-glue("n_control_sound", int((by_sound[control] > best[control]).sum()), display=False)
-glue("n_control", int(control.sum()), display=False)
-glue(
-    "far_sound",
-    f"{float(by_sound[language][(electrodes['distance_pmc'] > 60).to_numpy()].mean()):.2f}",
-    display=False,
-)
-glue(
-    "far_language",
-    f"{float(best[language][(electrodes['distance_pmc'] > 60).to_numpy()].mean()):.2f}",
-    display=False,
-)
+names = ["control_sound", "control_language", "n_control_sound", "n_control"]
+names += ["far_sound", "far_language"]
+values = [NO_SOUND] * len(names)
+if data.audio is not None:
+    far = language & (data.channels["distance_pmc"] > 60).to_numpy()
+    means = [
+        f"{float(v[m].mean()):.2f}" for m in (control, far) for v in (by_sound, best)
+    ]
+    wins = [int((by_sound[control] > best[control]).sum()), int(control.sum())]
+    values = means[:2] + wins + means[2:]
+for name, value in zip(names, values, strict=True):
+    glue(name, value, display=False)
 
 # %% [markdown]
 # *What to see:* above the dashed line of equal scores the language model wins, below it the sound. {glue:text}`n_control_sound` of the
@@ -370,9 +394,15 @@ glue(
 # best; its square is the share of the explainable variance that is explained.
 
 # %%
-repeats = signals.word_responses(data.signal.sel(channel=electrodes.index), data.words)
-ceiling = stats.noise_ceiling(repeats)["ceiling"]
-share = stats.normalise(score, ceiling)
+share, ceiling = score, 1.0
+repeated = data.signal is not None and "repeat" in data.signal.dims
+if repeated:
+    signal = data.signal.sel(channel=electrodes.index)
+    repeats = signals.word_responses(signal, data.words)
+    ceiling = stats.noise_ceiling(repeats)["ceiling"]
+    share = stats.normalise(score, ceiling)
+else:
+    print("Without repeats there is no noise ceiling: scores are shown as they are.")
 bands = pd.cut(
     electrodes["distance_pmc"],
     [-1, 35, 70, np.inf],
@@ -385,6 +415,8 @@ for band, color in zip(
     bands.cat.categories, (BLUE, ORANGE, plotting.COLORS["green"]), strict=True
 ):
     inside = (bands == band).to_numpy()
+    if inside.sum() < 2:
+        continue
     interval = stats.bootstrap_ci(
         share[:, inside].T.to_numpy(),
         n_resamples=1000,
@@ -394,16 +426,17 @@ for band, color in zip(
     plotting.with_band(
         axis, score["layer"], *interval, color=color, label=f"{band} ({inside.sum()})"
     )
-axis.set(xlabel="layer", ylabel="score / noise ceiling", ylim=(0, 1))
-axis.set_title("Explained share by distance, virtual cohort")
-axis.axhline(chance / float(ceiling.median()), color="k", ls=":", lw=0.8)
+ylabel = "score / noise ceiling" if repeated else "score (Pearson r)"
+axis.set(xlabel="layer", ylabel=ylabel, ylim=(0, 1 if repeated else None))
+axis.set_title(f"Explained share by distance, {data.name}")
+axis.axhline(chance / float(np.median(ceiling)), color="k", ls=":", lw=0.8)
 axis.legend(title="distance (electrodes)", loc=(0.02, 0.12))
 plt.show()
 
 # %% tags=["remove-cell"]
-near, far = (bands == "0 to 35 mm").to_numpy(), (bands == "beyond 70 mm").to_numpy()
-glue("near_share", f"{float(share[:, near].mean('channel').max()):.2f}", display=False)
-glue("far_share", f"{float(share[:, far].mean('channel').max()):.2f}", display=False)
+for name, band in {"near": "0 to 35 mm", "far": "beyond 70 mm"}.items():
+    mean = share[:, (bands == band).to_numpy()].mean("channel").max()
+    glue(f"{name}_share", f"{float(mean):.2f}", display=False)
 
 # %% [markdown]
 # *What to see:* mean over electrodes and 95 % interval over people. Near Heschl's gyrus early layers are best
@@ -780,7 +813,8 @@ for name, value in zip(names, values, strict=True):
 # :::
 
 # %% tags=["hide-cell"]
-for measure in ("distance_pmc", "distance_pmc_euclidean"):
+measures = [name for name in electrodes if name.startswith("distance_pmc")]
+for measure in measures:
     other = alignment(peak, electrodes[measure], clusters=electrodes["subject"])
     print(f"{measure:24s} Spearman {other.r:.2f} ({other.low:.2f} to {other.high:.2f})")
 
@@ -833,8 +867,12 @@ if alice is not None:
 #   -p model /path/to/model -p device cuda
 # ```
 #
-# For a recording of your own, put word times, responses and channels into a `datasets.Listening`, which checks them, and call
-# `layer_features`, `cross_validate` and `shift_null` as above; the README of this book has the lines.
+# Your own recordings go into a folder whose layout the README describes; `brainalign check FOLDER` lists what is wrong with it, and
+# `-p dataset FOLDER` runs this chapter, or any of the next, on it. The podcast recordings of {cite:t}`zada2025` are a name away:
+#
+# ```bash
+# papermill notebooks/02_layer_alignment.ipynb podcast.ipynb -p dataset podcast
+# ```
 #
 # ## What the papers found
 #
