@@ -42,7 +42,7 @@ def variance_partition(
     alphas: ArrayLike | None = None,
     n_splits: int = 5,
     inner_splits: int = 3,
-    n_components: int | None = None,
+    n_components: int | Mapping[str, int] | None = None,
     gap: int = 0,
     n_draws: int = 20,
     seed: int = 0,
@@ -68,8 +68,9 @@ def variance_partition(
         Penalties to choose from, on the scale of noise variance over signal variance.
     n_splits, inner_splits, gap : int
         As in `encoding.cross_validate`.
-    n_components : int, optional
-        Reduce every space with more features to so many principal components, computed within each training fold.
+    n_components : int or mapping of str to int, optional
+        Reduce spaces with more features to so many principal components, computed within each training fold: all of
+        them, or those that are named.
     n_draws : int
         Directions of the penalties, the first of them equal for all spaces. More of them find better penalties for many
         spaces.
@@ -125,6 +126,9 @@ def variance_partition(
         raise ValueError(f"parts must share out the spaces {names} among at least two parts, each once, got {parts}.")
     if int(n_draws) != n_draws or n_draws < 1:
         raise ValueError(f"n_draws must be a positive integer, got {n_draws!r}.")
+    sizes = n_components if isinstance(n_components, Mapping) else dict.fromkeys(names, n_components)
+    if set(sizes) - set(names) or any(k is not None and (int(k) != k or k < 1) for k in sizes.values()):
+        raise ValueError(f"n_components must be a positive integer, or one for some of {names}, got {n_components!r}.")
     n = len(y)
     alphas = _check_alphas(DEFAULT_ALPHAS if alphas is None else alphas)
     codes, device = _group_codes(groups, n), _device(device)
@@ -141,7 +145,7 @@ def variance_partition(
     drawn = _draws(len(names), n_draws, seed)
     # Models share the draws as far as they share spaces: their differences are not those of luck in the search.
     weights = {m: drawn[:, m] / drawn[:, m].sum(1, keepdims=True) if len(m) > 1 else np.ones((1, 1)) for m in models}
-    search = _Search(x, models, weights, alphas, n_components, device)
+    search = _Search(x, models, weights, alphas, [sizes.get(name) for name in names], device)
 
     r2 = np.empty((2, len(models), y.shape[1]))
     size = max(1, _ERROR_BYTES // (8 * len(models) * n_splits * inner_splits * n_draws * len(alphas)))
@@ -266,7 +270,9 @@ class _Fold:
         def on_device(array: np.ndarray) -> torch.Tensor:
             return torch.as_tensor(array, dtype=torch.float64, device=device)
 
-        self.spaces = [_scaled(on_device(a[train]), on_device(a[test]), n_components) for a in x]
+        self.spaces = [
+            _scaled(on_device(a[train]), on_device(a[test]), k) for a, k in zip(x, n_components, strict=True)
+        ]
         self.y, y_test = on_device(y[train]), on_device(y[test])
         mean = self.y.mean(0)
         self.y, self.y_test = self.y - mean, y_test - mean

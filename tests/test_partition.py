@@ -123,7 +123,7 @@ def test_agrees_with_himalaya():
 def test_recovers_planted_shares_and_gives_noise_none():
     sizes = (32, 2, 3, 100, 300, 50)
     spaces, y, r2, unique = planted(sizes, (1, 0.5, 0.5, 1, 1, 0), 1800, 40, np.random.default_rng(3))
-    found = variance_partition(spaces, y, n_splits=3, n_draws=8, alphas=np.logspace(-1, 5, 7))
+    found = variance_partition(spaces, y, n_splits=3, n_draws=6, alphas=np.logspace(-1, 5, 7))
     adjusted = found.sel(estimate="adjusted")
     assert abs(float(adjusted.r2.mean()) - r2.mean()) < 0.03
     np.testing.assert_allclose(adjusted.unique.mean("channel"), unique.mean(1), atol=0.03)
@@ -194,6 +194,9 @@ def test_chunks_of_channels_and_seeds_give_the_same_numbers(monkeypatch):
     spaces, y, *_ = planted((5, 9), (1, 1), 80, 5, np.random.default_rng(8))
     found = variance_partition(spaces, y, n_draws=4)
     xr.testing.assert_identical(found, variance_partition(spaces, y, n_draws=4))
+    by_name = variance_partition(spaces, y, n_draws=4, n_components={"s9": 4})
+    xr.testing.assert_identical(by_name, variance_partition(spaces, y, n_draws=4, n_components={"s5": 5, "s9": 4}))
+    assert float(abs(by_name.r2 - found.r2).max()) > 1e-3
     monkeypatch.setattr(partition, "_ERROR_BYTES", 1)
     monkeypatch.setattr(partition, "_TRIAL_BYTES", 1)
     xr.testing.assert_allclose(found, variance_partition(spaces, y, n_draws=4), atol=1e-5)
@@ -221,6 +224,8 @@ def test_errors():
         ({"parts": {"x": ["a"], "y": ["c"]}}, "parts must share out the spaces"),
         ({"parts": {"x": ["a", "b"]}}, "at least two parts"),
         ({"n_draws": 0}, "n_draws"),
+        ({"n_components": 0}, "n_components must be a positive integer"),
+        ({"n_components": {"c": 2}}, "n_components must be a positive integer"),
         ({"alphas": [0.0]}, "alphas must be"),
         ({"n_splits": 1}, "n_splits"),
         ({"groups": np.arange(39)}, "groups must hold"),

@@ -366,7 +366,14 @@ SMALL = {  # what makes each chapter quick
     "03_better_models": {**MODELS, "n_components": 60, "n_acoustic": 10, "n_pairs": 2},
     "04_converging_models": {**MODELS, "n_permutations": 99, "n_shifts": 20, "n_groups": 3},
     "05_context": {"contexts": [1, 4, None], "n_depths": 2, "n_splits": 3, "n_boot": 50},
-    "06_beyond_acoustics": {},
+    "06_beyond_acoustics": {
+        "n_depths": 4,
+        "n_components": 10,
+        "n_draws": 3,
+        "n_splits": 3,
+        "inner_splits": 2,
+        "n_bands": 2,
+    },
 }
 
 
