@@ -134,7 +134,7 @@ def _jackknife(predicted: np.ndarray, y: np.ndarray, starts: np.ndarray) -> tupl
         still = (x_left <= 1e-9 * x2[0]) | (y_left <= 1e-9 * y2[0])
         if still.any():
             raise ValueError(
-                f"predictions, responses: {int(still.any(0).sum())} channels vary in one block only, so that nothing is "
+                f"predictions, responses: {int(still.any(0).sum())} channels vary in one block only, so that none is "
                 "left without it; leave them out."
             )
         np.maximum(best, (xy - x1 * y1 / n) / np.sqrt(x_left * y_left), out=best)

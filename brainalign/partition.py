@@ -72,8 +72,8 @@ def variance_partition(
         Reduce spaces with more features to so many principal components, computed within each training fold: all of
         them, or those that are named.
     n_draws : int
-        Directions of the penalties, the first of them equal for all spaces. More of them find better penalties for many
-        spaces.
+        Directions of the penalties, the first of them equal for all spaces. Take at least twice as many as there are
+        spaces: too few miss good penalties, and all shares come out too small.
     seed : int
         Of the draws.
     device : {"auto", "cpu", "cuda"}

@@ -70,6 +70,7 @@ from myst_nb import glue
 from scipy.stats import pearsonr, spearmanr, zscore
 from scipy.stats import t as student_t
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.assets import AssetError
@@ -420,7 +421,8 @@ def leading(features):
     """The leading principal components of each layer, as many for every model."""
     n = min(n_components, *features.shape[1:])
     pca = PCA(n, svd_solver="covariance_eigh")
-    parts = [pca.fit_transform(zscore(layer)) for layer in features.to_numpy()]
+    scaled = (StandardScaler().fit_transform(layer) for layer in features.to_numpy())
+    parts = [pca.fit_transform(layer) for layer in scaled]
     return features[:, :, :n].copy(data=np.stack(parts))
 
 
@@ -846,9 +848,9 @@ glue("outsider_text", outsider_context, display=False)
 if erp is not None:
     nouns = np.flatnonzero(erp.words["is_noun"])
     labs = erp.channels["lab"].to_numpy()
-    by_lab = erp.responses.to_numpy()[nouns]
+    trials = pd.DataFrame(erp.responses.to_numpy()[nouns].T)
     lab_names = np.unique(labs)
-    by_lab = np.stack([np.nanmean(by_lab[:, labs == lab], 1) for lab in lab_names], 1)
+    by_lab = trials.groupby(labs).mean().loc[lab_names].T.to_numpy()
     read = np.isfinite(by_lab).all(1)  # by people of every laboratory
     by_lab = xr.DataArray(by_lab[read], dims=("word", "channel"))
     everyone = xr.DataArray(

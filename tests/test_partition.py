@@ -122,8 +122,8 @@ def test_agrees_with_himalaya():
 
 def test_recovers_planted_shares_and_gives_noise_none():
     sizes = (32, 2, 3, 100, 300, 50)
-    spaces, y, r2, unique = planted(sizes, (1, 0.5, 0.5, 1, 1, 0), 1800, 40, np.random.default_rng(3))
-    found = variance_partition(spaces, y, n_splits=3, n_draws=6, alphas=np.logspace(-1, 5, 7))
+    spaces, y, r2, unique = planted(sizes, (1, 0.5, 0.5, 1, 1, 0), 1800, 20, np.random.default_rng(3))
+    found = variance_partition(spaces, y, n_splits=4, n_draws=12, alphas=np.logspace(-1, 5, 7))
     adjusted = found.sel(estimate="adjusted")
     assert abs(float(adjusted.r2.mean()) - r2.mean()) < 0.03
     np.testing.assert_allclose(adjusted.unique.mean("channel"), unique.mean(1), atol=0.03)
@@ -131,7 +131,7 @@ def test_recovers_planted_shares_and_gives_noise_none():
     plain = found.sel(estimate="cross-validated")
     assert float(plain.r2.mean()) < r2.mean() - 0.03  # what the adjustment is for
     assert float(plain.unique.sel(part="s50").mean()) < 0
-    assert abs(float(adjusted.unique.sel(part="s50").mean())) < 0.01
+    assert abs(float(adjusted.unique.sel(part="s50").mean())) < 0.02
 
 
 def test_noise_gets_no_share_more_often_than_it_may():
