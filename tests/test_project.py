@@ -115,6 +115,7 @@ def test_conda_environment_gives_the_same_versions(project, pyproject, pins):
 
 def test_every_import_is_declared(project, core, extras):
     owners = metadata.packages_distributions()
+    ours = {"brainalign", "tests", "tomli", *(path.stem for path in (project / "tests").glob("*.py"))}
 
     def names(*groups: list[Requirement]) -> set[str]:
         return {canonicalize_name(requirement.name) for group in groups for requirement in group}
@@ -131,7 +132,7 @@ def test_every_import_is_declared(project, core, extras):
             }
             for node, module in imports(tree):
                 top = module.split(".")[0]
-                if top in sys.stdlib_module_names or top in ("brainalign", "tests", "conftest", "tomli"):
+                if top in sys.stdlib_module_names or top in ours:
                     continue
                 allowed = later if node in inside else at_import
                 if not allowed & {canonicalize_name(name) for name in owners.get(top, [])}:
