@@ -596,7 +596,7 @@ if readers is not None:
 # %%
 if readers is not None:
     scaled = predictors / predictors.std()
-    rows = trials.join(scaled, on="passage", lsuffix="_raw")
+    rows = trials.drop(columns="cloze").join(scaled, on="passage")
     slopes = []
     for name in predictors:
         groups = {"subject": [name], "item": [], "passage": []}
@@ -757,10 +757,9 @@ if alice is not None:
     rate = regressors(counted)
     described = xr.concat([regressors(heard), regressors(random_sets)], "context")
     regions = list(alice.channels["region"].unique())
-    pairs = [alice.channels[name] for name in ("subject", "region")]
-    listeners = alice.signal.assign_coords(
-        channel=pd.MultiIndex.from_arrays(pairs, names=["subject", "region"])
-    )
+    pairs = {name: ("channel", alice.channels[name]) for name in ("subject", "region")}
+    listeners = alice.signal.drop_vars("channel").assign_coords(pairs)
+    listeners = listeners.set_index(channel=list(pairs))
     listeners = listeners.unstack("channel").sel(region=regions)
     listeners = listeners.transpose("subject", "time", "region").values[:, used]
 
