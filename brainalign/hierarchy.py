@@ -138,7 +138,7 @@ def alignment(
         rows = (np.concatenate([members[k] for k in draw]) for draw in drawn)
         copies = [_fisher(peak[row], distance[row]) for row in rows]
         error = np.std(copies) * np.sqrt(len(names) / (len(names) - 1))
-    reach = student_t.ppf((1 + level) / 2, len(names) - 1) * error
+    reach = _quantile(level, len(names) - 1) * error
     r, low, high = np.tanh([z, z - reach, z + reach]).tolist()
     return Alignment(r, low, high, len(peak), len(names))
 
@@ -173,7 +173,7 @@ def alignment_difference(
 
     n = len(np.unique(clusters))
     found = difference(np.ones(len(peak), dtype=bool))
-    reach = student_t.ppf((1 + level) / 2, n - 1) * _jackknife_error(difference, clusters)
+    reach = _quantile(level, n - 1) * _jackknife_error(difference, clusters)
     return Alignment(float(found), float(found - reach), float(found + reach), len(peak), n)
 
 
@@ -225,7 +225,7 @@ def mixed_model(peak: ArrayLike, distance: ArrayLike, clusters: ArrayLike, *, le
         raise ValueError("peak: the mixed model does not converge; use `alignment`.")
     n = len(np.unique(clusters))
     slope, error = fit.fe_params[1] / scale, error / scale
-    reach = student_t.ppf((1 + level) / 2, n - 1) * error
+    reach = _quantile(level, n - 1) * error
     p = 2 * student_t.sf(abs(slope / error), n - 1)
     return MixedFit(
         float(slope), float(slope - reach), float(slope + reach), float(p), random.shape[1] == 2, len(peak), n
@@ -263,7 +263,7 @@ def mean_over_people(values: ArrayLike, clusters: ArrayLike, *, level: float = 0
         raise ValueError(f"clusters: expected at least three people, got {len(names)}.")
     people = np.stack([values[clusters == name].mean(0) for name in names])
     mean = people.mean(0)
-    reach = student_t.ppf((1 + level) / 2, len(names) - 1) * people.std(0, ddof=1) / np.sqrt(len(names))
+    reach = _quantile(level, len(names) - 1) * people.std(0, ddof=1) / np.sqrt(len(names))
     return PeopleMean(mean, mean - reach, mean + reach, len(names))
 
 
@@ -402,7 +402,7 @@ def response_lag(
 
     lag, without = peaks(None), np.stack([peaks(block) for block in range(n_blocks)])
     error = np.sqrt((n_blocks - 1) * without.var(0))
-    reach = student_t.ppf((1 + level) / 2, n_blocks - 1) * error
+    reach = _quantile(level, n_blocks - 1) * error
     return pd.DataFrame(
         {"lag": lag, "low": lag - reach, "high": lag + reach, "score": score},
         index=pd.Index(signal["channel"].to_numpy(), name="channel"),
@@ -431,6 +431,12 @@ def _checked(peak: ArrayLike, distance: ArrayLike, clusters: ArrayLike | None) -
     if len(peak) < 4 or n_people < 3:
         raise ValueError(f"peak: expected at least four channels of three people, got {len(peak)} of {n_people}.")
     return peak, distance, clusters
+
+
+def _quantile(level: float, degrees: int) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a number between 0 and 1, such as 0.95, got {level!r}.")
+    return float(student_t.ppf((1 + level) / 2, degrees))
 
 
 def _check_named(clusters: np.ndarray) -> None:

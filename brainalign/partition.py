@@ -134,6 +134,12 @@ def variance_partition(
     codes, device = _group_codes(groups, n), _device(device)
     outer = _blocks(np.arange(n), n_splits, codes, gap, "n_splits")
     inner = [_blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
+    smallest = min(len(train) for folds in (outer, *inner) for train, _ in folds)
+    too_many = {k for k in sizes.values() if k is not None and k >= smallest}
+    if too_many:
+        raise ValueError(
+            f"n_components must be below {smallest}, the samples of the smallest training fold, got {max(too_many)}."
+        )
 
     def model(chosen: Sequence[str]) -> Model:
         return tuple(sorted(names.index(space) for part in chosen for space in parts[part]))

@@ -339,8 +339,8 @@ def convergence(
     Raises
     ------
     ValueError
-        A matrix that is not square, symmetric and finite, performances of another length, non-finite or all the same,
-        or fewer than four models. With fewer than six the halves give no p value below 0.05.
+        A matrix that is not square, symmetric and finite, performances of another length, non-finite, all the same or
+        tied in the middle, or fewer than four models. With fewer than six the halves give no p value below 0.05.
 
     Notes
     -----
@@ -366,6 +366,14 @@ def convergence(
     if np.ptp(performance) == 0:
         raise ValueError("performance must differ between models, got the same value for all.")
 
+    order = np.argsort(performance, kind="stable")
+    low, high = order[: n // 2], order[-(n // 2) :]
+    if performance[low[-1]] == performance[high[0]]:
+        raise ValueError(
+            f"performance: {(performance == performance[high[0]]).sum()} models are tied where the halves part; leave "
+            "some of them out, or use a finer measure."
+        )
+
     def mean_within(models: np.ndarray) -> np.ndarray:
         models = models.astype(int)
         first, second = np.triu_indices(models.shape[-1], 1)
@@ -374,8 +382,6 @@ def convergence(
     def difference(high: np.ndarray, low: np.ndarray, axis: int) -> np.ndarray:
         return mean_within(np.moveaxis(high, axis, -1)) - mean_within(np.moveaxis(low, axis, -1))
 
-    order = np.argsort(performance, kind="stable")
-    low, high = order[: n // 2], order[-(n // 2) :]
     halves = stats.permutation_test(
         high, low, statistic=difference, alternative="greater", n_resamples=n_permutations, seed=seed
     )

@@ -236,6 +236,8 @@ def test_channels_without_a_person_and_uneven_times_are_refused():
         alignment(np.arange(6.0), np.arange(6.0), clusters=people)
     with pytest.raises(ValueError, match="clusters: 1 channels have no person"):
         mean_over_people(np.arange(6.0), people)
+    with pytest.raises(ValueError, match="level: expected a number between 0 and 1"):
+        mean_over_people(np.arange(6.0), list("aabbcc"), level=95)
     words = pd.DataFrame({"onset": [0.1, 0.5], "offset": [0.2, 0.6]})
     values = xr.DataArray([1.0, 2.0], dims="word")
     time = np.concatenate([np.arange(30), np.arange(60, 90)]) / 100

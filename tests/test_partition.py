@@ -246,3 +246,5 @@ def test_components_beyond_the_rank_of_a_wide_space_change_nothing():
     options = {"n_splits": 4, "inner_splits": 3, "alphas": ALPHAS[::2]}
     many, enough = (variance_partition(wide, y, n_components=k, **options)["r2"] for k in (20, 4))
     np.testing.assert_allclose(many, enough, atol=1e-6)
+    with pytest.raises(ValueError, match="n_components must be below 60"):
+        variance_partition(wide, y, n_components=60, **options)

@@ -338,3 +338,10 @@ def test_standardise_takes_whole_numbers_and_refuses_what_is_not_finite():
     assert np.allclose(standardise(counts), standardise(counts.astype(float)))
     with pytest.raises(ValueError, match="features: 1 non-finite"):
         standardise(np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0))
+
+
+def test_models_tied_where_the_halves_part_are_refused():
+    rng = np.random.default_rng(0)
+    matrix = rng.random((8, 8))
+    with pytest.raises(ValueError, match="performance: 5 models are tied"):
+        convergence((matrix + matrix.T) / 2, np.array([0.0, 0, 0, 1, 1, 1, 1, 1]))
