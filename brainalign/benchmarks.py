@@ -21,9 +21,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student_t
 
-from brainalign.encoding import cross_validate
+from brainalign.encoding import cross_validate, shifted_responses
 from brainalign.features import language
-from brainalign.stats import circular_shifts
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -287,20 +286,17 @@ def brain_score(
 ) -> xr.Dataset:
     """Score each layer of a model, and what chance gives it, in one pass.
 
-    Shifted copies of the responses are further channels of the same decompositions. Unlike those of
-    `encoding.shift_null`, a shift is the same for all channels, so that what channels share stays shared, and the same
-    for every model that is scored with the same seed.
+    Shifted copies of the responses are further channels of the same decompositions (`encoding.shifted_responses`). A
+    shift is the same for all channels, so that what channels share stays shared, and the same for every model that is
+    scored with the same seed.
 
     Parameters
     ----------
     features : DataArray of shape (layer, word, feature)
     responses : DataArray of shape (word, channel)
         Or volumes, or any other samples in order.
-    n_shifts, min_shift, groups, seed
-        As in `stats.circular_shifts`.
-    baseline : array-like of shape (word, column), optional
-        As in `encoding.cross_validate`. Scores are then gains over the baseline's own, and what is shifted is the
-        residual of its least-squares fit (Freedman & Lane 1983).
+    n_shifts, min_shift, groups, baseline, seed
+        As in `encoding.shifted_responses`. With a baseline, scores are gains over its own.
     **options
         Of `encoding.cross_validate`.
 
@@ -315,17 +311,10 @@ def brain_score(
         As `encoding.cross_validate` and `stats.circular_shifts`.
     """
     sample, channel = responses.dims
-    y = responses.to_numpy().astype(float)
-    kept = np.zeros_like(y)
-    if baseline is not None:
-        free = np.column_stack([np.ones(len(y)), np.asarray(baseline, dtype=float)])
-        if not np.isfinite(free).all():
-            raise ValueError("baseline: non-finite values; repair or drop them.")
-        kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
-    copies = [y]
+    copies = [responses.to_numpy().astype(float)]
     if n_shifts:
-        shifts = circular_shifts(len(y), n_shifts, groups=groups, min_shift=min_shift, seed=seed)
-        copies += [kept + (y - kept)[shift] for shift in shifts]
+        ask = {"min_shift": min_shift, "groups": groups, "baseline": baseline, "seed": seed}
+        copies += list(shifted_responses(responses, n_shifts, together=True, **ask))
     every = xr.DataArray(np.concatenate(copies, axis=1), dims=(sample, channel))
     fit = cross_validate(features, every, groups=groups, baseline=baseline, **options)
     score = fit["score"] - fit["baseline_score"] if baseline is not None else fit["score"]

@@ -9,24 +9,32 @@ samples) is decomposed instead.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from brainalign.crossvalidation import (
+    Folds,
+    blocks,
+    check_alphas,
+    check_features,
+    check_responses,
+    contiguous_folds,
+    custom_folds,
+    fold_map,
+    group_codes,
+    torch_device,
+)
 from brainalign.stats import circular_shifts
 
-__all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate", "shift_null"]
+__all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate", "shift_null", "shifted_responses"]
 
 DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 """Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
@@ -36,107 +44,6 @@ _SHARED_BYTES = 2**28  # bound on shared moments, on a chunk of channels, and on
 _NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
 _SIGNAL_R, _EDGE_SHARE = 0.1, 0.25
 _NO_PENALTY = 0.01  # of a standardized feature's sum of squares, the number of samples: a penalty without effect
-
-Folds = list[tuple[np.ndarray, np.ndarray]]
-
-
-# ------------------------------------------------------------------------------------------------------------- folds
-
-
-def contiguous_folds(
-    n_samples: int, n_splits: int = 10, groups: ArrayLike | None = None, gap: int = 0
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Cut the samples, in order, into `n_splits` test blocks of (almost) equal length.
-
-    Neighbouring samples are alike, so shuffled folds would leak; a `gap` keeps training samples off the test block.
-
-    Parameters
-    ----------
-    n_samples : int
-    n_splits : int
-        Number of blocks, at least 2.
-    groups : array-like of shape (n_samples,), optional
-        Passage of each sample, each passage one contiguous run. A gap does not reach into another passage.
-    gap : int
-        Number of samples on either side of a test block that are left out of its training set.
-
-    Returns
-    -------
-    list of (train, test)
-        Sorted integer indices, one pair a block.
-
-    Raises
-    ------
-    ValueError
-        Too few samples for the blocks and gaps, or `groups` of another length or not contiguous.
-    """
-    return _blocks(np.arange(n_samples), n_splits, _group_codes(groups, n_samples), gap, "n_splits")
-
-
-def _blocks(index: np.ndarray, n_splits: int, codes: np.ndarray, gap: int, name: str) -> Folds:
-    """Contiguous folds over the samples `index` (sorted); distances for the gap are counted in the original samples."""
-    if int(n_splits) != n_splits or n_splits < 2:
-        raise ValueError(f"{name} must be an integer of at least 2, got {n_splits!r}.")
-    if int(gap) != gap or gap < 0:
-        raise ValueError(f"gap must be a non-negative number of samples, got {gap!r}.")
-    if len(index) < n_splits:
-        raise ValueError(f"{len(index)} samples cannot be cut into {name}={n_splits} blocks; use fewer splits.")
-    folds = []
-    for test in np.array_split(index, int(n_splits)):
-        first, last = test[0], test[-1]
-        near = (index >= first - gap) & (index < first) & (codes[index] == codes[first])
-        near |= (index <= last + gap) & (index > last) & (codes[index] == codes[last])
-        train = index[~near & ((index < first) | (index > last))]
-        if len(train) < 2:
-            raise ValueError(
-                f"{name}={n_splits} with gap={gap} leaves {len(train)} of {len(index)} samples to train on for the "
-                f"test block of samples {first} to {last}; use a smaller gap or other splits."
-            )
-        folds.append((train, test))
-    return folds
-
-
-def _group_codes(groups: ArrayLike | None, n_samples: int) -> np.ndarray:
-    if groups is None:
-        return np.zeros(n_samples, dtype=int)
-    groups = np.asarray(groups)
-    if groups.shape != (n_samples,):
-        raise ValueError(f"groups must hold one label for each of the {n_samples} samples, got shape {groups.shape}.")
-    codes, labels = pd.factorize(groups)  # numbered by first appearance, -1 where missing
-    if (codes < 0).any():
-        raise ValueError(f"groups has {int((codes < 0).sum())} missing labels; give every sample its passage.")
-    returns = np.flatnonzero(np.diff(codes) < 0)
-    if len(returns):
-        at = returns[0] + 1
-        raise ValueError(
-            f"groups must be contiguous runs (passages), but {labels.tolist()[codes[at]]!r} comes back at sample {at}; "
-            "sort the samples by passage."
-        )
-    return codes
-
-
-def _custom_folds(cv: Any, n_samples: int, codes: np.ndarray | None) -> Folds:
-    """Folds of a scikit-learn splitter or an iterable of (train, test), checked."""
-    folds, tested = [], np.zeros(n_samples, dtype=bool)
-    for train, test in check_cv(cv).split(np.zeros((n_samples, 1)), None, codes):
-        train, test = np.asarray(train), np.asarray(test)
-        for name, index in (("train", train), ("test", test)):
-            if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer) or len(index) == 0:
-                raise ValueError(f"cv must give integer indices, got {name} indices {index!r} in split {len(folds)}.")
-            if index.min() < 0 or index.max() >= n_samples or len(np.unique(index)) < len(index):
-                raise ValueError(
-                    f"cv must give {name} indices within 0 to {n_samples - 1}, each once; split {len(folds)} does not."
-                )
-        if len(np.intersect1d(train, test)):
-            raise ValueError(f"cv puts samples in both the training and the test set of split {len(folds)}.")
-        if tested[test].any():
-            raise ValueError("cv tests a sample more than once, but held-out predictions are pooled; test each once.")
-        tested[test] = True
-        folds.append((np.sort(train), np.sort(test)))
-    if tested.sum() < 3:
-        raise ValueError(f"cv tests {int(tested.sum())} samples; a correlation needs at least 3.")
-    return folds
-
 
 # ------------------------------------------------------------------------------------------------------------ engine
 
@@ -321,44 +228,10 @@ def _choose_alphas(sweep: _Sweep, inner: list[Folds], run: Callable) -> list[tup
     return chosen
 
 
-@contextmanager
-def _fold_map(n_samples: int, n_features: int, device: torch.device) -> Iterator[Callable]:
-    """A `map` that works on as many folds at once as there are threads and memory.
-
-    Decompositions of this size gain little from a second thread; two of them at a time do. Each fold on one thread also
-    makes its numbers independent of the number of threads.
-    """
-    size = min(n_samples, n_features)
-    workers = min(torch.get_num_threads(), _SHARED_BYTES // (8 * 5 * size**2)) if device.type == "cpu" else 1
-    if workers < 2:
-        yield map
-        return
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield pool.map
-
-
-def _device(device: str | torch.device) -> torch.device:
-    name = str(device)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda' (double precision is needed), got {name!r}.")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={name!r} was asked for, but torch sees no CUDA device; use device='cpu'.")
-    return torch.device(name)
-
-
 def _dtype(dtype: str) -> torch.dtype:
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
     return getattr(torch, dtype)
-
-
-def _check_alphas(alphas: ArrayLike | None) -> np.ndarray:
-    alphas = DEFAULT_ALPHAS if alphas is None else np.atleast_1d(np.asarray(alphas, dtype=float))
-    if alphas.ndim != 1 or len(alphas) == 0 or not np.all(np.isfinite(alphas) & (alphas > 0)):
-        raise ValueError(f"alphas must be a list of positive, finite penalties, got {alphas.tolist()}.")
-    return np.sort(alphas)
 
 
 def _check_components(n_components: int | None, n_features: int, smallest: int) -> None:
@@ -388,36 +261,6 @@ def _check_baseline(baseline: Any, n_samples: int, training_sets: list[np.ndarra
                 "training fold (an intercept is there already); drop them."
             )
     return baseline
-
-
-def _check_responses(y: np.ndarray, names: Iterable[Any]) -> None:
-    names = np.asarray(list(names), dtype=object)
-    bad = ~np.isfinite(y)
-    if bad.any():
-        columns = np.flatnonzero(bad.any(0))
-        raise ValueError(
-            f"responses has {int(bad.sum())} non-finite values, in {len(columns)} channels: {_listed(names[columns])}; "
-            "remove or interpolate them."
-        )
-    flat = np.flatnonzero(np.ptp(y, axis=0) == 0)
-    if len(flat):
-        raise ValueError(f"responses has {len(flat)} flat (constant) channels: {_listed(names[flat])}; leave them out.")
-
-
-def _check_layer(x: np.ndarray, label: str) -> None:
-    bad = ~np.isfinite(x)
-    if bad.any():
-        raise ValueError(
-            f"features has {int(bad.sum())} non-finite values {label} (first at sample {np.argwhere(bad)[0][0]}); "
-            "remove or replace them."
-        )
-    if (np.ptp(x, axis=0) == 0).all():
-        raise ValueError(f"features does not vary {label}: all {x.shape[1]} features are constant.")
-
-
-def _listed(names: np.ndarray, most: int = 8) -> str:
-    text = ", ".join(str(n) for n in names[:most])
-    return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # ------------------------------------------------------------------------------------------------------- public face
@@ -487,17 +330,20 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
             Itself.
         """
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype="numeric", ensure_min_samples=2)
-        alphas, codes = _check_alphas(self.alphas), _group_codes(groups, len(X))
+        alphas, codes = (
+            check_alphas(DEFAULT_ALPHAS if self.alphas is None else self.alphas),
+            group_codes(groups, len(X)),
+        )
         one, everything = y.ndim == 1, np.arange(len(X))
         y = y.reshape(len(y), -1)
-        _check_responses(y, range(y.shape[1]))
+        check_responses(y, range(y.shape[1]))
         if isinstance(self.cv, int):
-            folds = _blocks(everything, self.cv, codes, self.gap, "cv")
+            folds = blocks(everything, self.cv, codes, self.gap, "cv")
         else:
-            folds = _custom_folds(self.cv, len(X), None if groups is None else codes)
+            folds = custom_folds(self.cv, len(X), None if groups is None else codes)
         _check_components(self.n_components, X.shape[1], min(len(train) for train, _ in folds))
-        device, parts = _device(self.device), []
-        with _fold_map(*X.shape, device) as run:
+        device, parts = torch_device(self.device), []
+        with fold_map(*X.shape, device) as run:
             for columns in _channel_chunks(*X.shape, y.shape[1]):
                 sweep = _Sweep(
                     X,
@@ -622,13 +468,13 @@ def cross_validate(
     channel_dim = responses.dims[1]
     n, n_layers, p = len(responses), features.sizes[layer_dim], features.shape[-1]
     y = np.asarray(responses.to_numpy(), dtype=np.float64)
-    _check_responses(y, _names(responses, channel_dim))
-    alphas, codes = _check_alphas(alphas), _group_codes(groups, n)
+    check_responses(y, _names(responses, channel_dim))
+    alphas, codes = check_alphas(DEFAULT_ALPHAS if alphas is None else alphas), group_codes(groups, n)
     if cv is None:
-        outer = _blocks(np.arange(n), n_splits, codes, gap, "n_splits")
+        outer = blocks(np.arange(n), n_splits, codes, gap, "n_splits")
     else:
-        outer = _custom_folds(cv, n, None if groups is None else codes)
-    inner = [_blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
+        outer = custom_folds(cv, n, None if groups is None else codes)
+    inner = [blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
     training_sets = [train for folds in [outer, *inner] for train, _ in folds]
     baseline = _check_baseline(baseline, n, training_sets)
     n_free = 0 if baseline is None else baseline.shape[1]
@@ -637,7 +483,7 @@ def cross_validate(
         "baseline": baseline,
         "standardize": standardize,
         "n_components": n_components,
-        "device": _device(device),
+        "device": torch_device(device),
         "dtype": _dtype(dtype),
     }
 
@@ -646,10 +492,10 @@ def cross_validate(
     predictions = np.full((n_layers, *y.shape), np.nan, dtype=np.float32) if return_predictions else None
     tested = np.sort(np.concatenate([test for _, test in outer]))
     labels = _names(features, layer_dim)
-    with _fold_map(n, p, options["device"]) as run:
+    with fold_map(n, p, options["device"]) as run:
         for i in range(n_layers):
             x = features.isel({layer_dim: i}).to_numpy()
-            _check_layer(x, f"in {layer_dim} {labels[i]}")
+            check_features(x, f"in {layer_dim} {labels[i]}")
             for columns in _channel_chunks(n, p, y.shape[1]):
                 sweep = _Sweep(x, y[:, columns], alphas, training_sets, **options)
                 best = [b for b, _ in _choose_alphas(sweep, inner, run)]
@@ -692,6 +538,58 @@ def cross_validate(
     return result
 
 
+def shifted_responses(
+    responses: xr.DataArray,
+    n_shifts: int,
+    *,
+    min_shift: int = 1,
+    groups: ArrayLike | None = None,
+    baseline: xr.DataArray | np.ndarray | None = None,
+    together: bool = False,
+    seed: int = 0,
+) -> np.ndarray:
+    """Circularly shifted copies of responses, which keep their own rhythm and lose their relation to the text.
+
+    Parameters
+    ----------
+    responses : DataArray of shape (word, channel)
+        Or volumes, or any other samples in order.
+    n_shifts, min_shift, groups, seed
+        As in `stats.circular_shifts`; shifts stay within passages.
+    baseline : DataArray or array of shape (word, column), optional
+        What is shifted is then the residual of its least-squares fit, and the fit is added back (Freedman & Lane 1983),
+        so that the baseline keeps its share.
+    together : bool
+        One shift for all channels, so that what channels share stays shared: for channels that are averaged, or that
+        share more than their response to language. Otherwise each channel has its own, so that channels that are alike
+        do not share their draws.
+
+    Returns
+    -------
+    array of shape (shift, word, channel)
+
+    Raises
+    ------
+    ValueError
+        As `cross_validate` and `stats.circular_shifts`.
+    """
+    y = responses.to_numpy().astype(float)
+    check_responses(y, _names(responses, responses.dims[1]))
+    kept = np.zeros_like(y)
+    if baseline is not None:
+        baseline = _check_baseline(baseline, len(y), [np.arange(len(y))])
+        free = np.column_stack([np.ones(len(y)), baseline])
+        kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
+    ask = {"groups": groups, "min_shift": min_shift}
+    if together:
+        return kept + (y - kept)[circular_shifts(len(y), n_shifts, seed=seed, **ask)]
+    copies = np.empty((n_shifts, *y.shape))
+    for channel, own_seed in enumerate(np.random.SeedSequence(seed).generate_state(y.shape[1])):
+        shifts = circular_shifts(len(y), n_shifts, seed=int(own_seed), **ask)
+        copies[:, :, channel] = kept[:, channel] + (y - kept)[shifts, channel]
+    return copies
+
+
 def shift_null(
     features: xr.DataArray | np.ndarray,
     responses: xr.DataArray | np.ndarray,
@@ -700,6 +598,7 @@ def shift_null(
     min_shift: int = 1,
     groups: ArrayLike | None = None,
     baseline: xr.DataArray | np.ndarray | None = None,
+    together: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> xr.DataArray:
@@ -708,16 +607,12 @@ def shift_null(
     Each shift goes through the whole of `cross_validate`, the choice of penalties and of the best layer included. It
     costs far less than as many calls, because shifted responses are further channels of the same decompositions.
 
-    With a baseline, the null is that of the gain over it: what is shifted is then the residual of the least-squares fit
-    of the baseline, and the fit is added back (Freedman & Lane 1983), so that the baseline keeps its share.
-
     Parameters
     ----------
-    features, responses, groups, baseline
+    features, responses
         As in `cross_validate`.
-    n_shifts, min_shift, seed
-        As in `stats.circular_shifts`; shifts stay within passages. Each channel has its own, so that channels that
-        are alike do not share their draws.
+    n_shifts, min_shift, groups, baseline, together, seed
+        As in `shifted_responses`. With a baseline, the null is that of the gain over it.
     **options
         Of `cross_validate`: the same as for the scores that are compared.
 
@@ -738,27 +633,17 @@ def shift_null(
     """
     features, responses = _labelled(features, responses)
     sample_dim, channel_dim = responses.dims
-    y = responses.to_numpy().astype(float)
-    _check_responses(y, _names(responses, channel_dim))
-    kept = np.zeros_like(y)
-    if baseline is not None:
-        baseline = _check_baseline(baseline, len(responses), [np.arange(len(responses))])
-        free = np.column_stack([np.ones(len(responses)), baseline])
-        kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
-    surrogates = []
-    for channel, own_seed in enumerate(np.random.SeedSequence(seed).generate_state(y.shape[1])):
-        shifts = circular_shifts(len(y), n_shifts, groups=groups, min_shift=min_shift, seed=int(own_seed))
-        surrogates.append(kept[:, channel] + (y - kept)[shifts, channel])
-    surrogates = np.stack(surrogates, axis=-1)  # (shift, sample, channel)
-    shape = len(surrogates), y.shape[1]
-    surrogates = xr.DataArray(surrogates.transpose(1, 0, 2).reshape(len(y), -1), dims=(sample_dim, channel_dim))
-    fit = cross_validate(features, surrogates, groups=groups, baseline=baseline, **options)
+    copies = shifted_responses(
+        responses, n_shifts, min_shift=min_shift, groups=groups, baseline=baseline, together=together, seed=seed
+    )
+    shape = len(copies), copies.shape[2]
+    copies = xr.DataArray(np.swapaxes(copies, 0, 1).reshape(len(responses), -1), dims=(sample_dim, channel_dim))
+    fit = cross_validate(features, copies, groups=groups, baseline=baseline, **options)
     null = fit["score"].max(fit["score"].dims[0])
     if baseline is not None:
         null = null - fit["baseline_score"]
-    null = null.to_numpy().reshape(shape)
     coords = {name: coord for name, coord in responses.coords.items() if coord.dims == (channel_dim,)}
-    return xr.DataArray(null, coords, ("shift", channel_dim))
+    return xr.DataArray(null.to_numpy().reshape(shape), coords, ("shift", channel_dim))
 
 
 def _labelled(features: Any, responses: Any) -> tuple[xr.DataArray, xr.DataArray]:

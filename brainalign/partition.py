@@ -15,10 +15,17 @@ from itertools import combinations
 import numpy as np
 import torch
 import xarray as xr
-from himalaya.kernel_ridge import generate_dirichlet_samples
 from numpy.typing import ArrayLike
 
-from brainalign.encoding import _blocks, _check_alphas, _check_layer, _check_responses, _device, _fold_map, _group_codes
+from brainalign.crossvalidation import (
+    blocks,
+    check_alphas,
+    check_features,
+    check_responses,
+    fold_map,
+    group_codes,
+    torch_device,
+)
 
 __all__ = ["ESTIMATES", "variance_partition"]
 
@@ -84,8 +91,8 @@ def variance_partition(
         ``r2`` (estimate, channel), of all parts together; ``unique`` (estimate, part, channel), r2 less that without
         the part; ``alone`` (estimate, part, channel), that of the part alone; ``shared`` (estimate, channel), r2 less
         all unique shares: what at least two parts explain equally well. For two or three parts also ``common``
-        (estimate, region, channel), by commonality analysis: a region such as "a & b" is shared by exactly these parts,
-        and all regions sum to r2. Nothing is clipped: a share of zero scatters around zero.
+        (estimate, overlap, channel), by commonality analysis: an overlap such as "a & b" is shared by exactly these
+        parts, and all of them sum to r2. Nothing is clipped: a share of zero scatters around zero.
 
     Raises
     ------
@@ -130,10 +137,10 @@ def variance_partition(
     if set(sizes) - set(names) or any(k is not None and (int(k) != k or k < 1) for k in sizes.values()):
         raise ValueError(f"n_components must be a positive integer, or one for some of {names}, got {n_components!r}.")
     n = len(y)
-    alphas = _check_alphas(DEFAULT_ALPHAS if alphas is None else alphas)
-    codes, device = _group_codes(groups, n), _device(device)
-    outer = _blocks(np.arange(n), n_splits, codes, gap, "n_splits")
-    inner = [_blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
+    alphas = check_alphas(DEFAULT_ALPHAS if alphas is None else alphas)
+    codes, device = group_codes(groups, n), torch_device(device)
+    outer = blocks(np.arange(n), n_splits, codes, gap, "n_splits")
+    inner = [blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
     smallest = min(len(train) for folds in (outer, *inner) for train, _ in folds)
     too_many = {k for k in sizes.values() if k is not None and k >= smallest}
     if too_many:
@@ -155,7 +162,7 @@ def variance_partition(
 
     r2 = np.empty((2, len(models), y.shape[1]))
     size = max(1, _ERROR_BYTES // (8 * len(models) * n_splits * inner_splits * n_draws * len(alphas)))
-    with _fold_map(n, sum(a.shape[1] for a in x), device) as run:
+    with fold_map(n, sum(a.shape[1] for a in x), device) as run:
         for columns in np.split(np.arange(y.shape[1]), range(size, y.shape[1], size)):
             r2[:, :, columns] = search(y[:, columns], outer, inner, run)
     of = {c: r2[:, k] for k, c in enumerate(chosen)}
@@ -172,18 +179,18 @@ def variance_partition(
         attrs={"n_splits": n_splits, "inner_splits": inner_splits, "gap": gap, "n_draws": n_draws, "seed": seed},
     )
     if len(parts) <= 3:
-        regions = [region for k in range(1, len(parts) + 1) for region in combinations(parts, k)]
-        common = np.stack([_commonality(of, region, whole) for region in regions], axis=1)
-        result = result.assign_coords(region=[" & ".join(region) for region in regions])
-        result["common"] = ("estimate", "region", "channel"), common
+        overlaps = [overlap for k in range(1, len(parts) + 1) for overlap in combinations(parts, k)]
+        common = np.stack([_commonality(of, overlap, whole) for overlap in overlaps], axis=1)
+        result = result.assign_coords(overlap=[" & ".join(overlap) for overlap in overlaps])
+        result["common"] = ("estimate", "overlap", "channel"), common
     return result
 
 
-def _commonality(of: dict[tuple[str, ...], np.ndarray], region: tuple[str, ...], whole: tuple[str, ...]) -> np.ndarray:
-    """What exactly the parts of a region share: inclusion and exclusion over the models that hold some of them."""
-    others, total = set(whole) - set(region), 0.0
-    for size in range(len(region) + 1):
-        for some in combinations(region, size):
+def _commonality(of: dict[tuple[str, ...], np.ndarray], overlap: tuple[str, ...], whole: tuple[str, ...]) -> np.ndarray:
+    """What exactly the parts of an overlap share: inclusion and exclusion over the models that hold some of them."""
+    others, total = set(whole) - set(overlap), 0.0
+    for size in range(len(overlap) + 1):
+        for some in combinations(overlap, size):
             held = tuple(part for part in whole if part in others or part in some)
             if held:
                 total = total - (-1) ** size * of[held]
@@ -192,8 +199,10 @@ def _commonality(of: dict[tuple[str, ...], np.ndarray], region: tuple[str, ...],
 
 def _draws(n_spaces: int, n_draws: int, seed: int) -> np.ndarray:
     """Relative weights (draw, space) of the spaces' kernels, the first equal; each draw sums to 1."""
-    drawn = generate_dirichlet_samples(n_draws, n_spaces, concentration=[0.1, 1.0], random_state=seed)
-    drawn = np.concatenate([np.full((1, n_spaces), 1 / n_spaces), np.asarray(drawn, dtype=float)])[:n_draws]
+    rng = np.random.default_rng(seed)
+    # in turns a few of the spaces and all of them, as himalaya draws (Dupre la Tour et al. 2022)
+    drawn = [rng.dirichlet(np.full(n_spaces, (0.1, 1.0)[k % 2])) for k in range(n_draws - 1)]
+    drawn = np.stack([np.full(n_spaces, 1 / n_spaces), *drawn])
     return np.maximum(drawn, 1e-9)
 
 
@@ -353,7 +362,7 @@ def _checked(spaces, responses) -> tuple[list[np.ndarray], np.ndarray, dict]:
     y = np.asarray(responses, dtype=float)
     if y.ndim != 2:
         raise ValueError(f"responses must have shape (word, channel), got {y.shape}.")
-    _check_responses(y, responses[responses.dims[1]].to_numpy() if labelled else range(y.shape[1]))
+    check_responses(y, responses[responses.dims[1]].to_numpy() if labelled else range(y.shape[1]))
     arrays = []
     for name, space in spaces.items():
         if labelled and isinstance(space, xr.DataArray) and responses.dims[0] in space.dims:
@@ -361,6 +370,6 @@ def _checked(spaces, responses) -> tuple[list[np.ndarray], np.ndarray, dict]:
         x = np.asarray(space, dtype=float)
         if x.ndim != 2 or len(x) != len(y):
             raise ValueError(f"spaces: {name!r} must have shape ({len(y)}, feature), got {x.shape}.")
-        _check_layer(x, f"in {name!r}")
+        check_features(x, f"in {name!r}")
         arrays.append(x)
     return arrays, y, coords

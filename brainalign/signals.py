@@ -321,8 +321,55 @@ def remove_drift(regressors: xr.DataArray, t_r: float, *, high_pass: float = 1 /
     """
     n = regressors.sizes["time"]
     slow = np.column_stack([create_cosine_drift(high_pass, np.arange(n) * t_r), np.linspace(-1, 1, n)])
-    basis = xr.DataArray(np.linalg.qr(slow)[0].astype("float32"), dims=("time", "component"))
-    return (regressors - basis @ (basis @ regressors)).transpose(*regressors.dims)
+    basis, at = np.linalg.qr(slow)[0].astype("float32"), regressors.get_axis_num("time")
+    values = np.moveaxis(regressors.to_numpy(), at, -1)  # numpy's products run on BLAS, which xarray's do not
+    return regressors.copy(data=np.moveaxis(values - values @ basis @ basis.T, -1, at))
+
+
+def word_regressors(
+    values: xr.DataArray | np.ndarray,
+    words: pd.DataFrame,
+    frame_times: np.ndarray,
+    *,
+    hrf: Literal["spm", "glover", "none"] = "spm",
+    high_pass: float | None = 1 / 128,
+) -> xr.DataArray:
+    """Turn values at words into regressors of an fMRI signal: `word_to_volume`, then `remove_drift`.
+
+    Parameters
+    ----------
+    values : DataArray of shape (..., word, feature), or array of shape (word, feature)
+        Such as a model's layers.
+    words, frame_times, hrf
+        As in `word_to_volume`.
+    high_pass : float or None
+        As in `remove_drift`; None leaves the drift in.
+
+    Returns
+    -------
+    DataArray of shape (..., time, feature), float32
+
+    Raises
+    ------
+    ValueError
+        As `word_to_volume`, or where values and words differ in number.
+    """
+    if not isinstance(values, xr.DataArray):
+        values = xr.DataArray(np.asarray(values), dims=("word", "feature"))
+    if values.sizes["word"] != len(words):
+        raise ValueError(f"values: expected one row for each of {len(words)} words, got {values.sizes['word']}.")
+    to_volume = word_to_volume(words, frame_times, hrf=hrf)
+    values = values.drop_vars("word", errors="ignore").transpose(..., "word", "feature")
+    # numpy's product runs on BLAS, which xarray's (an einsum) does not
+    coords = {name: c for name, c in values.coords.items() if "word" not in c.dims}
+    moved = xr.DataArray(
+        to_volume.to_numpy() @ values.to_numpy().astype("float32", copy=False),
+        dims=(*values.dims[:-2], "time", "feature"),
+        coords=coords | {"time": to_volume["time"]},
+    )
+    if high_pass is None:
+        return moved
+    return remove_drift(moved, float(to_volume["time"][1] - to_volume["time"][0]), high_pass=high_pass)
 
 
 def clean_bold(

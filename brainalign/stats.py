@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import scipy.stats
 import xarray as xr
 from numpy.typing import ArrayLike
 from statsmodels.tools.numdiff import approx_fprime, approx_hess
+from threadpoolctl import threadpool_limits
 
 __all__ = [
     "Interval",
@@ -594,6 +596,7 @@ class MixedModel(NamedTuple):
     n: int
 
 
+@threadpool_limits.wrap(limits=1)  # hundreds of small factorisations: more threads would only wait for each other
 def mixed_model(
     trials: pd.DataFrame,
     response: str,
@@ -633,8 +636,9 @@ def mixed_model(
     Raises
     ------
     ValueError
-        Missing columns, values that are not finite numbers, missing labels, constant or collinear predictors, a group
-        with one label or with a label of its own for each trial, or a slope that is no predictor.
+        Missing columns, values that are not finite numbers, missing labels, constant or collinear predictors, a
+        response that they explain exactly, a group with one label or with a label of its own for each trial, two groups
+        that divide the trials alike, or a slope that is no predictor.
     RuntimeError
         If the fit does not converge.
 
@@ -786,11 +790,18 @@ def _mixed_columns(
             )
         if isinstance(slopes, str) or set(slopes) - set(predictors):
             raise ValueError(f"groups[{group!r}] must list some of the predictors {predictors}, got {slopes!r}.")
-    x = trials[predictors].to_numpy(float)
+    for a, b in combinations(groups, 2):
+        n_pairs = len(trials[[a, b]].drop_duplicates())
+        if n_pairs == trials[a].nunique() == trials[b].nunique():
+            raise ValueError(f"groups {a!r} and {b!r} divide the trials alike; leave one out.")
+    x, y = trials[predictors].to_numpy(float), trials[response].to_numpy(float)
     z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / x.std(0)])
     if len(x) <= z.shape[1] or np.linalg.matrix_rank(z) < z.shape[1]:
         raise ValueError(f"predictors {predictors} are collinear or too many for {len(x)} trials; leave one out.")
-    return trials[response].to_numpy(float), x
+    left = y - z @ np.linalg.lstsq(z, y, rcond=None)[0]
+    if left.std() <= 1e-9 * y.std():
+        raise ValueError(f"trials[{response!r}] follows from {predictors} exactly; nothing is left to fit.")
+    return y, x
 
 
 # ------------------------------------------------------------------------------------------------------------- checks

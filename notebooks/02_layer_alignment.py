@@ -61,8 +61,14 @@ from myst_nb import glue
 from scipy.stats import binomtest
 from sklearn.model_selection import KFold
 
-from brainalign import assets, datasets, plotting, signals, stats
+from brainalign import datasets, plotting, signals, stats
 from brainalign.assets import AssetError
+from brainalign.datasets.alice import (
+    by_person,
+    sound_power,
+    split_averages,
+    with_averages,
+)
 from brainalign.encoding import cross_validate, shift_null
 from brainalign.features.acoustics import mel_spectrogram, word_acoustics
 from brainalign.features.language import layer_features
@@ -471,13 +477,8 @@ except AssetError as error:
 
 # %% tags=["hide-input"]
 if alice is not None:
-    t_r = 1 / alice.sampling_rate
-    used = slice(bold_skip, None)
-    to_volume = signals.word_to_volume(alice.words, alice.signal["time"])
     letters = alice.words["word"].str.len().to_numpy(float)
-    counted = xr.DataArray(
-        np.column_stack([np.ones(len(letters)), letters]), dims=("word", "feature")
-    )
+    counted = np.column_stack([np.ones(len(letters)), letters])
     states = layer_features(alice.words, model, start_token=True, device=device)
     random_words = np.random.default_rng(seed).standard_normal(
         (bold_random, *states.shape[1:]), dtype="float32"
@@ -486,30 +487,14 @@ if alice is not None:
         random_words, dims=states.dims, coords={"layer": np.arange(-bold_random, 0)}
     )
 
-    def regressors(of_words):
-        return (
-            signals.remove_drift(to_volume @ of_words, t_r)
-            .transpose(..., "time", "feature")
-            .isel(time=used)
-        )
-
     baseline, layers = (
-        regressors(counted),
-        regressors(xr.concat([states, random_layers], "layer")),
+        signals.word_regressors(values, alice.words, alice.signal["time"]).isel(
+            time=slice(bold_skip, None)
+        )
+        for values in (counted, xr.concat([states, random_layers], "layer"))
     )
-    labels = {name: ("channel", alice.channels[name]) for name in ("subject", "region")}
-    people = (
-        alice.signal.drop_vars("channel")
-        .assign_coords(labels)
-        .set_index(channel=["subject", "region"])
-    )
-    regions = list(alice.channels["region"].unique())
-    people = (
-        people.unstack("channel")
-        .sel(region=regions)
-        .transpose("subject", "time", "region")[:, used]
-        .values
-    )
+    people = by_person(alice).isel(time=slice(bold_skip, None))
+    regions = list(people["region"].values)
 
 # %% [markdown]
 # ### The average brain
@@ -525,9 +510,7 @@ if alice is not None:
 # %%
 if alice is not None:
     n_people = len(people)
-    draws = np.random.default_rng(seed).integers(n_people, size=(bold_boot, n_people))
-    averages = [people.mean(0), *(people[draw].mean(0) for draw in draws)]
-    bold = np.concatenate([*averages, *people], axis=1)
+    bold = with_averages(people, bold_boot, seed=seed)
     bold_folds = {"n_splits": bold_splits, "gap": bold_gap, "device": device}
     fit_alone = cross_validate(layers, bold, **bold_folds)
     fit_both = cross_validate(layers, bold, baseline=baseline, **bold_folds)
@@ -536,17 +519,18 @@ if alice is not None:
 # Chance for the *gain* over the baseline comes from surrogate responses ({term}`surrogate`): the baseline's least-squares fit plus what it leaves,
 # circularly shifted in time. These have the baseline's share in the response and the rhythm of the rest, but no relation
 # between the rest and the text {cite:p}`freedman1983`. Given a baseline, `shift_null` makes them and refits everything, so that
-# picking the best of all layers is accounted for.
+# picking the best of all layers is accounted for. All regions get the same shift, since all heard the same story.
 
 # %%
 if alice is not None:
     model_layers = layers.sel(layer=states["layer"])
     gain_null = shift_null(
         model_layers,
-        people.mean(0),
+        people.mean("subject"),
         baseline=baseline,
         n_shifts=bold_shifts,
         min_shift=bold_gap,
+        together=True,
         seed=seed,
         **bold_folds,
     )
@@ -554,12 +538,10 @@ if alice is not None:
 # %% tags=["hide-input"]
 if alice is not None:
     depth = states["layer"].values
-    rows = slice(0, 1), slice(1, 1 + bold_boot), slice(1 + bold_boot, None)
 
     def by_group(score):
-        """The average brain, its bootstrap copies and the people, each (..., copy, region)."""
-        values = score.values.reshape(*score.shape[:-1], -1, len(regions))
-        return [values[..., part, :] for part in rows]
+        """The average brain (..., region), its bootstrap copies and the people, (..., copy, region)."""
+        return [part.values for part in split_averages(score)]
 
     base, base_boot, base_people = by_group(fit_both["baseline_score"])
     both, both_boot, both_people = by_group(fit_both["score"].sel(layer=depth))
@@ -567,7 +549,7 @@ if alice is not None:
     both_random, _, random_people = by_group(
         fit_both["score"].sel(layer=random_layers["layer"])
     )
-    group_gain = (both - base)[:, 0]
+    group_gain = both - base
     gain_error = (both_boot - base_boot).std(1)
     group_p = stats.p_values(group_gain.max(0), gain_null.values)
     found = stats.fdr(group_p, q)[0]
@@ -577,12 +559,12 @@ if alice is not None:
     figure, axes = plt.subplots(2, 3, sharex=True, sharey=True, figsize=(8.8, 4.8))
     bounds = gain_null.quantile(0.95, "shift").values
     for k, axis in enumerate(axes.flat):
-        level = base[0, k]
+        level = base[k]
         axis.axhspan(level, level + bounds[k], color=GRAY, alpha=0.25, lw=0)
         axis.axhline(level, color="k", lw=1, ls="--", label="word rate and length")
-        axis.plot(depth, alone[:, 0, k], color=ORANGE, label="layer alone")
+        axis.plot(depth, alone[:, k], color=ORANGE, label="layer alone")
         reach = 1.96 * gain_error[:, k]
-        middle = both[:, 0, k]
+        middle = both[:, k]
         plotting.with_band(
             axis,
             depth,
@@ -619,7 +601,7 @@ names = [
 ]
 names += ["random_gain", "random_high"]
 if alice is not None:
-    by_layer, alone_by_layer = both[:, 0].mean(1), alone[:, 0].mean(1)
+    by_layer, alone_by_layer = both.mean(1), alone.mean(1)
     winners = [
         region for region, is_found in zip(regions, found, strict=True) if is_found
     ]
@@ -638,8 +620,8 @@ if alice is not None:
         f"{by_layer[0]:.2f}",
         len(winners),
         ", ".join(winners) or "none",
-        f"{(both_random[:, 0] - base[0]).mean():+.2f}",
-        f"{(both_random[:, 0] - base[0]).mean(1).max():+.2f}",
+        f"{(both_random - base).mean():+.2f}",
+        f"{(both_random - base).mean(1).max():+.2f}",
     ]
 else:
     values = ["(no data in this build)"] * len(names)
@@ -769,10 +751,7 @@ for name, value in zip(names, values, strict=True):
 
 # %%
 if alice is not None:
-    power = np.loadtxt(assets.fetch("alice") / "s18-sndpwr.txt")
-    power = signals.remove_drift(
-        xr.DataArray(power[:, None], dims=("time", "feature")), t_r
-    )[used]
+    power = sound_power(alice).isel(time=slice(bold_skip, None))
     with_power = np.column_stack([baseline, power])
     fit_power = cross_validate(model_layers, bold, baseline=with_power, **bold_folds)
     power_people = by_group(fit_power["score"] - fit_power["baseline_score"])[2].mean(2)
@@ -829,11 +808,11 @@ for measure in measures:
 if alice is not None:
     shuffled_folds = KFold(bold_splits, shuffle=True, random_state=seed)
     shuffled = cross_validate(
-        model_layers, people.mean(0), cv=shuffled_folds, device=device
+        model_layers, people.mean("subject"), cv=shuffled_folds, device=device
     )["score"]
     print("best layer alone, mean over regions:")
     print(
-        f"contiguous {alone[:, 0].mean(1).max():.2f}, shuffled {float(shuffled.mean('channel').max()):.2f}"
+        f"contiguous {alone.mean(1).max():.2f}, shuffled {float(shuffled.mean('region').max()):.2f}"
     )
 
 # %% [markdown]
@@ -845,15 +824,16 @@ if alice is not None:
 
 # %% tags=["hide-cell"]
 if alice is not None:
-    drifting = (
-        (to_volume @ states).transpose("layer", "time", "feature").isel(time=used)
+    drifting = signals.word_regressors(
+        states, alice.words, alice.signal["time"], high_pass=None
     )
+    drifting = drifting.isel(time=slice(bold_skip, None))
     careless = cross_validate(
-        drifting, people.mean(0), baseline=baseline, **bold_folds
+        drifting, people.mean("subject"), baseline=baseline, **bold_folds
     )["score"]
     print("best layer with the baseline, mean over regions:")
     print(
-        f"drift removed {both[:, 0].mean(1).max():.2f}, drift left in {float(careless.mean('channel').max()):.2f}"
+        f"drift removed {both.mean(1).max():.2f}, drift left in {float(careless.mean('region').max()):.2f}"
     )
 
 # %% [markdown]

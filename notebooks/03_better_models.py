@@ -83,6 +83,7 @@ from brainalign.benchmarks import (
     performance_correlation,
     published,
 )
+from brainalign.datasets.alice import by_person
 from brainalign.datasets.n400 import before_noun
 from brainalign.features import models
 from brainalign.features.acoustics import mel_spectrogram, word_acoustics
@@ -540,14 +541,14 @@ pd.DataFrame(results).T[shown_columns].style.format({"r": "{:+.2f}"})
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels against minus bits a word, one point a member with an interval over people: score of the best layer and of the best common layer, both rising, and relative depth of the peak layer."}}
-def by_person(values, people):
+def of_people(values, people):
     """Means over each person's channels, less chance, (model, person)."""
     return np.stack([values[:, people == p].mean(1) for p in np.unique(people)], 1)
 
 
 def scatter(axis, values, people, color, marker="o", label=None):
     """Each model's mean over people with its 95 % interval."""
-    each = by_person(values, people)
+    each = of_people(values, people)
     n = each.shape[1]
     reach = student_t.ppf(0.975, n - 1) * each.std(1, ddof=1) / np.sqrt(n)
     axis.errorbar(
@@ -695,22 +696,17 @@ except AssetError as error:
 
 # %%
 if alice is not None:
-    t_r, used = 1 / alice.sampling_rate, slice(bold_skip, None)
-    to_volume = signals.word_to_volume(alice.words, alice.signal["time"])
 
     def regressors(of_words):
-        """Word values at the volumes, without slow drift."""
-        moved = signals.remove_drift(to_volume @ of_words, t_r)
-        return moved.transpose(..., "time", "feature").isel(time=used)
+        """Word values at the volumes, without slow drift and the story's onset."""
+        moved = signals.word_regressors(of_words, alice.words, alice.signal["time"])
+        return moved.isel(time=slice(bold_skip, None))
 
     letters = alice.words["word"].str.len().to_numpy(float)
-    counted = np.column_stack([np.ones(len(letters)), letters])
-    rate = regressors(xr.DataArray(counted, dims=("word", "feature")))
-    bold = alice.signal.drop_vars("channel").isel(time=used)
-    region = alice.channels["region"].to_numpy()
-    regions = list(dict.fromkeys(region))
-    brain = np.stack([bold[:, region == name].mean("channel") for name in regions], 1)
-    brain = xr.DataArray(brain, dims=("time", "channel"))
+    rate = regressors(np.column_stack([np.ones(len(letters)), letters]))
+    bold = alice.signal.drop_vars("channel").isel(time=slice(bold_skip, None))
+    brain = by_person(alice).mean("subject").isel(time=slice(bold_skip, None))
+    regions = list(brain["region"].values)
     bold_folds = {"n_splits": bold_splits, "inner_splits": 2, "gap": bold_gap}
     bold_folds |= {"alphas": np.logspace(0, 6, 7), "device": device, "seed": seed}
     bold_folds |= {"min_shift": bold_gap, "baseline": rate, "standardize": False}

@@ -878,12 +878,8 @@ except assets.AssetError as error:
 
 # %% tags=["hide-input"]
 if alice is not None:
-    t_r = 1 / alice.sampling_rate
-    to_volume = signals.word_to_volume(alice.words, alice.signal["time"])
     letters = alice.words["word"].str.len().to_numpy(float)
-    counted = xr.DataArray(
-        np.column_stack([np.ones(len(letters)), letters]), dims=("word", "feature")
-    )
+    counted = np.column_stack([np.ones(len(letters)), letters])
     heard = layer_features(alice.words, base, start_token=True, device=device)
     random_layers = xr.DataArray(
         np.random.default_rng(seed).standard_normal(
@@ -893,9 +889,12 @@ if alice is not None:
         coords={"layer": np.arange(-bold_random, 0)},
     )
     described = xr.concat([standardise(heard), random_layers], "layer")
-    regressors = signals.remove_drift(to_volume @ described, t_r)
-    nuisance = signals.remove_drift(to_volume @ counted, t_r)
-    nuisance = nuisance.transpose("time", "feature").values[bold_skip:]
+    regressors, nuisance = (
+        signals.word_regressors(values, alice.words, alice.signal["time"])
+        .isel(time=slice(bold_skip, None))
+        .values
+        for values in (described, counted)
+    )
     nuisance = np.linalg.qr(np.column_stack([np.ones(len(nuisance)), nuisance]))[0]
 
     def cleaned(values):
@@ -903,7 +902,6 @@ if alice is not None:
         rest = values - nuisance @ (nuisance.T @ values)
         return rest / rest.std(0)
 
-    regressors = regressors.transpose("layer", "time", "feature").values[:, bold_skip:]
     every = {
         k: cleaned(x)
         for k, x in zip(described["layer"].values, regressors, strict=True)

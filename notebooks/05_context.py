@@ -67,6 +67,7 @@ from myst_nb import glue
 from brainalign import datasets, plotting, signals, stats
 from brainalign.assets import AssetError
 from brainalign.context import context_horizon
+from brainalign.datasets.alice import by_person, split_averages, with_averages
 from brainalign.datasets.n400 import before_noun, n400_trials
 from brainalign.encoding import cross_validate, shift_null
 from brainalign.features.language import (
@@ -728,13 +729,8 @@ except AssetError as error:
 
 # %% tags=["hide-input"]
 if alice is not None:
-    t_r = 1 / alice.sampling_rate
-    used = slice(bold_skip, None)
-    to_volume = signals.word_to_volume(alice.words, alice.signal["time"])
     letters = alice.words["word"].str.len().to_numpy(float)
-    counted = xr.DataArray(
-        np.column_stack([np.ones(len(letters)), letters]), dims=("word", "feature")
-    )
+    counted = np.column_stack([np.ones(len(letters)), letters])
     heard = context_features(
         alice.words, model, contexts, layers=layers, start_token=True, device=device
     )
@@ -747,31 +743,19 @@ if alice is not None:
         coords={"context": -np.arange(1.0, bold_random + 1), "layer": layers},
     )
 
-    def regressors(of_words):
-        return (
-            signals.remove_drift(to_volume @ of_words, t_r)
-            .transpose(..., "time", "feature")
-            .isel(time=used)
+    rate, described = (
+        signals.word_regressors(values, alice.words, alice.signal["time"]).isel(
+            time=slice(bold_skip, None)
         )
-
-    rate = regressors(counted)
-    described = xr.concat([regressors(heard), regressors(random_sets)], "context")
-    regions = list(alice.channels["region"].unique())
-    pairs = {name: ("channel", alice.channels[name]) for name in ("subject", "region")}
-    listeners = alice.signal.drop_vars("channel").assign_coords(pairs)
-    listeners = listeners.set_index(channel=list(pairs))
-    listeners = listeners.unstack("channel").sel(region=regions)
-    listeners = listeners.transpose("subject", "time", "region").values[:, used]
+        for values in (counted, xr.concat([heard, random_sets], "context"))
+    )
+    listeners = by_person(alice).isel(time=slice(bold_skip, None))
+    regions = list(listeners["region"].values)
 
 # %%
 if alice is not None:
     n_listeners = len(listeners)
-    draws = np.random.default_rng(seed).integers(
-        n_listeners, size=(bold_boot, n_listeners)
-    )
-    averages = [listeners.mean(0), *(listeners[draw].mean(0) for draw in draws)]
-    bold = np.concatenate([*averages, *listeners], axis=1)
-    bold = xr.DataArray(bold, dims=("time", "channel"))
+    bold = with_averages(listeners, bold_boot, seed=seed)
     bold_folds = {"n_splits": bold_splits, "gap": bold_gap, "device": device}
     bold_folds["alphas"] = np.logspace(0, 7, 8)
     bold_fit = cross_validate(
@@ -780,10 +764,11 @@ if alice is not None:
     bold_null = [
         shift_null(
             described.sel(context=context),
-            bold[:, : len(regions)],
+            listeners.mean("subject"),
             baseline=rate,
             n_shifts=bold_shifts,
             min_shift=bold_gap,
+            together=True,
             seed=seed,
             **bold_folds,
         ).values
@@ -793,11 +778,9 @@ if alice is not None:
 # %% tags=["hide-input"]
 if alice is not None:
     gain = bold_fit["score"].unstack("sweep").max("layer") - bold_fit["baseline_score"]
-    gain = gain.transpose("context", "channel")
-    gain = gain.values.reshape(len(gain), -1, len(regions))  # (context, copy, region)
     n_real = len(contexts)
-    group, boot, person = np.split(gain, [1, 1 + bold_boot], axis=1)
-    group, random_group = group[:n_real, 0], group[n_real:, 0]
+    group, boot, person = (part.values for part in split_averages(gain))
+    group, random_group = group[:n_real], group[n_real:]
     boot = boot[:n_real]
     person, random_person = person[:n_real], person[n_real:]
     bold_null = np.stack(bold_null)  # (context, shift, region)

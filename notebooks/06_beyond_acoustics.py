@@ -64,8 +64,14 @@ import xarray as xr
 from myst_nb import glue
 from scipy.ndimage import gaussian_filter1d
 
-from brainalign import assets, datasets, plotting, signals, stats
+from brainalign import datasets, plotting, signals, stats
 from brainalign.assets import AssetError
+from brainalign.datasets.alice import (
+    by_person,
+    sound_power,
+    split_averages,
+    with_averages,
+)
 from brainalign.encoding import cross_validate
 from brainalign.features import acoustics
 from brainalign.features.language import layer_features, n_layers, surprisal
@@ -559,8 +565,7 @@ except AssetError as error:
 
 # %% tags=["hide-input"]
 if alice is not None:
-    heard, t_r = alice.words, 1 / alice.sampling_rate
-    to_volume = signals.word_to_volume(heard, alice.signal["time"])
+    heard = alice.words
     story = layer_features(
         heard, model, layers=[0, *middle], start_token=True, device=device
     )
@@ -568,29 +573,24 @@ if alice is not None:
         surprisal(heard, model, context=c, start_token=True, device=device).values
         for c in (1, None)
     ]
-    power = np.loadtxt(assets.fetch("alice") / "s18-sndpwr.txt")
     rng = np.random.default_rng(seed)
     wide = len(middle) * story.sizes["feature"]
 
     def at_volumes(of_words):
-        of_words = xr.DataArray(np.asarray(of_words, "float32"), dims=("word", "f"))
-        of_volumes = signals.remove_drift(to_volume @ of_words, t_r)
-        return of_volumes.transpose("time", "f").values[bold_skip:]
+        moved = signals.word_regressors(
+            np.asarray(of_words), heard, alice.signal["time"]
+        )
+        return moved.values[bold_skip:]
 
-    power = xr.DataArray(power[:, None], dims=("time", "f"))
     simple = {
-        "acoustics": signals.remove_drift(power, t_r).values[bold_skip:],
+        "acoustics": sound_power(alice).values[bold_skip:],
         "rate": at_volumes(np.stack([np.ones(len(heard)), heard["word"].str.len()], 1)),
         "frequency": at_volumes(np.stack(bits, 1)),
         "static": at_volumes(story.sel(layer=0)),
     }
     contextual = at_volumes(np.hstack([story.sel(layer=k) for k in middle]))
-    labels = {name: ("channel", alice.channels[name]) for name in ("subject", "region")}
-    bold = alice.signal.drop_vars("channel").assign_coords(labels)
-    bold = bold.set_index(channel=["subject", "region"]).unstack("channel")
-    regions = list(alice.channels["region"].unique())
-    bold = bold.sel(region=regions).transpose("subject", "time", "region").values
-    bold = bold[:, bold_skip:]
+    bold = by_person(alice).isel(time=slice(bold_skip, None))
+    regions = list(bold["region"].values)
 
 # %% [markdown]
 # The average brain, {glue:text}`bold_boot` averages of people drawn with replacement, and the people themselves are channels of the same fits.
@@ -598,9 +598,7 @@ if alice is not None:
 # %%
 if alice is not None:
     n_heard = len(bold)
-    draws = np.random.default_rng(seed).integers(n_heard, size=(bold_boot, n_heard))
-    averages = [bold.mean(0), *(bold[draw].mean(0) for draw in draws)]
-    everyone = np.concatenate([*averages, *bold], axis=1)
+    everyone = with_averages(bold, bold_boot, seed=seed)
     bold_options = {"n_splits": bold_splits, "gap": bold_gap, "device": device}
     bold_options |= {"n_components": n_components, "n_draws": n_draws, "seed": seed}
     real = variance_partition(
@@ -618,28 +616,24 @@ if alice is not None:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of six panels, one a region: unique share of each feature space in the average brain, above, and averaged over people, below, with intervals over people and the range of random descriptions in gray."}}
 if alice is not None:
-    groups = {"average": 1, "boot": bold_boot, "people": n_heard}
-    ends = np.cumsum([0, *groups.values()]) * len(regions)
 
     def of_group(values, name):
-        """(..., copy, region)"""
-        k = list(groups).index(name)
-        part = np.asarray(values)[..., ends[k] : ends[k + 1]]
-        return part.reshape(*part.shape[:-1], -1, len(regions))
+        """The average brain (..., region), bootstrap copies or people (..., copy, region)."""
+        return getattr(split_averages(values), name).values
 
     bold_names = [*simple, "context"]
     steps = np.arange(len(bold_names))
     figure, axes = plt.subplots(2, 6, figsize=(9.4, 5.0), sharex=True, sharey="row")
     for k, region in enumerate(regions):
         for row, (group, source) in enumerate(
-            (("average", "boot"), ("people", "people"))
+            (("average", "bootstrap"), ("people", "people"))
         ):
             axis = axes[row, k]
             for e, estimate in enumerate(("cross-validated", "adjusted")):
                 unique = real["unique"].sel(estimate=estimate)
                 copies = of_group(unique, source)[..., k]
                 if group == "average":
-                    mean = of_group(unique, group)[:, 0, k]
+                    mean = of_group(unique, group)[:, k]
                     reach = 1.96 * copies.std(1)
                 else:
                     people_mean = mean_over_people(copies.T, np.arange(n_heard))
@@ -649,7 +643,7 @@ if alice is not None:
                 else:
                     axis.plot(steps, mean, "_", ms=8, mew=2, color=BLUE)
             random = of_group(lucky.sel(estimate="cross-validated"), group)
-            random = random.mean(1)[:, k]
+            random = random[..., k].reshape(len(random), -1).mean(1)
             axis.axhspan(random.min(), random.max(), color=GRAY, alpha=0.35, lw=0)
             axis.axhline(0, color="k", ls="--", lw=0.8)
             axis.set_xticks(steps, bold_names, rotation=90, fontsize=8)
@@ -677,7 +671,7 @@ if alice is not None:
             now = real.sel(estimate=estimate)
             now = now[name] if name in now else now["unique"].sel(part=name)
             middle_value = of_group(now, "average").mean()
-            reach = 1.96 * of_group(now, "boot").mean(-1).std()
+            reach = 1.96 * of_group(now, "bootstrap").mean(-1).std()
             low, high = middle_value - reach, middle_value + reach
             values.append(f"{middle_value:.3f} ({low:.3f} to {high:.3f})")
     now = real.sel(estimate="cross-validated")
@@ -690,7 +684,7 @@ if alice is not None:
         values.append(f"{m.mean:+.4f} ({m.low:+.4f} to {m.high:+.4f})")
     random = lucky.sel(estimate="cross-validated")
     random_people = of_group(random, "people").mean((-1, -2))
-    random_average = of_group(random, "average").mean((-1, -2))
+    random_average = of_group(random, "average").mean(-1)
     values.append(f"{random_people.min():+.4f} to {random_people.max():+.4f}")
     values.append(f"{random_average.min():+.3f} to {random_average.max():+.3f}")
     values.append(int((each["context"] > 0).sum()))

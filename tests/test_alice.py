@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from brainalign import assets
 from brainalign.datasets import load_listening
+from brainalign.datasets.alice import by_person, sound_power, split_averages, with_averages
 from brainalign.signals import word_to_volume
 
 
@@ -62,3 +64,29 @@ def test_motion_and_drift_are_gone(data):
 def test_unknown_radius():
     with pytest.raises(ValueError, match="'6mm' or '10mm', got '8mm'"):
         load_listening("alice", radius="8mm")
+
+
+def test_people_and_their_averages_come_apart_again():
+    rng = np.random.default_rng(0)
+    people = xr.DataArray(
+        rng.standard_normal((4, 10, 3)),
+        dims=("subject", "time", "region"),
+        coords={"time": np.arange(10), "region": ["a", "b", "c"]},
+    )
+    together = with_averages(people, 5, seed=1)
+    assert together.shape == (10, (1 + 5 + 4) * 3)
+    found = split_averages(together)
+    np.testing.assert_allclose(found.average, people.mean("subject"))
+    np.testing.assert_allclose(found.people.transpose("copy", "time", "region"), people)
+    draw = np.random.default_rng(1).integers(4, size=(5, 4))[3]
+    np.testing.assert_allclose(found.bootstrap.isel(copy=3), people.values[draw].mean(0))
+    assert list(found.people["region"].values) == ["a", "b", "c"]
+
+
+def test_by_person(data):
+    people = by_person(data)
+    assert people.dims == ("subject", "time", "region")
+    np.testing.assert_array_equal(people.sel(subject="s22", region="LIPL"), data.signal.sel(channel="s22/LIPL"))
+    with pytest.raises(ValueError, match="one channel in each region"):
+        by_person(data.select(np.arange(len(data.channels)) > 0))
+    assert sound_power(data).sizes["time"] == data.signal.sizes["time"]

@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from brainalign import encoding
-from brainalign.encoding import RidgeSweepCV, contiguous_folds, cross_validate, shift_null
+from brainalign.crossvalidation import blocks
+from brainalign.encoding import RidgeSweepCV, contiguous_folds, cross_validate, shift_null, shifted_responses
 from brainalign.stats import circular_shifts, p_values
 
 ALPHAS = np.logspace(-1, 4, 6)
@@ -164,7 +165,7 @@ def test_gap_stays_within_the_passage():
 def test_inner_gap_counts_original_samples():
     """Training samples on the two sides of the outer test block are no neighbours."""
     train, _ = contiguous_folds(30, 3)[1]
-    inner = encoding._blocks(train, 2, np.zeros(30, dtype=int), 2, "inner_splits")
+    inner = blocks(train, 2, np.zeros(30, dtype=int), 2, "inner_splits")
     assert inner[0][1].tolist() == list(range(10)) and inner[0][0].tolist() == list(range(20, 30))
 
 
@@ -591,3 +592,20 @@ def test_shift_null_takes_every_option_with_a_baseline_and_names_bad_channels(rn
         shift_null(x, labelled, n_shifts=3, n_splits=3)
     with pytest.raises(ValueError, match="at least 1"):
         shift_null(x, rng.standard_normal((60, 2)), min_shift=0, n_splits=3)
+
+
+def test_shifts_together_or_each_channel_its_own(rng):
+    """One shift for all keeps what channels share; own shifts do not."""
+    shared = rng.standard_normal((60, 1))
+    responses = xr.DataArray(shared + 0.1 * rng.standard_normal((60, 3)), dims=("word", "channel"))
+    together = shifted_responses(responses, 4, min_shift=5, together=True, seed=1)
+    for copy, order in zip(together, circular_shifts(60, 4, min_shift=5, seed=1), strict=True):
+        np.testing.assert_allclose(copy, responses.values[order])
+    apart = shifted_responses(responses, 4, min_shift=5, seed=1)
+    assert np.sort(apart, axis=1) == pytest.approx(np.sort(together, axis=1))
+    alike = [np.corrcoef(copy.T)[0, 1:].min() for copy in together]
+    assert min(alike) > 0.9 > max(np.corrcoef(copy.T)[0, 1:].min() for copy in apart)
+    features = rng.standard_normal((2, 60, 4))
+    null = shift_null(features, responses, n_shifts=4, min_shift=5, together=True, seed=1, n_splits=3, alphas=[1, 10])
+    fit = cross_validate(features, together[2], n_splits=3, alphas=[1, 10])
+    np.testing.assert_allclose(null[2], fit["score"].max("layer"))

@@ -154,6 +154,8 @@ def test_chance_is_called_an_effect_at_the_nominal_rate():
         ({"subject": 1}, {}, r"trials\['subject'\].*got 1 labels"),
         ({"subject": range(48)}, {}, r"trials\['subject'\].*got 48 labels"),
         ({"z": lambda t: 2 * t["x"] + 1}, {"predictors": ["x", "z"]}, "are collinear"),
+        ({"y": lambda t: 2 * t["x"] + 1}, {}, "follows from .* exactly"),
+        ({"person": lambda t: "p" + t["subject"].astype(str)}, {"groups": {"subject": [], "person": []}}, "alike"),
     ],
 )
 def test_bad_input_is_named(change, options, message):

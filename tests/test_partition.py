@@ -158,7 +158,7 @@ def test_nothing_to_explain():
     assert (np.abs(found.unique.mean("channel")) < 0.01).all()
 
 
-def test_regions_of_overlapping_parts():
+def test_overlaps_of_parts():
     """The second space is the first in other coordinates: nothing is unique to either, all is shared."""
     rng = np.random.default_rng(6)
     a, c = rng.standard_normal((400, 6)), rng.standard_normal((400, 3))
@@ -167,16 +167,16 @@ def test_regions_of_overlapping_parts():
     spaces = {"a": a, "b": a @ np.linalg.qr(rng.standard_normal((6, 6)))[0], "c": c}
     found = variance_partition(spaces, y)
     assert found.channel.to_numpy().tolist() == y.channel.to_numpy().tolist()
-    assert found.region.to_numpy().tolist() == ["a", "b", "c", "a & b", "a & c", "b & c", "a & b & c"]
-    np.testing.assert_allclose(found.common.sum("region"), found.r2)
+    assert found.overlap.to_numpy().tolist() == ["a", "b", "c", "a & b", "a & c", "b & c", "a & b & c"]
+    np.testing.assert_allclose(found.common.sum("overlap"), found.r2)
     common = found.common.mean("channel")
-    assert (np.abs(common.sel(region=["a", "b", "a & c", "b & c"])) < 0.02).all()
-    assert (np.abs(common.sel(region="a & b & c")) < 0.05).all()  # a and c go together by chance
-    np.testing.assert_allclose(common.sel(region="a & b"), found.alone.sel(part="a").mean("channel"), atol=0.05)
-    np.testing.assert_allclose(found.unique.sel(part="c"), found.common.sel(region="c"))
+    assert (np.abs(common.sel(overlap=["a", "b", "a & c", "b & c"])) < 0.02).all()
+    assert (np.abs(common.sel(overlap="a & b & c")) < 0.05).all()  # a and c go together by chance
+    np.testing.assert_allclose(common.sel(overlap="a & b"), found.alone.sel(part="a").mean("channel"), atol=0.05)
+    np.testing.assert_allclose(found.unique.sel(part="c"), found.common.sel(overlap="c"))
     joined = variance_partition(spaces, y, parts={"both": ["a", "b"], "c": ["c"]})
     np.testing.assert_allclose(joined.alone.sel(part="both"), found.alone.sel(part="a"), atol=0.02)
-    np.testing.assert_allclose(joined.shared, joined.common.sel(region="both & c"))
+    np.testing.assert_allclose(joined.shared, joined.common.sel(overlap="both & c"))
 
 
 def test_a_large_space_of_noise_does_not_swamp_a_small_one():

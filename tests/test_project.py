@@ -29,7 +29,17 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # Imports point down. Within a floor, modules may use one another.
 FLOORS = {
     1: {"assets", "signals", "cortex", "similarity", "stats", "runs"},
-    2: {"features", "encoding", "searchlight", "hierarchy", "context", "benchmarks", "partition", "plotting"},
+    2: {
+        "features",
+        "crossvalidation",
+        "encoding",
+        "searchlight",
+        "hierarchy",
+        "context",
+        "benchmarks",
+        "partition",
+        "plotting",
+    },
     3: {"datasets", "decoding", "cli"},
 }
 FLOOR = {module: number for number, modules in FLOORS.items() for module in modules}

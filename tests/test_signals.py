@@ -13,6 +13,7 @@ from brainalign.signals import (
     high_gamma,
     remove_drift,
     speech_responsive,
+    word_regressors,
     word_responses,
     word_to_volume,
 )
@@ -241,6 +242,21 @@ def test_remove_drift_takes_out_what_clean_bold_takes_out():
     cleaned = clean_bold(x, 2.0)
     np.testing.assert_allclose(found[0] / found[0].std("time", ddof=1), cleaned, atol=1e-4)
     np.testing.assert_allclose(found[1], 2 * found[0], atol=1e-4)
+
+
+def test_word_regressors_are_the_two_steps():
+    rng = np.random.default_rng(3)
+    onset = np.sort(rng.uniform(0, 180, 300))
+    words = pd.DataFrame({"onset": onset, "offset": onset + 0.3})
+    times = np.arange(100) * 2.0
+    values = xr.DataArray(rng.standard_normal((2, 300, 5)), dims=("layer", "word", "feature"), coords={"layer": [3, 7]})
+    found = word_regressors(values, words, times)
+    expected = remove_drift(word_to_volume(words, times) @ values, 2.0).transpose("layer", "time", "feature")
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert found.dims == expected.dims and list(found["layer"].values) == [3, 7]
+    np.testing.assert_allclose(word_regressors(values[0].values, words, times), found[0], atol=1e-6)
+    with pytest.raises(ValueError, match="one row for each of 300 words"):
+        word_regressors(values[:, 1:], words, times)
 
 
 def test_clean_bold_refuses():

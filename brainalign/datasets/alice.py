@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import xarray as xr
 
 from brainalign import assets
 from brainalign.datasets.types import Listening
-from brainalign.signals import clean_bold
+from brainalign.signals import clean_bold, remove_drift
 
 T_R = 2.0
 """s, repetition time."""
@@ -108,3 +109,75 @@ def _merge_clitics(words: pd.DataFrame) -> pd.DataFrame:
     return words.groupby(host, as_index=False).agg(
         word=("word", "".join), onset=("onset", "first"), offset=("offset", "last"), passage=("passage", "first")
     )
+
+
+# ------------------------------------------------------------------------------------------- people and their averages
+
+
+class Group(NamedTuple):
+    """Results for the average brain, for averages of people drawn with replacement, and for each person."""
+
+    average: xr.DataArray  # (..., region)
+    bootstrap: xr.DataArray  # (..., copy, region)
+    people: xr.DataArray  # (..., copy, region), one copy a person
+
+
+def by_person(data: Listening) -> xr.DataArray:
+    """The signal of a data set in which every person has the same regions, as an array (subject, time, region).
+
+    Raises
+    ------
+    ValueError
+        If a person lacks a region, or has two channels in one.
+    """
+    subjects, regions = (data.channels[name].unique() for name in ("subject", "region"))
+    if data.channels.duplicated(["subject", "region"]).any() or len(data.channels) != len(subjects) * len(regions):
+        raise ValueError("data: every person must have one channel in each region.")
+    place = {name: ("channel", data.channels[name].to_numpy()) for name in ("subject", "region")}
+    signal = data.signal.drop_vars("channel").assign_coords(place).set_index(channel=["subject", "region"])
+    return signal.unstack("channel").sel(subject=subjects, region=regions).transpose("subject", "time", "region")
+
+
+def with_averages(people: xr.DataArray, n_bootstrap: int, *, seed: int = 0) -> xr.DataArray:
+    """The average brain, bootstrap averages and the people as channels of one array, to be fitted together.
+
+    A bootstrap average is the mean of as many people as there are, drawn with replacement: what it gives tells how far
+    the result for the average would change with other people.
+
+    Parameters
+    ----------
+    people : DataArray of shape (subject, time, region)
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    DataArray of shape (time, channel)
+        For `split_averages`, which takes apart what was computed for each channel.
+    """
+    n, regions = people.sizes["subject"], people["region"].to_numpy()
+    draws = np.random.default_rng(seed).integers(n, size=(n_bootstrap, n))
+    values = people.to_numpy()
+    copies = [values.mean(0), *(values[draw].mean(0) for draw in draws), *values]
+    kind = np.repeat(Group._fields, np.array([1, n_bootstrap, n]) * len(regions))
+    labels = {"group": ("channel", kind), "region": ("channel", np.tile(regions, len(copies)))}
+    return xr.DataArray(np.concatenate(copies, axis=1), {"time": people["time"], **labels}, dims=("time", "channel"))
+
+
+def split_averages(values: xr.DataArray) -> Group:
+    """Take apart results (..., channel) for the channels of `with_averages`."""
+    values = values.transpose(..., "channel")
+    group, region = values["group"].to_numpy(), values["region"].to_numpy()
+    regions = region[group == "average"]
+    others = {name: c for name, c in values.coords.items() if "channel" not in c.dims}
+    parts = []
+    for name in Group._fields:
+        part = values.to_numpy()[..., group == name].reshape(*values.shape[:-1], -1, len(regions))
+        dims = (*values.dims[:-1], "copy", "region")
+        parts.append(xr.DataArray(part, dims=dims, coords=others | {"region": regions}))
+    return Group(parts[0].isel(copy=0), *parts[1:])
+
+
+def sound_power(data: Listening) -> xr.DataArray:
+    """Power of the story's sound at the volumes, as its authors supply it, without slow drift; (time, feature)."""
+    power = np.loadtxt(assets.fetch("alice") / "s18-sndpwr.txt")
+    return remove_drift(xr.DataArray(power[:, None], {"time": data.signal["time"]}, ("time", "feature")), T_R)
