@@ -158,12 +158,12 @@ def check_responses(y: np.ndarray, names: Iterable[Any]) -> None:
     if bad.any():
         columns = np.flatnonzero(bad.any(0))
         raise ValueError(
-            f"responses has {int(bad.sum())} non-finite values, in {len(columns)} channels: {listed(names[columns])}; "
+            f"responses has {int(bad.sum())} non-finite values, in {len(columns)} channels: {_listed(names[columns])}; "
             "remove or interpolate them."
         )
     flat = np.flatnonzero(np.ptp(y, axis=0) == 0)
     if len(flat):
-        raise ValueError(f"responses has {len(flat)} flat (constant) channels: {listed(names[flat])}; leave them out.")
+        raise ValueError(f"responses has {len(flat)} flat (constant) channels: {_listed(names[flat])}; leave them out.")
 
 
 def check_features(x: np.ndarray, label: str) -> None:
@@ -178,6 +178,6 @@ def check_features(x: np.ndarray, label: str) -> None:
         raise ValueError(f"features does not vary {label}: all {x.shape[1]} features are constant.")
 
 
-def listed(names: np.ndarray, most: int = 8) -> str:
+def _listed(names: np.ndarray, most: int = 8) -> str:
     text = ", ".join(str(n) for n in names[:most])
     return text + (f" and {len(names) - most} more" if len(names) > most else "")

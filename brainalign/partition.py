@@ -199,10 +199,12 @@ def _commonality(of: dict[tuple[str, ...], np.ndarray], overlap: tuple[str, ...]
 
 def _draws(n_spaces: int, n_draws: int, seed: int) -> np.ndarray:
     """Relative weights (draw, space) of the spaces' kernels, the first equal; each draw sums to 1."""
-    rng = np.random.default_rng(seed)
-    # in turns a few of the spaces and all of them, as himalaya draws (Dupre la Tour et al. 2022)
-    drawn = [rng.dirichlet(np.full(n_spaces, (0.1, 1.0)[k % 2])) for k in range(n_draws - 1)]
-    drawn = np.stack([np.full(n_spaces, 1 / n_spaces), *drawn])
+    # In turns draws that favour single spaces and draws that favour none (Dupre la Tour et al. 2022), as himalaya makes
+    # them, down to the numbers.
+    rng = np.random.RandomState(seed)
+    few, all_alike = (rng.dirichlet(np.full(n_spaces, c), -(-n_draws // 2)) for c in (0.1, 1.0))
+    drawn = np.stack([few, all_alike], axis=1).reshape(-1, n_spaces)
+    drawn = np.concatenate([np.full((1, n_spaces), 1 / n_spaces), drawn])[:n_draws]
     return np.maximum(drawn, 1e-9)
 
 

@@ -71,8 +71,9 @@ _ = xr.set_options(display_expand_data=False, display_expand_attrs=False)
 # signal by a rule that we know:
 #
 # - a *language electrode* follows one layer of a language model, a later layer the farther it lies from primary auditory cortex,
-#   and a longer stretch of context: from the word alone to the whole passage so far; near electrodes also follow the sound;
-#   all rise during speech, and noise is added;
+#   and a longer stretch of context: from the word alone to the whole passage so far; near electrodes also follow the sound.
+#   Later electrodes also respond later (0 to 80 ms); the delay of their sound share is drawn at random.
+#   All rise during speech, and noise is added;
 # - an *empty electrode* is noise alone.
 #
 # The docstring of `datasets.virtual.virtual_listening` has the numbers. Recovering the rule shows that a method works. It cannot show anything about people;

@@ -122,7 +122,8 @@ print(f"{len(electrodes)} of {len(data.channels)} channels, {len(set(people))} p
 #   *onsets*, the steepness with which the envelope rises;
 # - **rate**: how long the word took, how many letters it has, and how long ago the previous word began;
 # - **frequency**: how rare the word is, and how unexpected in its place. {term}`surprisal` given all words so far is the latter. For the former we take the
-#   surprisal with a context of one word, that is, given nothing: a stand-in for word frequency that needs no further data;
+#   surprisal with a context of one word: a rough stand-in, as it reflects how texts begin (chapter 5). Counts from a corpus would be better,
+#   and a share of zero here may be its fault;
 # - **static**: layer 0 of the language model, the input embedding. It knows *which* word was said and, however often the word comes back, says the same;
 # - **context**: layers at a quarter, half and three quarters of the model's depth, which have seen the words before.
 #
@@ -176,7 +177,7 @@ pd.Series({name: space.shape[1] for name, space in spaces.items()}, name="featur
 #
 # ## Unique and shared
 #
-# How much a model explains is measured by $R^2$: one minus its squared errors on held-out words over those of predicting the mean. We fit
+# How much a model explains is measured by $R^2$ ({term}`R²`): one minus its squared errors on held-out words over those of predicting the mean. We fit
 # the model with all spaces, then once without each of them:
 #
 # $$\mathrm{unique}_k = R^2(\text{all}) - R^2(\text{all but } k), \qquad
@@ -188,8 +189,9 @@ pd.Series({name: space.shape[1] for name, space in spaces.items()}, name="featur
 #
 # This is also the catch. A model with hundreds of weights learns only part of what its features hold from {glue:text}`n_words` words, so that
 # the shares of large spaces come out too small. `variance_partition` therefore gives two estimates. *Cross-validated* is what is
-# predicted, and errs downwards: with it we ask whether a share is more than nothing. *Adjusted* estimates what unlimited data would give, from the known
-# uncertainty of ridge weights; with it we ask how large a share is. Where they differ much, data are short.
+# predicted, and errs downwards: with it we ask whether a share is more than nothing. *Adjusted* estimates what unlimited data would give: the part of the held-out error
+# that comes from uncertain weights, $x^\top (X^\top X + \alpha I)^{-1} x$ times the noise for a word $x$ {cite:p}`rasmussen2006`, is taken out. With it we ask how large a share is.
+# Where the two differ much, data are short.
 
 # %%
 options = {"groups": words["passage"].to_numpy(), "gap": gap, "seed": seed}
@@ -201,7 +203,7 @@ shares = variance_partition(
 shares
 
 # %% [markdown]
-# Half of an electrode's variance may be noise. Where the recording has repeats, we divide all shares by what could be explained at best, the square of the
+# Half of an electrode's variance may be noise. Where the recording has repeats, we divide all shares by the {term}`explainable variance`, the square of the
 # {term}`noise ceiling`; 1 then means everything that is not noise.
 
 # %%
@@ -281,7 +283,7 @@ glue("n_draws", n_draws, display=False)
 glue("n_components", n_components, display=False)
 glue("n_context", n_context, display=False)
 glue("n_words", len(words), display=False)
-for name in ("acoustics", "static", "context", "random", "rate", "frequency"):
+for name in ("acoustics", "static", "context"):
     for end, at in (("near", 0), ("far", -1)):
         for short, source in (("cv", plain), ("adj", adjusted)):
             text = "(no sound in these data)"
@@ -291,6 +293,9 @@ for name in ("acoustics", "static", "context", "random", "rate", "frequency"):
                 text = f"{interval[0][at]:.2f} ({low:.2f} to {high:.2f})"
             text = text.replace("-0.00", "0.00")
             glue(f"{name}_{end}_{short}", text, display=False)
+small = [n for n in ("rate", "frequency", "random") if n in names]
+means = np.abs([by_band(plain["unique"].sel(part=n).values)[0] for n in small])
+glue("small_bound", f"{means.max():.2f}", display=False)
 over_all = mean_over_people(plain["unique"].values.T[kept], people[kept])
 beyond = [n for n, low in zip(names, over_all.low, strict=True) if low > 0]
 glue("beyond_zero", ", ".join(beyond) or "none", display=False)
@@ -303,6 +308,7 @@ for short, source in (("cv", plain), ("adj", adjusted)):
     )
     rest = mean_over_people(source["shared"].values[kept], people[kept])
     glue(f"shared_{short}", f"{rest.mean:.2f}", display=False)
+    glue(f"shared_part_{short}", f"{100 * rest.mean / total.mean:.0f}", display=False)
 glue("near_band", labels[0], display=False)
 glue("far_band", labels[-1], display=False)
 glue("n_people", len(set(people)), display=False)
@@ -310,42 +316,40 @@ glue("n_people", len(set(people)), display=False)
 # %% [markdown]
 # *What to see:* left, the unique share of each space, averaged over each person's electrodes in a band of distance and then over {glue:text}`n_people` people, with its
 # 95 % interval over people. The dashed line is chance: what a space without anything of its own has. Right, the adjusted shares stacked, with what is shared in gray; the gap up to 1 is explained by none of our spaces.
-# In numbers (share of what can be explained; interval over people):
+# In numbers (interval over people):
 #
-# | unique share of | nearest, {glue:text}`near_band` mm, cross-validated | adjusted | farthest, {glue:text}`far_band` mm, cross-validated | adjusted |
+# | unique share of | {glue:text}`near_band` mm, cross-validated | {glue:text}`near_band` mm, adjusted | {glue:text}`far_band` mm, cross-validated | {glue:text}`far_band` mm, adjusted |
 # | --- | --- | --- | --- | --- |
 # | acoustics | {glue:text}`acoustics_near_cv` | {glue:text}`acoustics_near_adj` | {glue:text}`acoustics_far_cv` | {glue:text}`acoustics_far_adj` |
-# | rate | {glue:text}`rate_near_cv` | {glue:text}`rate_near_adj` | {glue:text}`rate_far_cv` | {glue:text}`rate_far_adj` |
-# | frequency | {glue:text}`frequency_near_cv` | {glue:text}`frequency_near_adj` | {glue:text}`frequency_far_cv` | {glue:text}`frequency_far_adj` |
 # | static | {glue:text}`static_near_cv` | {glue:text}`static_near_adj` | {glue:text}`static_far_cv` | {glue:text}`static_far_adj` |
 # | context | {glue:text}`context_near_cv` | {glue:text}`context_near_adj` | {glue:text}`context_far_cv` | {glue:text}`context_far_adj` |
-# | random | {glue:text}`random_near_cv` | {glue:text}`random_near_adj` | {glue:text}`random_far_cv` | {glue:text}`random_far_adj` |
 #
+# The cross-validated means of rate, frequency and random lie within {glue:text}`small_bound` of zero in every band.
 # Over all electrodes, the spaces whose cross-validated unique share has an interval above zero are: {glue:text}`beyond_zero`. All spaces together
-# explain {glue:text}`total_cv` of the explainable variance, {glue:text}`total_adj` after adjustment. Of this, {glue:text}`shared_cv`
-# ({glue:text}`shared_adj` adjusted) is shared: much of what a layer explains could as well be put down to something simpler, and the other way round.
+# explain {glue:text}`total_cv` ({glue:text}`total_adj` adjusted). {glue:text}`shared_cv`, or {glue:text}`shared_part_cv` % of what is explained, is shared by at least
+# two spaces ({glue:text}`shared_adj`, or {glue:text}`shared_part_adj` %, adjusted): which of them it belongs to cannot be said.
 #
 # ## The truth beside the estimate
 #
-# In the virtual cohort we know what drives an electrode: a share of sound that fades with distance, and language for the rest. But sound and words go
-# together, in all speech, so that the planted share is *not* the unique share, even with unlimited data. What must hold is that the truth lies between
-# two bounds: what acoustics explain uniquely, and what they explain alone. For everything else taken together the bounds follow: all that is explained, less
-# what acoustics explain alone, and less what they explain uniquely.
+# In the {term}`virtual cohort` we know what drives an electrode: a share of sound that fades with distance, and language for the rest. But sound and words go
+# together, in all speech, so that the {term}`planted` share is *not* the unique share, even with unlimited data. If our spaces held all that was planted, the truth would lie
+# between two bounds: what acoustics explain uniquely, and what they explain alone. For words the bounds would be all that is explained, less the one or the other.
 #
-# One thing has to be put right first. Shares were planted in the continuous signal, but we look at words: there, each word's response is at its height, while the quick
-# ups and downs of the sound are averaged over 100 ms. How much variance is left of each we measure, on the control channels, which are nothing but sound, and on
-# responses to words with random values, as wide and as late as they were planted.
+# Shares were planted in the continuous signal, and we look at words. Sampled there, sound keeps {glue:text}`sound_left` of its variance, because its quick
+# ups and downs are averaged over 100 ms; responses to words have {glue:text}`words_left` times theirs, because every sample is taken at a peak. The folded cell
+# translates the planted shares accordingly.
 
-# %%
+# %% tags=["hide-input"]
 truth = chosen.truth
 bounded = truth is not None and "acoustics" in spaces
 if bounded:
     control = (data.truth["kind"] == "control").to_numpy()
+    # control channels are nothing but sound
     sound_left = float(data.responses[:, control].var("word").mean())
     values = xr.DataArray(spaces["random"][:, 0], dims="word")
     impulses = word_drive(values, words, data.signal["time"])
     steps, left_over = np.linspace(0, 1, 6), []
-    for step in steps:  # lag and width grow with depth
+    for step in steps:  # random values at words, as wide and as late as planted
         bump = gaussian_filter1d(impulses, 100 * (0.05 + 0.05 * step))
         bump = impulses.copy(data=bump / bump.std()).expand_dims(channel=1, axis=1)
         at_words = signals.word_responses(bump, words, lag=-0.08 * step)
@@ -362,57 +366,57 @@ if bounded:
         bounds["sound", estimate] = low, high
         bounds["words", estimate] = now["r2"].values - high, now["r2"].values - low
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, sound and words: for each electrode the adjusted unique share and the share alone against the planted share, with the diagonal of perfect recovery."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each electrode the adjusted unique share of sound and its share alone against the planted share, joined by a line, with the diagonal of perfect recovery."}}
 if bounded:
-    figure, axes = plt.subplots(1, 2, figsize=(8.8, 3.8), sharex=True, sharey=True)
-    for axis, name in zip(axes, ("sound", "words"), strict=True):
-        x = (planted if name == "sound" else 1 - planted)[of_language]
-        low, high = (b[of_language] for b in bounds[name, "adjusted"])
-        axis.vlines(x, low, high, color=GRAY, lw=0.5, alpha=0.5)
-        for y, kind, color in ((high, "alone", "sky"), (low, "unique", "blue")):
-            color = plotting.COLORS[color]
-            axis.scatter(x, y, s=12, color=color, label=kind, zorder=3)
-        axis.axline((0, 0), slope=1, color="k", ls="--", lw=0.8, label="planted")
-        axis.axhline(0, color="k", lw=0.5)
-        axis.set(xlabel=f"planted share of {name}, at words")
-        axis.set_title(name, fontsize=10)
-    axes[0].set_ylabel(f"adjusted estimate\n({unit})")
-    axes[0].legend(fontsize=8, loc="upper right")
-    figure.suptitle(
-        f"Planted and estimated shares, {data.name}",
-        fontweight="bold",
-        x=0.01,
-        ha="left",
-    )
+    figure, axis = plt.subplots(figsize=(6.4, 3.8))
+    x = planted[of_language]
+    low, high = (b[of_language] for b in bounds["sound", "adjusted"])
+    axis.vlines(x, low, high, color=GRAY, lw=0.5, alpha=0.5)
+    for y, kind, color in ((high, "alone", "sky"), (low, "unique", "blue")):
+        color = plotting.COLORS[color]
+        axis.scatter(x, y, s=12, color=color, label=kind, zorder=3)
+    axis.axline((0, 0), slope=1, color="k", ls="--", lw=0.8, label="planted")
+    axis.axhline(0, color="k", lw=0.5)
+    axis.set(xlabel="planted share of sound, at words")
+    axis.set_ylabel(f"adjusted estimate\n({unit})")
+    axis.legend(fontsize=8, loc="upper left")
+    axis.set_title(f"Planted and estimated share of sound, {data.name}")
     plt.show()
 
 # %% tags=["remove-cell"]
 keys = [f"{n}_{what}" for n in ("sound", "words") for what in ("planted", "bounds")]
-keys += ["sound_inside", "sound_error", "sound_ranks", "sound_left", "words_left"]
+keys += [f"{n}_verdict" for n in ("sound", "words")]
+keys += ["sound_ranks", "sound_left", "words_left"]
 values = [NOT_PLANTED] * len(keys)
 if bounded:
-    values = []
+    values, verdicts = [], []
     for name in ("sound", "words"):
-        x = (planted if name == "sound" else 1 - planted)[of_language]
-        values.append(f"{x.mean():.2f}")
-        both = (b[of_language].mean() for b in bounds[name, "adjusted"])
-        values.append(" to ".join(f"{b:.2f}" for b in both))
+        x = (planted if name == "sound" else 1 - planted)[of_language].mean()
+        both = [b[of_language].mean() for b in bounds[name, "adjusted"]]
+        values += [f"{x:.2f}", " to ".join(f"{b:.2f}" for b in both)]
+        verdicts.append(
+            "so that both fall short of the truth"
+            if both[1] < x
+            else "so that both are above the truth"
+            if both[0] > x
+            else "with the truth between them"
+        )
     x = planted[of_language]
     low, high = (b[of_language] for b in bounds["sound", "adjusted"])
-    inside = (low - 0.03 <= x) & (x <= high + 0.03)
     ranks = alignment(low, x, clusters=people[of_language])
-    values += [f"{100 * inside.mean():.0f}", f"{np.mean((low + high) / 2 - x):+.2f}"]
+    values += verdicts
     values += [f"{ranks.r:.2f} ({ranks.low:.2f} to {ranks.high:.2f})"]
     values += [f"{sound_left:.2f}", f"{words_left[of_language].mean():.2f}"]
 for name, value in zip(keys, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* for every electrode, dark, the unique share and, light, the share alone, joined by a line; the dashed line is the planted share. (At words, {glue:text}`sound_left` of the variance of sound
-# is left, and {glue:text}`words_left` of that of responses to words.) Averaged over electrodes of the cohort that hold language, the planted
-# share of sound is {glue:text}`sound_planted`, the adjusted bounds {glue:text}`sound_bounds`; give or take 0.03, the truth lies within them in {glue:text}`sound_inside` % of electrodes. The
-# unique share of acoustics follows the planted one with a rank correlation of {glue:text}`sound_ranks`. For words the planted share is {glue:text}`words_planted`, the bounds {glue:text}`words_bounds`:
-# where these lie below the truth, it is because no space of ours holds exactly what was planted. Each electrode listens to one layer out of all, with a context of its own, and ours are others.
+# *What to see:* for every electrode, dark, the unique share and, light, the share alone, joined by a line; the dashed line is the planted share. Averaged over
+# electrodes that hold language, the planted share of sound is {glue:text}`sound_planted` and the adjusted bounds are {glue:text}`sound_bounds`,
+# {glue:text}`sound_verdict`. The unique share follows the planted one with a rank correlation of {glue:text}`sound_ranks`.
+#
+# For words the planted share is {glue:text}`words_planted` and the bounds are {glue:text}`words_bounds`, {glue:text}`words_verdict`. No space of ours holds exactly
+# what was planted there: each electrode follows one layer out of all, with a context of its own, and ours are others.
 #
 # ## When does an electrode respond?
 #
@@ -501,27 +505,30 @@ for name, measure in measures.items():
         alignment(top, measure[reliable], clusters=who, method=method, seed=seed)
         for method in ("jackknife", "bootstrap")
     )
-    mixed = mixed_model(top, measure[reliable], who)
+    mixed = mixed_model(top, measure[reliable] / 10, who)
+    slope = f"{mixed.slope:.2f} ({mixed.low:.2f} to {mixed.high:.2f})"
     rows[name] = {
         "rank correlation": f"{by_jackknife.r:.2f}",
-        "jackknife": f"{by_jackknife.low:.2f} to {by_jackknife.high:.2f}",
-        "bootstrap": f"{by_bootstrap.low:.2f} to {by_bootstrap.high:.2f}",
-        "layers per unit": f"{mixed.slope:.2f} ({mixed.low:.2f} to {mixed.high:.2f})",
-        "p": f"{mixed.p:.1g}",
+        "95 %, jackknife": f"{by_jackknife.low:.2f} to {by_jackknife.high:.2f}",
+        "95 %, bootstrap": f"{by_bootstrap.low:.2f} to {by_bootstrap.high:.2f}",
+        "layers per 10 mm or ms (95 %)": slope,
     }
 pd.DataFrame(rows).T
 
 # %% tags=["remove-cell"]
 by_lag = alignment(ms["lag"], at, clusters=who)
 glue("lag_r", f"{by_lag.r:.2f} ({by_lag.low:.2f} to {by_lag.high:.2f})", display=False)
-values = [NOT_PLANTED] * 3
+keys = ["lag_error", "lag_bias", "lag_longest", "lag_halfway", "lag_below"]
+values = [NOT_PLANTED] * len(keys)
 if truth is not None:
     error = ms["lag"].to_numpy() - 1000 * truth["lag"].to_numpy()[reliable]
-    error = error[np.isfinite(error)]
-    values = [f"{np.abs(error).mean():.0f}", f"{error.mean():+.0f}"]
-    values += [f"{1000 * truth['lag'].max():.0f}"]
-for name, value in zip(("lag_error", "lag_bias", "lag_longest"), values, strict=True):
+    beyond = np.isfinite(error) & (at > np.median(at))
+    values = [f"{np.nanmean(np.abs(error)):.0f}", f"{np.nanmean(error):+.0f}"]
+    values += [f"{1000 * truth['lag'].max():.0f}", f"{np.median(at):.0f}"]
+    values += [f"{100 * np.mean(error[beyond] < 0):.0f}"]
+for name, value in zip(keys, values, strict=True):
     glue(name, value, display=False)
+glue("lag_step", f"{1000 * float(signal['time'].diff('time')[0]):.0f}", display=False)
 value = "(no sound in these data)"
 if data.audio is not None:
     by_sound = alignment(to_sound["lag"], distance, clusters=people)
@@ -538,22 +545,28 @@ for name, value in zip(("metric_gain", "metric_verdict"), values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* lags grow with distance, rank correlation {glue:text}`lag_r`. Where they were planted (0 to {glue:text}`lag_longest` ms, growing with distance), the estimate is off by {glue:text}`lag_error` ms on average
-# (bias {glue:text}`lag_bias` ms), less than one sample of 10 ms. The lag behind the *envelope*, which needs no language model, follows distance with a rank correlation of
+# *What to see:* the rank correlation of lag and distance is {glue:text}`lag_r`. Where lags were planted (0 to {glue:text}`lag_longest` ms, growing with distance), the estimate is off by
+# {glue:text}`lag_error` ms on average, with a bias of {glue:text}`lag_bias` ms; the signal has one sample in {glue:text}`lag_step` ms. Beyond {glue:text}`lag_halfway` mm,
+# {glue:text}`lag_below` % of the estimates lie below the planted line.
+#
+# The lag behind the *envelope*, which needs no language model, follows distance with a rank correlation of
 # {glue:text}`sound_lag_r`: in the cohort the delay of the sound's share was drawn at random, and far electrodes hold hardly any sound, so there is nothing to find. In a real recording
 # the two lags can be told apart in the same way.
 #
 # Peak layers follow distance, geodesic or Euclidean, and the response lag. The rank correlation with geodesic distance less that with Euclidean
 # distance is {glue:text}`metric_gain`; the interval {glue:text}`metric_verdict` zero. That all of this agrees is by construction here: layer, context and lag were all planted to grow with distance.
+# And the lag is measured with the help of the peak layer, so that these two are not independent measures.
 #
 # ## Real people: six regions that heard *Alice*
 #
 # We ask the same of the fMRI of {cite:t}`brennan2016`: what do contextual layers explain that sound, word rate, frequency and the mere identity of words do not?
-# Everything is as in chapter 2: words become regressors by the {term}`haemodynamic response`, slow drift is removed from them as it was from the responses, blocks of two minutes are
-# predicted in turn. The description of sound is coarser: the data come with the sound's power over time, not with the sound.
+# As in chapter 2, words become regressors by the {term}`haemodynamic response`, slow drift is removed from them as it was from the responses, and blocks of two minutes are
+# predicted in turn. As above, every space has a penalty of its own, and every large space, context included, enters by {glue:text}`n_components` components. The description of sound is coarser: the data
+# come with the sound's power over time, not with the sound.
 #
-# The reference is a random description in the place of context: as many random numbers for each word as the three layers have. All 27 people heard one story, so what fits it by luck fits in
-# everyone; the unique share of context has to leave the range of {glue:text}`bold_random` such descriptions.
+# The reference is a random description in the place of context: as many random numbers for each word as the three layers have. All people heard one story, so what fits it by luck fits in
+# everyone; the unique share of context has to be above what {glue:text}`bold_random` such descriptions get. With so few, lying beyond all of them is a p of {glue:text}`random_least_p` at
+# best: a rough guide, not a test.
 
 # %%
 try:
@@ -613,8 +626,16 @@ if alice is not None:
         )
         lucky.append(found["unique"].sel(part="random"))
     lucky = xr.concat(lucky, "draw")
+    redrawn = [
+        variance_partition(
+            simple | {"context": contextual},
+            everyone[:, : len(regions)],
+            **bold_options | {"seed": other},
+        )["unique"].sel(part="context", estimate="cross-validated")
+        for other in (seed + 1, seed + 2)
+    ]
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of six panels, one a region: unique share of each feature space in the average brain, above, and averaged over people, below, with intervals over people and the range of random descriptions in gray."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of six panels, one a region: unique share of each feature space in the average brain, above, and averaged over people, below, with intervals over people; behind context, in gray, the range of random descriptions."}}
 if alice is not None:
 
     def of_group(values, name):
@@ -638,79 +659,146 @@ if alice is not None:
                 else:
                     people_mean = mean_over_people(copies.T, np.arange(n_heard))
                     mean, reach = people_mean.mean, people_mean.high - people_mean.mean
+                style = {"color": BLUE, "label": estimate}
                 if e == 0:
-                    axis.errorbar(steps, mean, reach, fmt="o", ms=4, color=BLUE)
+                    axis.errorbar(steps, mean, reach, fmt="o", ms=4, **style)
                 else:
-                    axis.plot(steps, mean, "_", ms=8, mew=2, color=BLUE)
+                    axis.plot(steps, mean, "_", ms=8, mew=2, **style)
             random = of_group(lucky.sel(estimate="cross-validated"), group)
             random = random[..., k].reshape(len(random), -1).mean(1)
-            axis.axhspan(random.min(), random.max(), color=GRAY, alpha=0.35, lw=0)
+            axis.fill_between(
+                steps[-1] + np.array([-0.45, 0.45]),
+                random.min(),
+                random.max(),
+                color=GRAY,
+                alpha=0.45,
+                lw=0,
+                label="random in place of context",
+            )
             axis.axhline(0, color="k", ls="--", lw=0.8)
             axis.set_xticks(steps, bold_names, rotation=90, fontsize=8)
         axes[0, k].set_title(region, fontsize=10)
     axes[0, 0].set_ylabel("average brain\nunique variance (R²)")
     axes[1, 0].set_ylabel("mean of people\nunique variance (R²)")
+    handles, shown = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, shown, ncol=3, loc="outside lower center", fontsize=8)
     figure.suptitle(
-        "Real fMRI (alice), 27 people: dots cross-validated, dashes adjusted",
-        fontweight="bold",
-        x=0.01,
-        ha="left",
+        f"Real fMRI (alice), {n_heard} people", fontweight="bold", x=0.01, ha="left"
     )
     plt.show()
 
 # %% tags=["remove-cell"]
-short = {"cv": "cross-validated", "adj": "adjusted"}
-keys = [f"alice_{n}_{e}" for n in ("r2", "context", "static", "shared") for e in short]
-keys += ["people_r2", "people_context", "people_static", "people_random"]
-keys += ["alice_random", "people_share", "context_verdict", "people_verdict"]
+keys = ["part_shared", "r2_people", "r2_zero", "r2_reading", "n_heard"]
+for group in ("average", "people"):
+    keys += [f"{what}_{group}" for what in ("place", "zero", "reading", "regions")]
+keys += ["n_positive", "below_zero", "redrawn"]
 values = ["(no data in this build)"] * len(keys)
 if alice is not None:
-    values = []
-    for name in ("r2", "context", "static", "shared"):
-        for estimate in short.values():
-            now = real.sel(estimate=estimate)
-            now = now[name] if name in now else now["unique"].sel(part=name)
-            middle_value = of_group(now, "average").mean()
-            reach = 1.96 * of_group(now, "bootstrap").mean(-1).std()
-            low, high = middle_value - reach, middle_value + reach
-            values.append(f"{middle_value:.3f} ({low:.3f} to {high:.3f})")
-    now = real.sel(estimate="cross-validated")
-    each = {"r2": now["r2"]} | {
-        n: now["unique"].sel(part=n) for n in ("context", "static")
+
+    def over_people(values, source):
+        """Mean of regions and its interval over people; of the average brain, or of people."""
+        copies = of_group(values, source).mean(-1)
+        if source == "people":
+            return mean_over_people(copies, np.arange(n_heard))[:3]
+        middle = of_group(values, "average").mean()
+        return middle, middle - 1.96 * copies.std(), middle + 1.96 * copies.std()
+
+    parts = {"all spaces": real["r2"], "shared": real["shared"]}
+    for name in bold_names:
+        parts[name] = real["unique"].sel(part=name)
+    found = {
+        (name, estimate, source): over_people(part.sel(estimate=estimate), source)
+        for name, part in parts.items()
+        for estimate in real["estimate"].values
+        for source in ("bootstrap", "people")
     }
-    each = {name: of_group(value, "people").mean(-1) for name, value in each.items()}
-    for value in each.values():
-        m = mean_over_people(value, np.arange(n_heard))
-        values.append(f"{m.mean:+.4f} ({m.low:+.4f} to {m.high:+.4f})")
-    random = lucky.sel(estimate="cross-validated")
-    random_people = of_group(random, "people").mean((-1, -2))
-    random_average = of_group(random, "average").mean(-1)
-    values.append(f"{random_people.min():+.4f} to {random_people.max():+.4f}")
-    values.append(f"{random_average.min():+.3f} to {random_average.max():+.3f}")
-    values.append(int((each["context"] > 0).sum()))
-    context_average = of_group(now["unique"].sel(part="context"), "average").mean()
-    for value, limit in (
-        (context_average, random_average.max()),
-        (each["context"].mean(), random_people.max()),
-    ):
-        values.append("leaves" if value > limit else "does not leave")
+    basis = "cross-validated"
+    explained, part_shared = (
+        found[name, basis, "bootstrap"][0] for name in ("all spaces", "shared")
+    )
+    mean, low, high = found["all spaces", basis, "people"]
+    nothing = low <= 0
+    values = [f"{100 * part_shared / explained:.0f}"]
+    values += [f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"]
+    values += ["includes" if nothing else "excludes"]
+    values += ["nothing can be split" if nothing else "there is something to split"]
+    values += [n_heard]
+    random_range = {}
+    for group, source in (("average", "bootstrap"), ("people", "people")):
+        mean, low, high = found["context", basis, source]
+        here = of_group(parts["context"].sel(estimate=basis), group)
+        luck = of_group(lucky.sel(estimate=basis), group)
+        if group == "people":
+            here, luck = here.mean(0), luck.mean(1)
+        random_range[source] = luck.mean(-1).min(), luck.mean(-1).max()
+        smallest, largest = random_range[source]
+        above, clear = mean > largest, low > 0
+        places = "above all" if above else "below all" if mean < smallest else "among"
+        reading = "a sign of more than luck" if clear else "a hint at most"
+        reading = reading if above else "no sign of more than luck"
+        higher = ", ".join(np.array(regions)[here > luck.max(0)]) or "none"
+        values += [places, "excludes" if low > 0 or high < 0 else "includes"]
+        values += [reading, higher]
+    each = of_group(parts["context"].sel(estimate=basis), "people").mean(-1)
+    values.append(int((each > 0).sum()))
+    below = [n for n in bold_names if found[n, basis, "people"][2] < 0]
+    values.append(", ".join(below) or "none")
+    values.append(" and ".join(f"{float(share.mean()):.3f}" for share in redrawn))
 for name, value in zip(keys, values, strict=True):
     glue(name, value, display=False)
 glue("bold_random", bold_random, display=False)
 glue("bold_boot", bold_boot, display=False)
+glue("random_least_p", f"{1 / (1 + bold_random):.2f}", display=False)
 
 # %% [markdown]
-# *What to see:* above, the average brain, with 95 % intervals over people drawn again; below, shares of each person averaged, with intervals over people. The gray band is the range of the cross-validated share of random descriptions, the dashed
-# line is zero. Averaged over the six regions, all spaces together explain {glue:text}`alice_r2_cv` of the average brain's variance ({glue:text}`alice_r2_adj` adjusted). The unique share of context
-# is {glue:text}`alice_context_cv` ({glue:text}`alice_context_adj` adjusted), that of static embeddings {glue:text}`alice_static_cv` ({glue:text}`alice_static_adj`), and {glue:text}`alice_shared_cv` ({glue:text}`alice_shared_adj`)
-# is shared. Random descriptions in the place of context get {glue:text}`alice_random`: the average brain's unique share of context {glue:text}`context_verdict` that range.
+# *What to see:* above, the average brain, with 95 % intervals over people drawn again; below, the shares of each person averaged, with intervals over people. The gray band behind context is the range of
+# the cross-validated share of random descriptions in its place, the dashed line is zero. By region, the share of context is above that band in {glue:text}`regions_average` (average brain) and in
+# {glue:text}`regions_people` (mean of people). Averaged over regions ($R^2$; static and context: unique share):
+
+# %% tags=["hide-input"]
+if alice is not None:
+    columns = {
+        "average brain, cross-validated": ("cross-validated", "bootstrap"),
+        "average brain, adjusted": ("adjusted", "bootstrap"),
+        "mean of people, cross-validated": ("cross-validated", "people"),
+    }
+    table = {
+        head: {
+            name: "{:.3f} ({:.3f} to {:.3f})".format(*found[(name, *column)])
+            for name in ("all spaces", "context", "static", "shared")
+        }
+        for head, column in columns.items()
+    }
+    for head, (estimate, source) in columns.items():
+        limits = "{:.3f} to {:.3f}".format(*random_range[source])
+        table[head]["random, range"] = limits if estimate == basis else ""
+    table = pd.DataFrame(table)
+table if alice is not None else None
+
+# %% [markdown]
+# **The average brain.** Of what all spaces explain together, {glue:text}`part_shared` per cent is shared and cannot be given to any one description. The unique share of context lies {glue:text}`place_average` the {glue:text}`bold_random` random
+# descriptions, and its interval over people {glue:text}`zero_average` zero: {glue:text}`reading_average`. With two other
+# draws of penalties the share is {glue:text}`redrawn`.
 #
-# Person by person, all spaces together explain {glue:text}`people_r2` (cross-validated), context uniquely {glue:text}`people_context`, above zero in {glue:text}`people_share` people, static embeddings {glue:text}`people_static`;
-# random descriptions {glue:text}`people_random`. The mean unique share of context {glue:text}`people_verdict` that range. (A range of {glue:text}`bold_random` draws is narrow; where a share is only just outside, more draws might reach it.) Twelve minutes of one person's fMRI are little for such a question: a model of many spaces
-# can predict *worse* than the mean, and a share below zero says that a space costs more than it brings.
+# **Person by person** {glue:text}`r2_reading`: all spaces together explain {glue:text}`r2_people`, an interval that {glue:text}`r2_zero` zero. The unique share of context lies {glue:text}`place_people` the random
+# descriptions, its interval {glue:text}`zero_people` zero, and it is above zero in {glue:text}`n_positive` of {glue:text}`n_heard` people: {glue:text}`reading_people`. Twelve minutes of one person's fMRI are little for such a
+# question. A model of many spaces can predict *worse* than the mean, and a share below zero says that a space costs more than it brings (with the whole interval below zero: {glue:text}`below_zero`).
 #
 # Two more cautions. A {term}`unique variance` is a property of *descriptions*: give the sound a better description and less is left for the words. Our description of sound in these data is a single number. And
 # what is unique to contextual layers need not be meaning: they also hold syntax, position in the sentence, and the surprise at what comes next.
+#
+# ### What each chapter may claim about context in *Alice*
+#
+# | chapter | asks | does not say |
+# | --- | --- | --- |
+# | 2 | does the best layer predict more than word rate and length? | that it is context: the input embedding, which knows none, is one of the layers |
+# | 4 | are a layer and a region alike, with nothing fitted? | that nothing is there: what the responses do not share with the layer counts against it |
+# | 5 | does all context predict better than one word? | what it is in the context: sound and timing of the words before come with it |
+# | 6 | does context predict what no other description does? | that the rest is not context: what is shared is given to nobody |
+#
+# These are different questions, and their answers need not agree. From chapter 2 to 5 to 6 each takes away what the one before let pass, so that less is left to find in the same few minutes: a
+# difference between two contexts can be consistent over people while the share of context that nothing else could explain stays small and uncertain. A claim about the brain's use of context needs the last of them, with
+# random descriptions beaten and intervals over people clear of zero, and a second story.
 #
 # ## Exercises
 #
@@ -721,7 +809,8 @@ glue("bold_boot", bold_boot, display=False)
 #
 # :::{admonition} Solution 1
 # :class: dropdown
-# With three groups there are seven regions, and `variance_partition` returns them all as `common` (commonality analysis). Regions of several groups are differences of many noisy numbers, and can be negative.
+# With three groups there are seven parts, and `variance_partition` returns them all as `common` ({term}`commonality analysis`). Most is shared by {glue:text}`most_shared`: an adjusted $R^2$ of {glue:text}`most_shared_r2`.
+# The unit is $R^2$ here, not a share of the explainable variance. Parts that several groups share are differences of many noisy numbers, and can be negative.
 # :::
 
 # %% tags=["hide-cell"]
@@ -732,24 +821,36 @@ groups = {"sound": ["acoustics", "rate"], "words": ["frequency", "static"]}
 groups |= {"context": ["context"]}
 groups = {n: [name for name in g if name in few] for n, g in groups.items()}
 common = variance_partition(few, responses, parts=groups, **quick)["common"]
-common.sel(estimate="adjusted").mean("channel").to_series().round(3)
+common = common.sel(estimate="adjusted").mean("channel").to_series()
+of_several = common[common.index.str.contains("&")]
+glue("most_shared", of_several.idxmax().replace("&", "and"), display=False)
+glue("most_shared_r2", f"{of_several.max():.3f}", display=False)
+common.rename_axis(None).rename("R²").to_frame().round(3)
 
 # %% [markdown]
 # :::{admonition} Solution 2
 # :class: dropdown
-# What the poorer description of the sound leaves unexplained is open to whatever goes along with it. Every unique share is relative to the rivals that were let in.
+# What the poorer description of the sound leaves unexplained is open to whatever goes along with it. The envelope's own share is {glue:text}`acoustics_envelope` where the spectrogram's was
+# {glue:text}`acoustics_spectrogram`; static goes from {glue:text}`static_spectrogram` to {glue:text}`static_envelope`, context from {glue:text}`context_spectrogram` to {glue:text}`context_envelope`. (These are
+# $R^2$ with one contextual layer, not the values of the first figure.) Every unique share is relative to the rivals that were let in.
 # :::
 
 # %% tags=["hide-cell"]
+rows = {}
 if data.audio is not None:
     near = responses[:, np.asarray(bands == bands.categories[0])]
     envelope = acoustics.word_acoustics(sound[1][:, :1], words, lags=[0.0])
-    rows = {}
     for name, described in (("spectrogram", few["acoustics"]), ("envelope", envelope)):
         found = variance_partition(few | {"acoustics": described}, near, **quick)
         unique = found["unique"].sel(estimate="adjusted").mean("channel")
         rows[name] = unique.to_series()
     print(pd.DataFrame(rows).round(3))
+for name in ("acoustics", "static", "context"):
+    for described in ("spectrogram", "envelope"):
+        value = "(no sound in these data)"
+        if described in rows:
+            value = f"{rows[described][name]:.3f}"
+        glue(f"{name}_{described}", value, display=False)
 
 # %% [markdown]
 # ## Run it on your own data

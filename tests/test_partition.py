@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from himalaya.kernel_ridge import generate_dirichlet_samples
 from himalaya.ridge import GroupRidgeCV
 from scipy.stats import binomtest, ttest_1samp
 from sklearn.linear_model import Ridge
@@ -98,6 +99,11 @@ def test_random_search_is_as_good_as_a_grid_over_both_penalties():
     pairs = [((1 / a, 1 / b), 1.0) for a, b in grid.T]
     found = variance_partition(spaces, y, n_splits=4).sel(estimate="cross-validated").r2
     assert float(found.mean()) > plain_r2(spaces, y, pairs).mean() - 0.005
+
+
+def test_draws_are_himalayas():
+    theirs = generate_dirichlet_samples(9, 4, concentration=[0.1, 1.0], random_state=3)
+    np.testing.assert_allclose(partition._draws(4, 10, 3)[1:], np.maximum(theirs, 1e-9))
 
 
 def test_agrees_with_himalaya():
