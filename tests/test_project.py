@@ -28,7 +28,7 @@ else:
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # Imports point down. Within a floor, modules may use one another.
 FLOORS = {
-    1: {"assets", "signals", "cortex", "similarity", "stats", "runs"},
+    1: {"assets", "signals", "cortex", "similarity", "rsa", "stats", "runs"},
     2: {
         "features",
         "crossvalidation",

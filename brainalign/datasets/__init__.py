@@ -8,13 +8,17 @@ from difflib import get_close_matches
 from brainalign.datasets.alice import alice
 from brainalign.datasets.folder import check_folder, load_folder, save_listening
 from brainalign.datasets.n400 import n400
+from brainalign.datasets.nsd import nsd
+from brainalign.datasets.objects92 import objects92
 from brainalign.datasets.podcast import podcast
-from brainalign.datasets.types import Audio, Listening
+from brainalign.datasets.types import Audio, Listening, Viewing
+from brainalign.datasets.viewers import virtual_viewing
 from brainalign.datasets.virtual import virtual_listening
 
-__all__ = ["Audio", "Listening", "check_folder", "load_listening", "save_listening"]
+__all__ = ["Audio", "Listening", "Viewing", "check_folder", "load_listening", "load_viewing", "save_listening"]
 
 LISTENING = {"virtual": virtual_listening, "alice": alice, "n400": n400, "podcast": podcast}
+VIEWING = {"virtual": virtual_viewing, "objects92": objects92, "nsd": nsd}
 
 
 def load_listening(name: str | os.PathLike[str] = "virtual", **options) -> Listening:
@@ -49,3 +53,31 @@ def load_listening(name: str | os.PathLike[str] = "virtual", **options) -> Liste
         f"name: no listening data set {str(name)!r}; choose from {sorted(LISTENING)}, or give a folder that exists."
         f"{hint}"
     )
+
+
+def load_viewing(name: str = "virtual", **options) -> Viewing:
+    """A viewing data set, by name.
+
+    Parameters
+    ----------
+    name : str
+        "virtual" (rendered scenes, planted responses), "objects92" (92 objects, real human IT) or "nsd" (your copy of
+        the Natural Scenes Dataset).
+    **options
+        Passed to the data set's own loader: `datasets.viewers.virtual_viewing`, `datasets.objects92.objects92`,
+        `datasets.nsd.nsd`.
+
+    Returns
+    -------
+    Viewing
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if name in VIEWING:
+        return VIEWING[name](**options)
+    close = get_close_matches(str(name), VIEWING, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"name: no viewing data set {str(name)!r}; choose from {sorted(VIEWING)}.{hint}")

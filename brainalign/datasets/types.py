@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainalign.datasets.viewing import Viewing
+
+__all__ = ["Audio", "Listening", "Viewing"]
+
 Modality = Literal["high-gamma", "bold", "erp"]
 
 WORD_COLUMNS = ("word", "onset", "offset", "passage")

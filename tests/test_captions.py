@@ -1,0 +1,334 @@
+"""Caption embeddings: equal to the models' own, means as written out by hand, and controls that hold what they say."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from brainalign import assets
+from brainalign.features import captions as module
+from brainalign.features.captions import LEVELS, embed, read_vectors
+from brainalign.features.store import FeatureStore
+
+LIGHT = "all-minilm-l6-v2"
+TABLE = pd.DataFrame(
+    [
+        ("horse", "Two men slowly ride a brown horse."),
+        ("food", "A plate of food on a table"),
+        ("horse", "a man on a horse"),
+        ("red", "very red!"),
+    ],
+    columns=["image", "caption"],
+)
+WORDS = {  # by image, tagged by hand
+    "words": ["Two men slowly ride a brown horse a man on a horse", "A plate of food on a table", "very red"],
+    "nouns": ["men horse man horse", "plate food table", "something"],
+    "verbs": ["ride", "is", "is"],
+    "adjectives": ["brown", "something", "red"],
+    "adverbs": ["slowly", "something", "very"],
+    "prepositions": ["on", "of on", "something"],
+}
+EMPTY = {"words": 0, "nouns": 1, "verbs": 2, "adjectives": 1, "adverbs": 1, "prepositions": 1}
+
+
+@pytest.fixture(scope="module")
+def light() -> SentenceTransformer:
+    return SentenceTransformer(str(assets.fetch(LIGHT)), device="cpu", local_files_only=True)
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return FeatureStore(tmp_path / "store")
+
+
+@pytest.mark.parametrize("model", [LIGHT, "all-mpnet-base-v2"])
+def test_sentences_equal_the_models_own_embeddings(model, rng):
+    words = ["a", "man", "rides", "the", "tall", "horse", "past", "two", "dogs", "in", "light", "rain"]
+    sentences = [" ".join(rng.choice(words, size)) for size in rng.integers(1, 30, 12)]
+    own = SentenceTransformer(str(assets.fetch(model)), device="cpu", local_files_only=True).encode(sentences)
+    found = embed(sentences, model, store=False)
+    assert found.dims == ("item", "feature") and found.dtype == np.float32
+    np.testing.assert_allclose(found, own, atol=1e-5)
+    np.testing.assert_array_equal(found["item"], range(12))
+
+
+def test_an_image_is_the_mean_of_its_captions(light, store):
+    found = embed(TABLE, LIGHT, store=store)
+    assert found["item"].to_numpy().tolist() == ["horse", "food", "red"]
+    for image, rows in TABLE.groupby("image"):
+        expected = np.mean([light.encode(text) for text in rows["caption"]], axis=0)
+        np.testing.assert_allclose(found.sel(item=image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["sentence", "shuffled", "words", "length"])
+def test_the_order_of_rows_changes_nothing(level, store):
+    found = embed(TABLE, LIGHT, level=level, store=store)
+    again = embed(TABLE.iloc[::-1], LIGHT, level=level, store=store, images=["food", "horse"])
+    np.testing.assert_allclose(again, found.sel(item=["food", "horse"]), atol=1e-6)
+
+
+@pytest.mark.parametrize("level", WORDS)
+def test_levels_of_words_embed_each_word_alone(level, light, store):
+    found = embed(TABLE, LIGHT, level=level, store=store)
+    expected = [light.encode(text.split()).mean(0) for text in WORDS[level]]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert found.attrs["empty"] == EMPTY[level] and found.attrs["unknown"] == 0
+    assert found.attrs["empty_word"] == ("is" if level == "verbs" else "something")
+
+
+def test_captions_without_any_word_are_not_lost(store, light):
+    found = embed(["!!!", "a dog"], LIGHT, level="nouns", store=store)
+    np.testing.assert_allclose(found, light.encode(["something", "dog"]), atol=1e-5)
+    np.testing.assert_array_equal(found, embed(["!!!", "a dog"], LIGHT, level="nouns", store=store))
+    assert embed(["!!!", "?"], LIGHT, level="words", store=store).attrs["empty"] == 2
+
+
+def test_shuffling_changes_the_order_and_nothing_else():
+    text = "Two men slowly ride a brown horse."
+    shuffled = module._shuffle(text, 0)
+    assert sorted(shuffled.rstrip(".").split()) == sorted(text.rstrip(".").split())
+    assert shuffled != text and shuffled.endswith(".") and shuffled.count(".") == 1
+    assert module._shuffle(text, 0) == shuffled and len({module._shuffle(text, seed) for seed in range(10)}) > 5
+    assert all(module._shuffle("red car", seed) == "car red" for seed in range(5))
+    assert module._shuffle("go go go!", 0) == "go go go!"
+
+
+def test_shuffling_is_uniform(rng):
+    # the first word lands anywhere but does not stay more often than chance: 3 words have 5 other orders
+    firsts = [module._shuffle("a b c", seed).split()[0] for seed in range(2000)]
+    assert abs(firsts.count("a") - 2000 / 5) < 4 * np.sqrt(2000 * 0.2 * 0.8)
+
+
+def test_shuffled_captions_are_embedded(light, store):
+    found = embed(["a man on a horse"], LIGHT, level="shuffled", seed=3, store=store)
+    np.testing.assert_allclose(found, light.encode([module._shuffle("a man on a horse", 3)]), atol=1e-5)
+
+
+def test_categories(light, store):
+    categories = pd.DataFrame(
+        [[False, False], [True, True], [True, False]],
+        index=["red", "horse", "food"],
+        columns=["person", "fire hydrant"],
+    )
+    found = embed(TABLE, LIGHT, level="category", categories=categories, store=store)
+    np.testing.assert_allclose(found, light.encode(["person fire hydrant", "person", "something"]), atol=1e-5)
+    assert found.attrs["empty"] == 1
+    hot = embed(TABLE, level="multihot", categories=categories)
+    assert hot.to_numpy().tolist() == [[1, 1], [1, 0], [0, 0]] and list(hot["feature"]) == ["person", "fire hydrant"]
+    static = embed(TABLE, LIGHT + "@static", level="category", categories=categories)
+    words = embed(["person fire hydrant"], LIGHT + "@static", level="words", store=store)
+    np.testing.assert_allclose(static[0], words[0], atol=1e-6)
+
+
+def test_length_is_the_mean_number_of_words():
+    assert embed(TABLE, level="length").to_numpy().ravel().tolist() == [6.0, 7.0, 2.0]
+
+
+def test_static_vectors_know_no_context(light, store):
+    table = light[0].auto_model.get_input_embeddings().weight.detach().numpy()
+    tokens = light.tokenizer(["slowly", "hydrants"], add_special_tokens=False)["input_ids"]
+    found = embed(["slowly hydrants"], LIGHT + "@static", level="words", store=store)
+    np.testing.assert_allclose(found[0], np.mean([table[ids].mean(0) for ids in tokens], axis=0), atol=1e-6)
+    swapped = embed(["hydrants slowly"], LIGHT + "@static", level="words", store=store)
+    np.testing.assert_allclose(found, swapped, atol=1e-7)
+
+
+GLOVE = ". . . 1 2 3\nhorse 1 0 0\nMan 0 1 0\nman 0 0 1\nsomething 5 5 5\nof -1 0.5 2e-1\n"
+
+
+@pytest.mark.parametrize("header", ["", "6 3\n"])
+def test_vectors_from_a_file(tmp_path, store, header):
+    if header:  # fastText ends lines with a space
+        text = header + GLOVE.split("\n", 1)[1].replace("\n", " \n")
+    else:
+        text = GLOVE.split("\n", 1)[1] + GLOVE.split("\n", 1)[0] + "\n"
+    path = tmp_path / "vectors.txt"
+    path.write_text(text)
+    vectors = read_vectors(path, ["horse", "HORSE", "Man", "of", "."])
+    assert vectors.keys() >= {"horse", "HORSE", "Man", "of"} and "." not in vectors and "something" not in vectors
+    assert vectors["HORSE"].tolist() == [1, 0, 0] and vectors["Man"].tolist() == [0, 1, 0]
+    np.testing.assert_allclose(vectors["of"], [-1, 0.5, 0.2], atol=1e-7)
+    found = embed(TABLE, path, level="nouns", store=store)
+    np.testing.assert_allclose(found, [[2 / 3, 0, 1 / 3], [5, 5, 5], [5, 5, 5]], atol=1e-6)  # men is not in the file
+    assert found.attrs["unknown"] == 4 and found.attrs["empty"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("horse 1 0 0\nsomething 1 2\n", "line 2 .*3 finite numbers"),
+        ("horse 1 nan 0\n", "line 1 "),
+        ("horse 1 0 0\nsomething 1 x 2\n", "could not convert"),
+        ("", "no word vectors"),
+        ("horse 1 0 0\n", "no vector of 'something', which stands for 2 images"),
+    ],
+)
+def test_damaged_vector_files_are_refused(tmp_path, store, text, problem):
+    path = tmp_path / "vectors.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        embed(TABLE, path, level="nouns", store=store)
+
+
+# the store
+
+
+@pytest.fixture
+def counted(monkeypatch) -> list[str]:
+    """All texts that the model is asked for."""
+    asked: list[str] = []
+    encode = SentenceTransformer.encode
+
+    def count(self, texts, **options):
+        asked.extend(texts)
+        if "stop" in asked:
+            raise KeyboardInterrupt
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(SentenceTransformer, "encode", count)
+    return asked
+
+
+@pytest.mark.parametrize("level", ["sentence", "nouns"])
+def test_nothing_is_computed_twice(level, store, monkeypatch):
+    first = embed(TABLE, LIGHT, level=level, store=store)
+
+    def refuse(*args, **options):
+        raise AssertionError("loaded though everything is stored")
+
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", refuse)
+    monkeypatch.setattr(module, "_load_tagger", refuse)
+    if level == "nouns":  # nor for another part of speech
+        embed(TABLE, LIGHT, level="verbs", store=store)
+    part = embed(TABLE, LIGHT, level=level, store=store, images=["food"])
+    np.testing.assert_allclose(part, first.sel(item=["food"]), atol=1e-6)
+    again = embed(
+        TABLE.sample(frac=1, random_state=0), LIGHT, level=level, store=store, images=first["item"].to_numpy()
+    )
+    np.testing.assert_array_equal(first, again)
+
+
+def test_each_text_is_computed_once(counted):
+    embed(["a dog", "a cat", "a dog"], LIGHT, store=False)
+    assert sorted(counted) == ["a cat", "a dog"]
+
+
+def test_an_interrupted_run_goes_on(counted, store, monkeypatch):
+    monkeypatch.setattr(module, "SHARD_TEXTS", 2)
+    sentences = ["one", "two", "stop", "three", "seven", "thirty"]
+    with pytest.raises(KeyboardInterrupt):
+        embed(sentences, LIGHT, store=store)
+    assert counted == ["one", "two", "stop", "seven"]
+    counted.clear()
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda self, texts, **_: (counted.extend(texts), ones(texts))[1])
+    found = embed(sentences, LIGHT, store=store)
+    assert counted == ["stop", "seven", "three", "thirty"]
+    assert not np.allclose(found[:2], 1) and np.allclose(found[2:], 1)
+
+
+def ones(texts: list[str]) -> np.ndarray:
+    return np.ones((len(texts), 384), dtype=np.float32)
+
+
+def test_damaged_shards_are_computed_again(store, caplog):
+    first = embed(TABLE, LIGHT, store=store)
+    (path,) = store.root.rglob("*.zip")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        again = embed(TABLE, LIGHT, store=store)
+    assert "damaged" in caplog.text
+    np.testing.assert_allclose(first, again, atol=1e-6)
+
+
+def test_without_a_store_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.FeatureStore, "entry", lambda *_, **__: pytest.fail("used a store"))
+    embed(TABLE, LIGHT, level="nouns", store=False)
+
+
+# bad input
+
+
+@pytest.mark.parametrize("bad", [np.nan, None, "", "   ", 3])
+def test_captions_without_text_are_named(bad):
+    table = TABLE.assign(caption=[*TABLE["caption"][:2], bad, "x"]).set_axis([10, 11, 12, 13])
+    with pytest.raises(ValueError, match=r"row 12 \(image 'horse'\) has no text"):
+        embed(table, LIGHT)
+    with pytest.raises(ValueError, match=r"row 1 "):
+        embed(["x", bad], LIGHT)
+
+
+BOOLS = pd.DataFrame(True, index=["horse", "food"], columns=["person"])
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"level": "sentences"}, "level: expected one of sentence, shuffled"),
+        ({"captions": []}, "at least one caption"),
+        ({"captions": "a dog"}, "put it in a list"),
+        ({"captions": TABLE.drop(columns="image")}, r"missing the column\(s\) \['image'\]"),
+        ({"captions": TABLE.assign(image=[np.nan, 1, 2, 3])}, "row 0 .*names no image"),
+        ({"images": ["horse", "cat"]}, r"1 have no caption, first \['cat'\]"),
+        ({"images": ["horse", "horse"]}, "each once"),
+        ({"images": []}, "at least one image"),
+        ({"captions": ["a dog"], "images": [0]}, "only a DataFrame"),
+        ({"level": "category"}, "categories: this level needs"),
+        ({"level": "multihot", "categories": BOOLS.astype(float)}, "bool columns"),
+        ({"level": "multihot", "categories": BOOLS}, r"1 have none, first \['red'\]"),
+        ({"model": LIGHT + "@static"}, "know no sentences"),
+        ({"model": LIGHT + "@static", "level": "shuffled"}, "know no sentences"),
+        ({"batch_size": 0}, "batch_size: expected"),
+        ({"device": "sometimes"}, "device: expected"),
+        ({"captions": ["dog " * 400]}, r"longer than the 256 tokens"),
+        ({"model": "no such model"}, "model: 'no such model' is no folder"),
+    ],
+)
+def test_bad_input(options, problem, monkeypatch):
+    monkeypatch.setattr(module, "snapshot_download", offline)
+    with pytest.raises(ValueError, match=problem):
+        embed(**{"captions": TABLE, "model": LIGHT, "store": False, **options})
+
+
+def offline(*args, **options):
+    raise OSError("the test has no network")
+
+
+def test_every_level_is_a_finite_array(store):
+    categories = pd.DataFrame(True, index=TABLE["image"].unique(), columns=["person"])
+    for level in LEVELS:
+        found = embed(TABLE, LIGHT, level=level, categories=categories, store=store)
+        assert found.sizes["item"] == 3 and np.isfinite(found).all() and found.attrs["level"] == level
+
+
+def test_embeddings_that_are_not_finite_are_refused(monkeypatch):
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda self, texts, **_: ones(texts) * np.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        embed(TABLE, LIGHT, store=False)
+
+
+def test_pickles_and_models_of_unknown_pooling_are_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"no modules\.json"):
+        embed(TABLE, tmp_path)
+    (tmp_path / "modules.json").write_text("[]")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match="pickle"):
+        embed(TABLE, tmp_path)
+
+
+def test_other_weights_in_the_same_folder_are_not_mistaken(tmp_path, store):
+    light = SentenceTransformer(str(assets.fetch(LIGHT)), device="cpu", local_files_only=True)
+    light.save(str(tmp_path / "model"), create_model_card=False)
+    first = embed(["a dog"], tmp_path / "model", store=store)
+    np.testing.assert_allclose(first, light.encode(["a dog"]), atol=1e-5)
+    light[0].auto_model.get_input_embeddings().weight.data.mul_(1.5)
+    light.save(str(tmp_path / "other"), create_model_card=False)
+    shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "model")
+    assert not np.allclose(embed(["a dog"], tmp_path / "model", store=store), first, atol=1e-3)
