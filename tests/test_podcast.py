@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 
 from brainalign import assets, cortex, runs
 from brainalign.datasets import load_listening
-from brainalign.datasets.podcast import MARGIN, SUBJECTS
+from brainalign.datasets.podcast import MARGIN, SUBJECTS, _channels, _Files
 from brainalign.features.language import layer_features
 from brainalign.features.models import graded_family
 from brainalign.signals import word_responses
@@ -160,6 +160,17 @@ def test_signals_are_those_recorded(tree, rng):
     np.testing.assert_allclose(data.signal.to_numpy()[inside], expected[inside], atol=0.02)
     np.testing.assert_allclose(data.signal.std("time"), 1, atol=1e-4)
     np.testing.assert_allclose(data.responses, word_responses(data.signal, data.words), atol=1e-6)
+
+
+def test_a_persons_sidecars_come_from_one_place(tmp_path, monkeypatch):
+    """An electrodes table of one's own without channels is not mixed with the published channels."""
+    own, published = tmp_path / "own", tmp_path / "published"
+    sidecars(published, "sub-01")
+    sidecars(own, "sub-01", electrodes=[("G2", 1.0, 2.0, 3.0, "G")])
+    next(own.rglob("*_channels.tsv")).unlink()
+    monkeypatch.setattr(assets, "fetch", lambda name, files=None, download=True: published)
+    mixed, plain = (_channels(_Files(root, False), "sub-01", []) for root in (own, None))
+    pd.testing.assert_frame_equal(mixed, plain)
 
 
 def test_people_load_alone_as_together(tree):

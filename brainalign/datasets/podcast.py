@@ -149,9 +149,9 @@ class _Files:
         return self.root / path if self.root is not None and (self.root / path).is_file() else None
 
     def get(self, path: str) -> Path:
-        own = self.own(path)
-        if own:
-            return own
+        return self.own(path) or self.published(path)
+
+    def published(self, path: str) -> Path:
         if path.endswith(".tsv"):  # the tables are small: all at once, unasked
             tables = [name for name in assets.sizes("podcast") if name.endswith(".tsv")]
             return assets.fetch("podcast", tables) / path
@@ -230,9 +230,9 @@ def _channels(files: _Files, subject: str, notes: list[str]) -> pd.DataFrame:
     """Good channels of a person with MNI152 coordinates, NaN where the electrode is not localised."""
     channels_path = _path(subject, task="podcast", suffix="channels", extension=".tsv")
     electrodes_path = _path(subject, space=SPACE, suffix="electrodes", extension=".tsv")
-    own = files.own(channels_path)
-    electrodes_file = files.own(electrodes_path) if own else files.get(electrodes_path)
-    channels = _read_table(own or files.get(channels_path), ["name", "type", "status"])
+    place = files.own if files.own(channels_path) else files.published  # one place for both
+    electrodes_file = place(electrodes_path)
+    channels = _read_table(place(channels_path), ["name", "type", "status"])
     neural = channels["type"].str.upper().isin(["ECOG", "SEEG"])
     good = neural & (channels["status"].str.lower() == "good")
     _note(notes, subject, "ECOG and SEEG channels with bad status, dropped", channels.loc[neural & ~good, "name"])
