@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from nilearn.plotting import plot_surf
+from nilearn.plotting import plot_surf, plot_surf_stat_map
 
 from brainalign import cortex
 
@@ -165,6 +166,75 @@ def electrodes(
             )
             axis.set_title(f"{name}, {hemisphere}", fontsize=10, y=0.94)
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.6)
+    figure.suptitle(title, fontweight="bold", x=0.02, ha="left")
+    return figure
+
+
+def surface_maps(
+    panels: Mapping[str, pd.Series],
+    *,
+    label: str,
+    hemisphere: str = "right",
+    views: Sequence[str] = ("lateral", "medial", "ventral"),
+    limits: tuple[float, float] | None = None,
+    cmap: str | Colormap = SEQUENTIAL,
+    title: str = "",
+) -> Figure:
+    """Maps on the inflated surface of fsaverage5, its folds in gray where a map has no value.
+
+    Parameters
+    ----------
+    panels : mapping of str to Series
+        A row of brains for each entry, its title the key. Indexed by vertices, of which the left hemisphere's come
+        first; those of the other hemisphere and NaN are left out.
+    label : str
+        Of the colour bar, with its unit.
+    hemisphere : {"right", "left"}
+    views : sequence of str
+        A column of brains for each, as nilearn names them.
+    limits : (float, float), optional
+        Of the colour scale; default: the range of all panels.
+    cmap : str or Colormap
+    title : str
+        Of the whole figure.
+
+    Returns
+    -------
+    Figure
+        The last of its axes is the colour bar.
+    """
+    inflated, folds = cortex.mesh(hemisphere, "infl"), cortex.sulcal_depth(hemisphere)
+    first = 0 if hemisphere == "left" else len(inflated.vertices)
+    values = {name: panel.reindex(range(first, first + len(folds))).to_numpy(float) for name, panel in panels.items()}
+    low, high = limits or (min(map(np.nanmin, values.values())), max(map(np.nanmax, values.values())))
+    figure, axes = plt.subplots(
+        len(panels),
+        len(views),
+        figsize=(8.8, 2.2 * len(panels)),
+        subplot_kw={"projection": "3d"},
+        squeeze=False,
+    )
+    for row, (name, panel) in zip(axes, values.items(), strict=True):
+        for axis, view in zip(row, views, strict=True):
+            # The median of a face's corners is a value of one of them, also where values stand for categories.
+            plot_surf_stat_map(
+                list(inflated),
+                panel,
+                bg_map=folds,
+                hemi=hemisphere,
+                view=view,
+                cmap=cmap,
+                vmin=low,
+                vmax=high,
+                symmetric_cbar=False,
+                avg_method="median",
+                axes=axis,
+                colorbar=False,
+            )
+            axis.set_box_aspect(None, zoom=1.4)
+            axis.set_title(f"{name}, {view}" if view == views[0] else view, fontsize=10, y=0.94)
+    shown = plt.cm.ScalarMappable(plt.Normalize(low, high), cmap)
+    figure.colorbar(shown, ax=axes, label=label, shrink=0.7)
     figure.suptitle(title, fontweight="bold", x=0.02, ha="left")
     return figure
 

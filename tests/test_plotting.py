@@ -40,6 +40,21 @@ def test_electrodes_are_drawn_on_their_own_hemisphere_and_nan_is_left_out():
     np.testing.assert_allclose(np.column_stack([x, y, z])[0], cortex.mesh("right", "infl").vertices[30])
 
 
+def test_surface_maps_colour_one_hemisphere_and_leave_out_nan():
+    inflated = cortex.mesh("right", "infl")
+    first = len(inflated.vertices)
+    around = np.unique(inflated.faces[(inflated.faces == 30).any(1)])
+    mapped = pd.Series(2.0, index=first + around)
+    empty = pd.Series([1.0, 3.0, np.nan], index=[first, first + 1, first + 2])  # lone vertices fill no face
+    figure = plotting.surface_maps({"a": mapped, "b": empty}, label="r", views=("lateral",), cmap="autumn")
+    shown, bare = (axis.collections[0].get_facecolors() for axis in figure.axes[:2])
+    coloured = shown[np.ptp(shown[:, :3], axis=1) > 0.1]  # drawn by depth, so in another order than the mesh's
+    assert len(coloured) == np.isin(inflated.faces, around).all(1).sum()
+    np.testing.assert_allclose(coloured, np.tile(plt.get_cmap("autumn")(0.5), (len(coloured), 1)), atol=0.01)
+    assert np.ptp(bare[:, :3], axis=1).max() < 0.1
+    assert figure.axes[-1].get_ylim() == (1, 3)  # the range of both maps
+
+
 def test_heatmap_orders_channels_by_the_given_value():
     figure, axis = plt.subplots()
     plotting.layer_heatmap(
