@@ -567,6 +567,7 @@ def shifted_responses(
     Returns
     -------
     array of shape (shift, word, channel)
+        As many shifts as asked for, or each possible one once where there are fewer.
 
     Raises
     ------
@@ -583,11 +584,11 @@ def shifted_responses(
     ask = {"groups": groups, "min_shift": min_shift}
     if together:
         return kept + (y - kept)[circular_shifts(len(y), n_shifts, seed=seed, **ask)]
-    copies = np.empty((n_shifts, *y.shape))
+    copies = []
     for channel, own_seed in enumerate(np.random.SeedSequence(seed).generate_state(y.shape[1])):
         shifts = circular_shifts(len(y), n_shifts, seed=int(own_seed), **ask)
-        copies[:, :, channel] = kept[:, channel] + (y - kept)[shifts, channel]
-    return copies
+        copies.append(kept[:, channel] + (y - kept)[shifts, channel])
+    return np.stack(copies, axis=-1)
 
 
 def shift_null(

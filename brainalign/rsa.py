@@ -78,6 +78,8 @@ def batch_rdms(model_rdms: ModelRDMs, n_images: int, batches: ArrayLike | None =
         No model, an RDM of another length, non-finite values, or batches that name images twice or that are not there.
     """
     batches = check_batches(batches, n_images)
+    if isinstance(model_rdms, xr.DataArray) and "model" in model_rdms.coords:
+        model_rdms = dict(zip(model_rdms["model"].values.tolist(), model_rdms.values, strict=True))
     if isinstance(model_rdms, Mapping):
         names, arrays = list(model_rdms), list(model_rdms.values())
     else:

@@ -609,3 +609,10 @@ def test_shifts_together_or_each_channel_its_own(rng):
     null = shift_null(features, responses, n_shifts=4, min_shift=5, together=True, seed=1, n_splits=3, alphas=[1, 10])
     fit = cross_validate(features, together[2], n_splits=3, alphas=[1, 10])
     np.testing.assert_allclose(null[2], fit["score"].max("layer"))
+
+
+def test_no_more_shifts_than_there_are(rng):
+    responses = xr.DataArray(rng.standard_normal((20, 2)), dims=("word", "channel"))
+    for together in (False, True):
+        assert shifted_responses(responses, 99, min_shift=10, together=together).shape == (1, 20, 2)
+        assert shifted_responses(responses, 99, min_shift=3, together=together).shape == (15, 20, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,12 +14,14 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import fftconvolve
 from scipy.stats import zscore
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainalign import cortex
 from brainalign.datasets.stimuli import Speech, naplib_speech
 from brainalign.datasets.types import Listening
-from brainalign.features.language import context_features
+from brainalign.features.language import FORMAT, context_features, fingerprint, n_layers
+from brainalign.features.store import FeatureStore
 from brainalign.signals import word_responses
 
 HORIZONS = (1, 2, 4, 8, None)
@@ -114,15 +118,13 @@ def virtual_listening(
     acoustic = 0.6 * (1 - depth) ** 2 if language else np.ones(len(depth))
     lag = 0.08 * depth
     if language:
-        states = context_features(
-            speech.words, model, list(dict.fromkeys(horizons)), start_token=True, device=device, progress=progress
-        )
-        n_layers = states.sizes["layer"] - 1
-        layer = np.clip(np.round(1 + depth * (n_layers - 1) + wobble), 1, n_layers).astype(int)
+        n_blocks = n_layers(model)
+        layer = np.clip(np.round(1 + depth * (n_blocks - 1) + wobble), 1, n_blocks).astype(int)
+        wanted = {(int(layer[k]), horizon[k]) for k in np.flatnonzero(~empty)}
+        components = _components(speech.words, model, tuple(dict.fromkeys(horizons)), wanted, device, progress)
 
     n_times, n_channels = speech.spectrogram.sizes["time"], len(channels)
     planted = np.zeros((n_times, n_channels), dtype="float32")
-    components: dict[tuple, np.ndarray] = {}
     during_speech = gaussian_filter1d(_speech_frames(speech), 10.0)
     for index in np.flatnonzero(~empty):
         direction = rng.standard_normal(N_COMPONENTS)
@@ -130,13 +132,9 @@ def virtual_listening(
         planted[:, index] = np.sqrt(acoustic[index]) * zscore(sound) + during_speech
         if not language:
             continue
-        key = (layer[index], horizon[index])
-        if key not in components:
-            chosen = states.sel(context=np.inf if key[1] is None else key[1], layer=key[0])
-            components[key] = _components(chosen.to_numpy())
-        at_words = _at_words(components[key] @ direction, speech, lag[index], 0.05 + 0.05 * depth[index])
+        values = components[layer[index], horizon[index]] @ direction
+        at_words = _at_words(values, speech, lag[index], 0.05 + 0.05 * depth[index])
         planted[:, index] += np.sqrt(1 - acoustic[index]) * zscore(at_words)
-    states = components = None
 
     time = speech.spectrogram["time"]
     coords = {"time": time, "channel": channels.index.to_numpy(), "passage": speech.spectrogram["passage"]}
@@ -203,10 +201,35 @@ def _place(n_subjects: int, n_electrodes: int, rng: np.random.Generator) -> pd.D
     return pd.DataFrame(rows).set_index("channel")
 
 
-def _components(features: np.ndarray) -> np.ndarray:
-    """Scores of the leading principal components, each with variance 1, shape (word, component)."""
-    whiten = PCA(N_COMPONENTS, whiten=True, svd_solver="covariance_eigh")
-    return whiten.fit_transform(StandardScaler().fit_transform(features))
+def _components(
+    words: pd.DataFrame, model: str, horizons: tuple, wanted: set[tuple], device: str, progress: bool
+) -> dict[tuple, np.ndarray]:
+    """Leading principal components of layers, each with variance 1, (word, component) by (layer, horizon).
+
+    They are kept in the store: small numbers, where the features that they come from are large and slow to read.
+    """
+    text = json.dumps([words["word"].tolist(), words["passage"].astype(str).tolist()])
+    key = {
+        "kind": "principal components",
+        "format": [FORMAT, N_COMPONENTS],
+        "model": fingerprint(model),
+        "text": hashlib.sha256(text.encode()).hexdigest(),
+        "horizons": horizons,
+    }
+    entry = FeatureStore().entry(key, name=str(model))
+    needed = [sorted(layer for layer, horizon in wanted if horizon == one) for one in horizons]
+    with entry.lock():
+        found = [entry.read(shard, layers) for shard, layers in enumerate(needed)]
+        if any(set(layers) - parts.keys() for layers, parts in zip(needed, found, strict=True)):
+            options = {"start_token": True, "device": device, "progress": progress}
+            states = context_features(words, model, horizons, **options)
+            whiten = make_pipeline(StandardScaler(), PCA(N_COMPONENTS, whiten=True, svd_solver="covariance_eigh"))
+            for shard, one in enumerate(horizons):
+                chosen = states.sel(context=np.inf if one is None else one).to_numpy()
+                parts = [whiten.fit_transform(features).astype("float32") for features in chosen]
+                found[shard] = dict(zip(states["layer"].values.tolist(), parts, strict=True))
+                entry.write(shard, list(found[shard]), np.stack(parts))
+    return {(layer, one): found[shard][layer] for shard, one in enumerate(horizons) for layer in needed[shard]}
 
 
 def _at_words(values: np.ndarray, speech: Speech, lag: float, width: float) -> np.ndarray:

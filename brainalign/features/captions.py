@@ -444,6 +444,10 @@ def _model_folder(name: str) -> Path:
         raise ValueError(
             f"model: {folder} has no modules.json, so it is no sentence-transformers model, whose pooling is known"
         )
+    foreign = [m["type"] for m in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]
+    foreign = [kind for kind in foreign if not kind.startswith("sentence_transformers.")]
+    if foreign:
+        raise ValueError(f"model: {folder} asks for code of its own ({foreign[0]}); no such code is run")
     pickled = [path for path in folder.rglob("*.bin") if not path.with_name("model.safetensors").exists()]
     if pickled:
         raise ValueError(

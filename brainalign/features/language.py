@@ -265,6 +265,17 @@ def n_layers(model: Model) -> int:
     return _open_model(model).n_layers
 
 
+def fingerprint(model: Model) -> str:
+    """Return a digest of all that the numbers of a model depend on: its weights, tokenizer and damage.
+
+    Parameters
+    ----------
+    model
+        As in `layer_features`.
+    """
+    return _open_model(model).fingerprint
+
+
 @dataclass
 class _Settings:
     kind: str  # "states" or "surprisal" (with the rank)
