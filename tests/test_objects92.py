@@ -1,6 +1,7 @@
 """Real fMRI: what the files say of themselves must hold of what is loaded, and the captions must be captions."""
 
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -216,7 +217,8 @@ def test_other_rdms_than_the_published_are_refused(monkeypatch, load, variable, 
             content[variable] = content[variable][::-1]
         return content
 
-    monkeypatch.setattr("brainalign.datasets.objects92.loadmat", changed)
+    module = sys.modules[model_rdms.__module__]  # by its path one gets the function of the same name
+    monkeypatch.setattr(module, "loadmat", changed)
     with pytest.raises(ValueError, match=f"92_{file}RDMs.mat: expected the RDMs .* got "):
         load()
 
