@@ -247,9 +247,10 @@ def test_damaged_shards_are_computed_again(store, caplog):
     np.testing.assert_allclose(first, again, atol=1e-6)
 
 
-def test_without_a_store_nothing_is_kept(tmp_path, monkeypatch):
+def test_without_a_store_nothing_is_kept(store, monkeypatch):
+    kept = embed(TABLE, LIGHT, level="nouns", store=store)
     monkeypatch.setattr(module.FeatureStore, "entry", lambda *_, **__: pytest.fail("used a store"))
-    embed(TABLE, LIGHT, level="nouns", store=False)
+    np.testing.assert_allclose(embed(TABLE, LIGHT, level="nouns", store=False), kept, atol=1e-6)
 
 
 # bad input

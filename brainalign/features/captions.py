@@ -32,11 +32,11 @@ of words, and at the level "category" their mean is taken.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +45,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import transformers
 import xarray as xr
 from huggingface_hub import snapshot_download
 from scipy import sparse
 from tqdm import tqdm
 
 from brainalign import assets
+from brainalign.features import models
 from brainalign.features.store import FeatureStore, digest_files
 
 TAGS = {
@@ -315,7 +315,7 @@ def _mean(bags: list[list[str]], texts: set[str], encoder: _Encoder, empty: str)
     return total, {"empty": hollow, "empty_word": empty, "unknown": unknown}
 
 
-class _Encoder:
+class _Encoder(ABC):
     """Turns texts, each once and sorted by length, into vectors."""
 
     name: str
@@ -325,9 +325,9 @@ class _Encoder:
         """Those of the texts that have a vector."""
         return texts
 
+    @abstractmethod
     def encode(self, texts: list[str]) -> Iterator[np.ndarray]:
         """Yield vectors (text, feature) of the texts, in order, in pieces."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -365,7 +365,7 @@ class _SentenceModel(_Encoder):
     def load(self) -> Any:
         from sentence_transformers import SentenceTransformer  # takes seconds to import
 
-        with _no_progress_bar():
+        with models.no_progress_bar():
             return SentenceTransformer(
                 str(self.folder),
                 device=self.device,
@@ -529,15 +529,3 @@ def _open_store(store: FeatureStore | str | os.PathLike[str] | bool | None) -> F
     if store is False:
         return None
     return store if isinstance(store, FeatureStore) else FeatureStore(None if store in (None, True) else store)
-
-
-@contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar, which would end up in executed notebooks."""
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers.utils.logging.enable_progress_bar()

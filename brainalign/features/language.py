@@ -24,7 +24,6 @@ token that separates documents in pretraining in front of every window, which th
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import hashlib
@@ -522,21 +521,9 @@ def _model_folder(model: str | os.PathLike[str]) -> Path:
         ) from error
 
 
-@contextlib.contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar, which would end up in executed notebooks."""
-    shown = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers.utils.logging.enable_progress_bar()
-
-
 def _load(folder: str, causal: bool, damage: models.Damage, name: str, device: str, dtype: str) -> torch.nn.Module:
     """Load a model from a folder. It is not kept: it would stay in memory beside whatever is done with its features."""
-    with _no_progress_bar():
+    with models.no_progress_bar():
         model, report = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
             folder,
             dtype=DTYPES[dtype],

@@ -20,11 +20,13 @@ output vocabulary of all relatives are those of the base, and what differs is wh
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import re
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +249,15 @@ def _with_span(model: transformers.PreTrainedModel, span: int) -> transformers.P
     new.load_state_dict(model.state_dict(), assign=True)
     new.model.rotary_emb = model.model.rotary_emb  # its buffers are not part of the state
     return new.eval()
+
+
+@contextlib.contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar, which would end up in executed notebooks."""
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
