@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--force", action="store_true", help="run notebooks again even when nothing has changed")
     command.set_defaults(run=_book)
 
-    command = commands.add_parser("check", help="check a folder of your own recordings and list every problem")
+    command = commands.add_parser("check", help="check a folder of your own data and list every problem")
     command.add_argument("folder", type=Path, metavar="FOLDER")
     command.set_defaults(run=_check)
 
@@ -215,11 +215,16 @@ def _book(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from brainalign.datasets.folder import read_folder
+    from brainalign.datasets.viewing_folder import is_viewing_folder, read_viewing_folder
 
-    data, problems = read_folder(options.folder)
+    viewing = is_viewing_folder(options.folder)
+    data, problems = (read_viewing_folder if viewing else read_folder)(options.folder)
     if data is None:
         print("\n".join(problems))
         return 1
+    if viewing:
+        print(f"{options.folder} is sound:\n{data}")
+        return 0
     arrays = {"responses": data.responses, "signal": data.signal}
     shapes = [f"{field} {array.shape}" for field, array in arrays.items() if array is not None]
     print(

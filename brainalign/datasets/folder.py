@@ -23,23 +23,20 @@ audio.wav           one channel, on the words' clock.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
 import warnings
-from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-import zarr
 from scipy.io import wavfile
 
 from brainalign import cortex
+from brainalign.datasets.tables import SETTINGS, UNKNOWN, as_is, read_array, read_settings, read_table, to_numbers
 from brainalign.datasets.types import (
     CHANNEL_COLUMNS,
     WORD_COLUMNS,
@@ -58,9 +55,6 @@ from brainalign.signals import word_responses
 KEYS = ("name", "modality", "sampling_rate", "start", "space")
 SPACES = ("MNI152", "fsaverage")
 COORDINATES = ["x", "y", "z"]
-UNKNOWN = ("", "nan", "na", "n/a")
-"""What a cell that holds no number may say, in any case."""
-
 SUFFIXES = {"responses": (".npy", ".zarr", ".csv"), "signal": (".npy", ".zarr")}
 
 
@@ -87,22 +81,6 @@ def load_folder(folder: str | os.PathLike[str]) -> Listening:
     if problems:
         raise ValueError(f"{folder}: {len(problems)} problem(s)\n" + "\n".join(problems))
     return data
-
-
-def check_folder(folder: str | os.PathLike[str]) -> list[str]:
-    """Everything that keeps a folder from being loaded by `load_folder`.
-
-    Parameters
-    ----------
-    folder : path
-
-    Returns
-    -------
-    list of str
-        One line a problem: the file, the column or row (as a spreadsheet numbers rows, the header being row 1), what
-        was expected, what came and what to do. Empty when the folder is sound.
-    """
-    return read_folder(folder)[1]
 
 
 def save_listening(data: Listening, folder: str | os.PathLike[str]) -> Path:
@@ -220,24 +198,10 @@ def _listening(settings: dict, words, channels, responses, signal, times, audio)
 
 
 def _settings(folder: Path, problems: list[str]) -> dict:
-    file = "dataset.json"
-    example = '{"name": "mine", "modality": "high-gamma"}'
-    try:
-        settings = json.loads((folder / file).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        problems.append(f"{file}: missing; write one such as {example}")
+    file, example = SETTINGS, '{"name": "mine", "modality": "high-gamma"}'
+    settings = read_settings(folder, KEYS, example, problems)
+    if settings is None:
         return {}
-    except (OSError, ValueError) as error:
-        problems.append(f"{file}: cannot be read as JSON ({error}); expected something like {example}")
-        return {}
-    if not isinstance(settings, dict):
-        problems.append(f"{file}: expected an object such as {example}, got {settings!r}")
-        return {}
-    for key in settings:
-        if key not in KEYS:
-            close = get_close_matches(key, KEYS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            problems.append(f"{file}: unknown key {key!r}; expected some of {list(KEYS)}{hint}")
     for key in ("name", "modality"):
         if key not in settings:
             problems.append(f"{file}: {key!r} is missing; expected something like {example}")
@@ -257,100 +221,18 @@ def _settings(folder: Path, problems: list[str]) -> dict:
     return settings
 
 
-def _table(folder: Path, file: str, needed: tuple[str, ...], problems: list[str]) -> pd.DataFrame | None:
-    """A CSV file as text, its index the row numbers of a spreadsheet; None if it cannot be used at all."""
-    try:
-        text = (folder / file).read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        problems.append(f"{file}: missing; expected a table with the columns {', '.join(needed)}")
-        return None
-    except UnicodeDecodeError as error:
-        problems.append(f"{file}: not UTF-8 at byte {error.start}; save it as CSV in UTF-8")
-        return None
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    rows, numbers = [], []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append(row)
-                numbers.append(reader.line_num)
-    except csv.Error as error:
-        problems.append(f"{file}: row {reader.line_num} cannot be read ({error}); check its quotation marks")
-        return None
-    if not rows:
-        problems.append(f"{file}: empty; expected a table with the columns {', '.join(needed)}")
-        return None
-    columns = [cell.strip() for cell in rows[0]]
-    uneven = [(number, len(row)) for number, row in zip(numbers[1:], rows[1:], strict=True) if len(row) != len(columns)]
-    if uneven:
-        problems.append(
-            f"{file}: {len(uneven)} row(s) do not have {len(columns)} cells as the header has, first row "
-            f"{uneven[0][0]} with {uneven[0][1]}; put text that holds a {delimiter!r} in quotation marks"
-        )
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
-    missing = [column for column in needed if column not in columns]
-    if repeated:
-        problems.append(f"{file}: the header repeats {repeated}; give every column a name of its own")
-    if missing:
-        problems.append(f"{file}: missing the column(s) {missing}; the header has {columns}")
-    if len(rows) == 1:
-        problems.append(f"{file}: has a header and no rows")
-    even = [(number, row) for number, row in zip(numbers[1:], rows[1:], strict=True) if len(row) == len(columns)]
-    if repeated or missing or not even:
-        return None
-    table = pd.DataFrame([row for _, row in even], columns=columns, index=[number for number, _ in even], dtype=object)
-    if delimiter == ";":  # a spreadsheet set to a language with decimal commas
-        table.attrs["decimal"] = ","
-    return table
-
-
-def _numbers(table: pd.DataFrame, column: str, file: str, problems: list[str]) -> np.ndarray:
-    """A column as numbers; unknown ones are NaN. Other text is a problem, and NaN too."""
-    values, wrong, comma = np.full(len(table), np.nan), [], table.attrs.get("decimal") == ","
-    for place, cell in enumerate(table[column]):
-        cell = cell.strip()
-        if cell.lower() in UNKNOWN:
-            continue
-        try:
-            # Python would read 1_000 as a number, which in a table is a name.
-            values[place] = float((cell.replace(",", ".") if comma else cell).replace("_", "?"))
-        except ValueError:
-            wrong.append(f"{cell!r} in row {table.index[place]}")
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        problems.append(
-            f"{file}, column {column}: expected numbers, got {', '.join(wrong[:3])}{more}; leave unknown cells empty"
-        )
-    return values
-
-
-def _as_is(table: pd.DataFrame, column: str) -> pd.Series:
-    """A further column: truth values or numbers where all its cells are, else text."""
-    cells = table[column].str.strip()
-    if cells.isin(["True", "False"]).all():
-        return cells == "True"
-    wrong: list[str] = []
-    values = _numbers(table, column, "", wrong)
-    if wrong or np.isnan(values).all():
-        return table[column].astype(str)
-    whole = np.isfinite(values).all() and (values == np.round(values)).all() and not cells.str.contains(r"[.,e]").any()
-    return pd.Series(values.astype(int) if whole else values, index=table.index)
-
-
 def _words(folder: Path, settings: dict, problems: list[str]) -> pd.DataFrame | None:
     file = "words.csv"
-    table = _table(folder, file, WORD_COLUMNS, problems)
+    table = read_table(folder, file, WORD_COLUMNS, problems)
     if table is None:
         return None
     words = table[["word", "passage"]].astype(str)
     readable = np.ones(len(table), dtype=bool)
     for place, column in enumerate(("onset", "offset"), start=1):
-        words.insert(place, column, _numbers(table, column, file, problems))
+        words.insert(place, column, to_numbers(table, column, file, problems))
         readable &= words[column].notna() | table[column].str.strip().str.lower().isin(UNKNOWN)
     for column in table.columns.difference(WORD_COLUMNS, sort=False):
-        words[column] = _as_is(table, column)
+        words[column] = as_is(table, column)
     untimed = settings.get("modality") == "erp" and not _files(folder, "signal") and not (folder / "audio.wav").exists()
     # Times that are no numbers have been named: the other checks of times see the table without them.
     found = [*text_problems(words), *timing_problems(words[readable], untimed=untimed)]
@@ -360,16 +242,16 @@ def _words(folder: Path, settings: dict, problems: list[str]) -> pd.DataFrame | 
 
 def _channels(folder: Path, settings: dict, problems: list[str]) -> pd.DataFrame | None:
     file = "channels.csv"
-    table = _table(folder, file, ("channel", "subject"), problems)
+    table = read_table(folder, file, ("channel", "subject"), problems)
     if table is None:
         return None
     channels = pd.DataFrame(index=table.index)
     for column in ("subject", "region", "hemisphere"):
         channels[column] = table[column].str.strip().astype(str) if column in table else ""
     for column in (*COORDINATES, "distance_pmc"):
-        channels[column] = _numbers(table, column, file, problems) if column in table else np.nan
+        channels[column] = to_numbers(table, column, file, problems) if column in table else np.nan
     for column in table.columns.difference(["channel", *CHANNEL_COLUMNS], sort=False):
-        channels[column] = _as_is(table, column)
+        channels[column] = as_is(table, column)
     names = table["channel"].str.strip()
 
     def report(which, what: str) -> None:
@@ -434,7 +316,7 @@ def _array(
     if len(paths) != 1:
         return None
     (path,) = paths
-    values = _csv_responses(folder, names, problems) if path.suffix == ".csv" else _numeric(path, problems)
+    values = _csv_responses(folder, names, problems) if path.suffix == ".csv" else read_array(path, problems)
     if values is None:
         return None
     dims = "(word, channel)" if field == "responses" else "(time, channel) or (repeat, time, channel)"
@@ -455,32 +337,9 @@ def _array(
     return values
 
 
-def _numeric(path: Path, problems: list[str]) -> np.ndarray | None:
-    """Floating-point numbers of a .npy file or zarr array. Pickled objects, which could run code, are never opened."""
-    try:
-        if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
-        else:
-            described = [path / name for name in (".zarray", "zarr.json") if (path / name).exists()]
-            # Read as JSON, where a codec's name cannot hide behind escapes.
-            if any("pickle" in str(json.loads(file.read_text(encoding="utf-8"))) for file in described):
-                raise ValueError("it holds pickled objects")
-            array = zarr.open_array(str(path), mode="r")
-        if not isinstance(array, np.ndarray | zarr.Array) or array.dtype.kind not in "fiu":
-            raise ValueError(f"it holds {getattr(array, 'dtype', 'several arrays')}")
-        array = np.asarray(array[...])
-    except Exception as error:  # a damaged file can make its reader raise anything
-        problems.append(
-            f"{path.name}: cannot be read as an array of numbers ({type(error).__name__}: {error}); write it with "
-            f"{'numpy.save' if path.suffix == '.npy' else 'zarr.save_array'}"
-        )
-        return None
-    return array if array.dtype.kind == "f" else array.astype("float64")
-
-
 def _csv_responses(folder: Path, names: pd.Index | None, problems: list[str]) -> np.ndarray | None:
     file = "responses.csv"
-    table = _table(folder, file, () if names is None else tuple(names), problems)
+    table = read_table(folder, file, () if names is None else tuple(names), problems)
     if table is None:
         return None
     columns = list(table.columns if names is None else names)
@@ -488,7 +347,7 @@ def _csv_responses(folder: Path, names: pd.Index | None, problems: list[str]) ->
     if more:
         problems.append(f"{file}: columns that channels.csv does not name: {more[:5]}; every column is one channel")
     wrong: list[str] = []
-    values = np.column_stack([_numbers(table, column, file, wrong) for column in columns])
+    values = np.column_stack([to_numbers(table, column, file, wrong) for column in columns])
     problems += wrong[:5] + [f"{file}: the same in {len(wrong) - 5} more columns"] * (len(wrong) > 5)
     return values
 
@@ -503,7 +362,7 @@ def _times(folder: Path, signal: np.ndarray | None, settings: dict, problems: li
     n_times = signal.shape[-2]
     if not path.exists():
         return np.arange(n_times) / rate + settings.get("start", 0.0)
-    times = _numeric(path, problems)
+    times = read_array(path, problems)
     if times is None:
         return None
     if times.shape != (n_times,):

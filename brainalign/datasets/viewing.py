@@ -67,6 +67,14 @@ class Viewing:
         for problem in self._problems():
             raise ValueError(problem)
 
+    @classmethod
+    def problems(cls, **fields) -> list[str]:
+        """All that is wrong with fields of the right types, each problem a line; empty for a sound data set."""
+        draft = object.__new__(cls)
+        for field in cls.__dataclass_fields__.values():
+            object.__setattr__(draft, field.name, fields.get(field.name, field.default))
+        return list(draft._problems())
+
     def _problems(self) -> Iterator[str]:
         yield from (f"captions: {problem}" for problem in caption_problems(self.captions))
         names = self.image_names
@@ -186,7 +194,7 @@ class Viewing:
                 raise ValueError(f"images: {person!r} did not see {missing[:5].tolist()} ({len(missing)} in all).")
             array = array.sel(image=np.asarray(images))
         mean = array.mean("repeat", skipna=False)
-        for problem in _value_problems(mean):
+        for problem in number_problems(mean):
             raise ValueError(f"responses[{person!r}]: {problem}")
         return mean
 
@@ -305,7 +313,7 @@ def response_problems(array: xr.DataArray, space: str) -> Iterator[str]:
     yield from label_problems(array["vertex"].to_numpy(), space)
     if not _on_disk(array):
         for repeat in range(array.sizes["repeat"]):  # one at a time: less memory
-            yield from _value_problems(array[repeat])
+            yield from number_problems(array[repeat])
 
 
 def label_problems(labels: np.ndarray, space: str) -> Iterator[str]:
@@ -334,10 +342,10 @@ def rdm_problems(rdms: xr.DataArray, n_images: int) -> Iterator[str]:
             f"expected {n_images * (n_images - 1) // 2} pairs for the {n_images} captioned images, "
             f"got {rdms.sizes['pair']}."
         )
-    yield from _value_problems(rdms.transpose("pair", ...).rename(pair="image"))
+    yield from number_problems(rdms.transpose("pair", ...).rename(pair="image"))
 
 
-def _value_problems(array: xr.DataArray) -> Iterator[str]:
+def number_problems(array: xr.DataArray) -> Iterator[str]:
     """What is wrong with numbers of shape (image, ...)."""
     values = array.to_numpy()
     where = array.sizes.get("vertex", 0)
