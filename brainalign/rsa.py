@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.optimize
 import scipy.stats
 import xarray as xr
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from brainalign import stats
 from brainalign.similarity import compare_rdms, rdm
@@ -270,6 +272,102 @@ def image_bootstrap(
         },
         {"model": models["model"]},
     )
+
+
+@threadpool_limits.wrap(limits=1)  # many small products: more threads would only wait for each other
+def reweighted_rdms(
+    rdms: ArrayLike,
+    features: ArrayLike,
+    *,
+    n_components: int = 10,
+    n_folds: int = 5,
+    alphas: ArrayLike = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+    seed: int = 0,
+) -> np.ndarray:
+    """Predict RDMs from weighted dimensions of a description, each pair from images that are not in it.
+
+    The squared Euclidean RDM of the features is the sum of those of their principal components. Here each component has
+    a weight of its own, none of them negative, that is fitted to the pairs among training images. A penalty draws the
+    weights towards equal ones, so that the RDM as it comes is a special case; it is chosen for each RDM within the
+    training images. Components are of the training images, too. The fold or the two folds that the images of a pair are
+    in are left out together, so that neither image has a part in its prediction.
+
+    Parameters
+    ----------
+    rdms : array of shape (..., pair)
+        To be predicted, each by weights of its own.
+    features : array of shape (image, feature)
+    n_components : int
+        How many components are weighted, at most; fewer where there are fewer.
+    n_folds : int
+        Parts of the images, drawn at random; at least four, and three images in each.
+    alphas : array-like
+        Penalties to choose from, as a share of the variance of the unweighted RDM.
+    seed : int
+
+    Returns
+    -------
+    array of shape (..., pair)
+        In standard deviations of each training set's own predictions, around their mean: made to be correlated.
+
+    Raises
+    ------
+    ValueError
+        RDMs of another number of images, non-finite values, too few images or folds, or penalties not above 0.
+
+    References
+    ----------
+    Khaligh-Razavi & Kriegeskorte (2014), PLoS Comput. Biol. 10(11): e1003915. Kaniuth & Hebart (2022), NeuroImage 257:
+    119294. Weights that are equal for a large penalty are this project's choice.
+    """
+    x, targets, alphas = (np.asarray(a, dtype=float) for a in (features, rdms, alphas))
+    n = len(x)
+    if x.ndim != 2 or targets.shape[-1:] != (n * (n - 1) // 2,) or not np.isfinite(x).all():
+        raise ValueError(
+            f"rdms and features must be of the same images, (..., pair) and (image, feature), all finite, got "
+            f"{targets.shape} and {x.shape}."
+        )
+    if not np.isfinite(targets).all() or not (alphas.size and (alphas > 0).all()):
+        raise ValueError("rdms must be finite and alphas positive.")
+    if not 4 <= n_folds <= n // 3 or n_components < 1:
+        raise ValueError(f"n_folds must lie between 4 and {n // 3}, n_components above 0: {n_folds}, {n_components}.")
+    fold = np.random.default_rng(seed).permutation(np.arange(n) % n_folds)
+    a, b = (fold[images] for images in np.triu_indices(n, 1))
+    flat = targets.reshape(-1, targets.shape[-1])
+    found = np.empty_like(flat)
+    for left_out in [{k} for k in range(n_folds)] + [set(two) for two in combinations(range(n_folds), 2)]:
+        rest, scores = [k for k in range(n_folds) if k not in left_out], 0.0
+        for k in rest:
+            inner = _weighted(flat, x, ~np.isin(fold, [*left_out, k]), (a == k) & (b == k), n_components, alphas)
+            observed = flat[:, (a == k) & (b == k)]
+            inner, observed = (v - v.mean(-1, keepdims=True) for v in (inner, observed))
+            lengths = np.sqrt((inner**2).sum(-1) * (observed**2).sum(-1))
+            scores = scores + (inner * observed).sum(-1) / np.where(lengths > 0, lengths, np.inf)
+        here = (np.minimum(a, b) == min(left_out)) & (np.maximum(a, b) == max(left_out))
+        outer = _weighted(flat, x, np.isin(fold, rest), here, n_components, alphas)
+        found[:, here] = np.take_along_axis(outer, scores.argmax(0)[None, :, None], 0)[0]
+    return found.reshape(targets.shape)
+
+
+def _weighted(targets, x, train, test, n_components, alphas) -> np.ndarray:
+    """Predictions (alpha, target, pair) of the `test` pairs by weights fitted to the pairs among the `train` images."""
+    first, second = np.triu_indices(len(x), 1)
+    centred = x - x[train].mean(0)
+    axes = np.linalg.svd(centred[train], full_matrices=False)[2][:n_components]
+    parts = ((x[first] - x[second]) @ axes.T) ** 2
+    parts = np.column_stack([parts.sum(1), parts])  # the first one alone is the RDM as it comes
+    inside = train[first] & train[second]
+    parts = (parts - parts[inside].mean(0)) / parts[inside, 0].std()
+    gram = parts[inside].T @ parts[inside] / inside.sum()
+    wanted = parts[inside].T @ scipy.stats.zscore(targets[:, inside], axis=1).T / inside.sum()
+    found = []
+    for alpha in alphas:
+        root = np.linalg.cholesky(gram + np.diag([0.0] + [alpha] * (len(gram) - 1)))
+        goals = np.linalg.solve(root, wanted)
+        weights = np.array([scipy.optimize.nnls(root.T, goal)[0] for goal in goals.T])
+        spread = np.sqrt(np.einsum("ti,ij,tj->t", weights, gram, weights))[:, None]
+        found.append(weights @ parts[test].T / np.where(spread > 0, spread, 1))
+    return np.array(found)
 
 
 def subject_tests(

@@ -9,8 +9,10 @@ import xarray as xr
 from rsatoolbox.data import Dataset
 from rsatoolbox.inference import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs, calc_rdm, compare
+from scipy.optimize import nnls
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import binomtest, ttest_1samp, ttest_rel
+from sklearn.decomposition import PCA
 
 from brainalign import rsa
 from brainalign.similarity import COMPARISONS, compare_rdms, rdm
@@ -412,3 +414,115 @@ def test_subject_tests_hold_their_level_on_noise(test):
 def test_subject_tests_refuse(scores, options, message):
     with pytest.raises(ValueError, match=message):
         rsa.subject_tests(scores, **options)
+
+
+# ---------------------------------------------------------------------------------------------- reweighted dimensions
+
+
+def weighted_distances(rng, weights, n_images: int = 30):
+    """Features of shape (image, dimension) of falling variance, and the RDM in which the dimensions weigh so much."""
+    features = rng.standard_normal((n_images, len(weights))) * np.geomspace(8, 1, len(weights))
+    return features, sum(w * rdm(column[:, None], "sqeuclidean") for w, column in zip(weights, features.T, strict=True))
+
+
+def slowly_reweighted(target, x, n_components, n_folds, alphas, seed):
+    """Pair by pair, with scikit-learn's components and least squares on the pairs themselves."""
+    n, pairs = len(x), list(itertools.combinations(range(len(x)), 2))
+    fold = np.random.default_rng(seed).permutation(np.arange(n) % n_folds)
+
+    def predict(train, wanted, alpha):
+        components = PCA(n_components).fit(x[train])
+        z = components.transform(x)
+
+        def parts(some):
+            each = np.array([(z[i] - z[j]) ** 2 for i, j in some])
+            return np.column_stack([each.sum(1), each])
+
+        some = [(i, j) for i, j in pairs if i in train and j in train]
+        y = np.array([target[pairs.index(pair)] for pair in some])
+        d, new = parts(some), parts(wanted)
+        mean, scale = d.mean(0), d[:, 0].std()
+        d, new = (d - mean) / scale, (new - mean) / scale
+        rows = np.sqrt(alpha * len(some)) * np.eye(d.shape[1])[1:]
+        weights = nnls(np.vstack([d, rows]), np.append((y - y.mean()) / y.std(), np.zeros(len(rows))))[0]
+        return new @ weights / (d @ weights).std()
+
+    found = []
+    for i, j in pairs:
+        rest = [k for k in range(n_folds) if k not in (fold[i], fold[j])]
+        scores = []
+        for alpha in alphas:
+            r = []
+            for k in rest:
+                train = [m for m in range(n) if fold[m] in rest and fold[m] != k]
+                held = [pair for pair in pairs if fold[pair[0]] == fold[pair[1]] == k]
+                y = np.array([target[pairs.index(pair)] for pair in held])
+                r.append(np.corrcoef(predict(train, held, alpha), y)[0, 1])
+            scores.append(np.mean(r))
+        train = [m for m in range(n) if fold[m] in rest]
+        found.append(predict(train, [(i, j)], alphas[int(np.argmax(scores))])[0])
+    return np.array(found)
+
+
+def test_reweighted_rdms_are_those_of_the_slow_way(rng):
+    features, target = weighted_distances(rng, [0, 3, 1, 0, 0], n_images=14)
+    target += 2 * rng.standard_normal(len(target))
+    options = {"n_components": 3, "n_folds": 4, "alphas": [1e-3, 0.1, 3.0], "seed": 5}
+    fast = rsa.reweighted_rdms(np.stack([target, target[::-1]]), features, **options)
+    np.testing.assert_allclose(fast[0], slowly_reweighted(target, features, **options), atol=1e-8)
+
+
+def test_weights_are_found_that_the_rdm_as_it_comes_lacks(rng):
+    features, truth = weighted_distances(rng, [0, 0, 5, 0, 1, 0], n_images=80)
+    target = truth + truth.std() * rng.standard_normal(len(truth))
+    plain = rdm(features, "sqeuclidean")
+    found = rsa.reweighted_rdms(target, features)
+    assert compare_rdms(plain, truth, "pearson") < 0.6
+    assert compare_rdms(found, truth, "pearson") > 0.9
+    equal = rsa.reweighted_rdms(target, features, alphas=[1e9])
+    # each training set has its own mean and spread: nearly the RDM as it comes
+    assert compare_rdms(equal, plain, "pearson") > 0.9
+
+
+def test_images_that_are_left_out_have_no_part_in_their_prediction(rng):
+    features, _ = weighted_distances(rng, np.ones(10), n_images=24)
+    target = rng.standard_normal(24 * 23 // 2)
+    fold = np.random.default_rng(0).permutation(np.arange(24) % 4)
+    first, second = np.triu_indices(24, 1)
+    before = rsa.reweighted_rdms(target, features, n_folds=4)
+    touched = (fold[first] == 0) | (fold[second] == 0)
+    after = rsa.reweighted_rdms(np.where(touched, 9 * target, target), features, n_folds=4)
+    np.testing.assert_allclose(after[touched], before[touched])
+    assert not np.allclose(after[~touched], before[~touched])
+
+
+def test_reweighting_finds_nothing_in_noise(rng):
+    """Held-out scores lie about 0 or below; weights fitted to the same pairs would reach far more."""
+    features, _ = weighted_distances(rng, np.ones(10))
+    noise = np.stack([rdm(rng.standard_normal((30, 12)), "correlation") for _ in range(60)])
+    found = rsa.reweighted_rdms(noise, features)
+    scores = np.array([np.corrcoef(one, other)[0, 1] for one, other in zip(found, noise, strict=True)])
+    parts = np.stack([rdm(column[:, None], "sqeuclidean") for column in features.T])
+    parts = np.column_stack([np.ones(parts.shape[1]), parts.T])
+    fitted = [np.corrcoef(parts @ nnls(parts, one)[0], one)[0, 1] for one in noise]
+    assert np.mean(scores) < 0.02 < 0.05 < np.mean(fitted)
+    t = ttest_1samp(scores, 0, alternative="greater")
+    assert t.pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": np.ones((9, 4))}, "of the same images"),
+        ({"features": np.full((12, 4), np.nan)}, "of the same images"),
+        ({"rdms": np.full(66, np.inf)}, "rdms must be finite"),
+        ({"alphas": [0.0, 1.0]}, "alphas positive"),
+        ({"n_folds": 3}, "n_folds must lie between 4 and 4"),
+        ({"n_folds": 5}, "n_folds must lie between 4 and 4"),
+        ({"n_components": 0}, "n_components above 0"),
+    ],
+)
+def test_bad_input_of_reweighting(rng, change, message):
+    given = {"rdms": rng.random(66), "features": rng.random((12, 4)), "n_folds": 4} | change
+    with pytest.raises(ValueError, match=message):
+        rsa.reweighted_rdms(**given)
