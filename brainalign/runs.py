@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 PACKAGE = Path(__file__).parent
-CODE_SUFFIXES = {".py", ".toml", ".tsv", ".csv"}
+CODE_SUFFIXES = {".py", ".toml", ".tsv", ".csv", ".js"}
 MEMORY_BAR_GB = 3.0
 
 

@@ -1,5 +1,9 @@
 """Figures: what is handed in is what is drawn."""
 
+import base64
+import json
+import re
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -69,3 +73,20 @@ def test_band_spans_the_interval():
     plotting.with_band(axis, [0, 1], [1, 2], [0, 1], [2, 4], color="k", label="mean")
     low, high = axis.collections[0].get_paths()[0].get_extents().intervaly
     assert (low, high) == (0, 4) and axis.lines[0].get_label() == "mean"
+
+
+def test_surface_view_holds_the_values_and_nothing_from_elsewhere():
+    values = pd.Series(np.linspace(-1, 1, 2 * 10_242))
+    values[:100] = np.nan
+    view = plotting.surface_view({"a": values, "b > c": -values}, label="r", alt="a ramp", limits=(-1, 1))
+    page = view._repr_html_()
+    assert len(page) < 600_000 and "http" not in page and "<option>b &gt; c</option>" in page and "a ramp" in page
+    data = json.loads(re.search(r"surfaceView\(.*?, (\{.*\})\);", page)[1])
+    for sides, sign in zip(data["values"], (1, -1), strict=True):
+        steps = np.concatenate([np.frombuffer(base64.b64decode(side), "u1") for side in sides])
+        assert (steps[:100] == 255).all() and (steps[100:] < 255).all()
+        np.testing.assert_allclose(steps[100:] / 127 - 1, sign * values[100:], atol=0.005)
+    points = np.frombuffer(base64.b64decode(data["points"][1]), "<i2").reshape(-1, 3)
+    vertices = cortex.mesh("right", "infl").vertices
+    np.testing.assert_allclose(points / points.max() * vertices.max(), vertices, atol=0.01)
+    assert plotting.surface_view({"a": values, "b > c": -values}, label="r", alt="a ramp", limits=(-1, 1)).html == page
