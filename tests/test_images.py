@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from brainalign.features import images as module
-from brainalign.features.images import activations, cosine, ready_made, resize
+from brainalign.features.images import activations, cosine, published_networks, read_folder, ready_made, resize
 from brainalign.features.recurrent import NetworkConfig, RecurrentNetwork, predict, preset, train
 
 TINY = NetworkConfig(
@@ -317,6 +317,12 @@ def test_checkpoint_of_another_training_is_refused_and_kept(data, tmp_path):
         assert path.read_bytes() == content
 
 
+def test_folder_holds_a_file_for_each_training(data, tmp_path):
+    for config in (TINY, tiny(seed=1), TINY):
+        train(*data, config, checkpoint=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_damaged_checkpoint_is_refused_and_kept(data, tmp_path):
     path = tmp_path / "network.safetensors"
     train(*data, TINY, checkpoint=path)
@@ -447,6 +453,41 @@ def test_cosine_equals_its_definition_and_a_mean_prediction_scores_zero(rng):
     np.testing.assert_array_equal(cosine(np.tile(centre, (6, 1)), b, centre), 0)
     with pytest.raises(ValueError, match="alike"):
         cosine(a, b[:3])
+
+
+def test_folder_of_pictures_is_read_in_the_order_of_its_captions(tmp_path):
+    shown = pictures(2, 8)
+    for name, picture in zip(("b.png", "a.png"), shown, strict=True):
+        Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / "captions.csv").write_text("image,caption\nb.png,One.\nb.png,Two.\na.png,Three.\n")
+    found, captions, categories = read_folder(tmp_path, 8)
+    np.testing.assert_array_equal(found, shown)
+    assert captions["caption"].tolist() == ["One.", "Two.", "Three."] and categories is None
+    assert read_folder(tmp_path, 4)[0].shape == (2, 4, 4, 3)
+    (tmp_path / "categories.csv").write_text("image,dog,sea\na.png,1,0\nb.png,0,1\n")
+    np.testing.assert_array_equal(read_folder(tmp_path, 8)[2], [[False, True], [True, False]])
+    for file, text, words in [
+        ("categories.csv", "image,dog\na.png,1\n", "1 have none, first .'b.png'"),
+        ("categories.csv", "image,dog\na.png,1\nb.png,2\n", "must have one row of 0 and 1"),
+        ("captions.csv", "image,text\nb.png,One.\n", "no column .'caption'"),
+        ("captions.csv", "image,caption\nc.png,One.\n", "c.png cannot be read as a picture"),
+        ("a.png", "no picture", "a.png cannot be read as a picture"),
+    ]:
+        before = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_text(text)
+        with pytest.raises(ValueError, match=words):
+            read_folder(tmp_path, 8)
+        (tmp_path / file).write_bytes(before)
+    with pytest.raises(ValueError, match="captions.csv cannot be read"):
+        read_folder(tmp_path / "nowhere", 8)
+
+
+def test_published_table_has_the_studys_network_and_thirteen_others():
+    table = published_networks()
+    assert len(table) == 14 and table.index[0] == "LLM-trained RCNN"
+    assert table["training_images"].idxmin() == "LLM-trained RCNN"
+    scores = table[["ventral", "lateral", "parietal"]]
+    assert (scores.iloc[0] > scores.iloc[1:].max()).all()
 
 
 # Ready-made networks -------------------------------------------------------------------------------------------------

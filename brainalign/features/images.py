@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -119,6 +120,66 @@ def resize(images: ArrayLike, size: int) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in square])
 
 
+def read_folder(folder: str | os.PathLike[str], size: int) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame | None]:
+    """Pictures of the reader's, with captions and categories, to train networks on.
+
+    Parameters
+    ----------
+    folder : path
+        Holds pictures (JPEG, PNG, ...) and ``captions.csv`` with the columns ``image``, a picture's file name in the
+        folder, and ``caption``, one row a caption; if there is one, ``categories.csv`` with a column ``image`` and one
+        of 0 and 1 for each category.
+    size : int
+        px; pictures are brought to it as in `resize`.
+
+    Returns
+    -------
+    images : array of shape (image, size, size, 3), uint8
+        In the order in which the captions name them.
+    captions : DataFrame [image, caption]
+    categories : DataFrame of shape (image, category), bool, or None
+
+    Raises
+    ------
+    ValueError
+        For files that are missing or unreadable, a table without its columns, pictures without categories.
+    """
+    folder = Path(folder)
+    captions = _table(folder / "captions.csv", ["image", "caption"])
+    names = pd.Index(captions["image"].unique(), name="image")
+    found = np.empty((len(names), size, size, 3), dtype=np.uint8)
+    for row, name in enumerate(names):
+        try:
+            with Image.open(folder / str(name)) as picture:
+                found[row] = resize(np.asarray(picture.convert("RGB"))[None], size)[0]
+        except OSError as error:
+            raise ValueError(f"folder: {folder / str(name)} cannot be read as a picture ({error})") from error
+    if not (folder / "categories.csv").exists():
+        return found, captions, None
+    categories = _table(folder / "categories.csv", ["image"]).set_index("image")
+    bare = names.difference(categories.index)
+    if len(bare) or categories.index.has_duplicates or not categories.isin([0, 1]).all(axis=None):
+        raise ValueError(
+            f"folder: {folder / 'categories.csv'} must have one row of 0 and 1 for each picture of captions.csv; "
+            f"{len(bare)} have none, first {bare[:5].tolist()}"
+        )
+    return found, captions, categories.loc[names].astype(bool)
+
+
+def published_networks() -> pd.DataFrame:
+    """How well the study's network and 13 others match three regions of eight people's brains.
+
+    Returns
+    -------
+    DataFrame [group, training_images, ventral, lateral, parietal]
+        Indexed by the network's name. Scores are correlations of RDMs over noise ceiling, mean over people, copied from
+        the code of Doerig et al. (2025), Nat. Mach. Intell. 7, Fig. 4e, where the authors wrote them down
+        (``get_dnn_activities/trainingImgs_vs_brainMatch_scatter.py``). The group, what was learned, is ours: "sentence
+        embeddings", "categories", or "other" (contrasts, hashtags, captions beside their pictures, scene geometry).
+    """
+    return pd.read_csv(Path(__file__).with_name("published_networks.csv"), index_col="network")
+
+
 class ReadyMade(nn.Module):
     """A network whose weights were trained elsewhere; made by `ready_made`.
 
@@ -223,6 +284,17 @@ def find_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: expected 'auto' or a device that is there, such as 'cpu', got {name!r}") from error
+
+
+def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"folder: {path} cannot be read as a table ({error})") from error
+    missing = [column for column in columns if column not in table]
+    if missing or not len(table):
+        raise ValueError(f"folder: {path} has {len(table)} rows and no column {missing}; expected {columns}")
+    return table
 
 
 def _pooled(state: torch.Tensor, pooling: str, n_prefix: int) -> torch.Tensor:

@@ -313,9 +313,10 @@ def train(
     held_out : (images, targets), optional
         Followed in the history; nothing is learned from them.
     checkpoint : path, optional
-        File that holds weights, optimiser and history after each epoch (safetensors, nothing that could run code). If
-        it is there, training goes on where it stopped, to the same numbers as without the stop (bit for bit on one
-        machine with the same versions); if it is finished, nothing is trained.
+        File that holds weights, optimiser and history after each epoch (safetensors, nothing that could run code); or
+        a folder that is there, in which the file is named by a hash of configuration and data. If there is such a file,
+        training goes on where it stopped, to the same numbers as without the stop (bit for bit on one machine with the
+        same versions); if it is finished, nothing is trained.
     device : str
         "cpu", "cuda", ...; "auto" takes CUDA where there is one.
     threads : int
@@ -355,6 +356,9 @@ def train(
     history: list[list[float]] = []
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
+        if checkpoint.is_dir():
+            name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
+            checkpoint = checkpoint / f"{name}.safetensors"
         if checkpoint.exists():
             history = _restore(checkpoint, identity, network, optimiser)
     epochs = range(len(history), config.epochs)
