@@ -33,6 +33,7 @@ FLOORS = {
         "features",
         "crossvalidation",
         "encoding",
+        "fractional",
         "searchlight",
         "hierarchy",
         "context",
