@@ -36,6 +36,7 @@ ESTIMATES = ("cross-validated", "adjusted")
 
 _TRIAL_BYTES = 2**26  # bound on one draw's trial predictions
 _ERROR_BYTES = 2**28  # bound on the trial errors that are kept until penalties are chosen
+_LEAST_ALPHA = 1e-2  # rounding of single precision, some 1e-4 of noise over signal, is nothing beside such penalties
 
 Model = tuple[int, ...]
 
@@ -45,6 +46,7 @@ def variance_partition(
     responses: xr.DataArray | np.ndarray,
     *,
     parts: Mapping[str, Sequence[str]] | None = None,
+    rivals: Mapping[str, Sequence[xr.DataArray | np.ndarray]] | None = None,
     groups: ArrayLike | None = None,
     alphas: ArrayLike | None = None,
     n_splits: int = 5,
@@ -69,6 +71,9 @@ def variance_partition(
     responses : DataArray or array of shape (word, channel)
     parts : mapping of str to sequence of str, optional
         Spaces that count as one part, each still with a penalty of its own. Default: every space is a part.
+    rivals : mapping of str to sequence of arrays of shape (word, feature), optional
+        For one space that is a part by itself, other descriptions to put in its place one after the other, such as
+        random numbers, to see what its unique share would be by luck.
     groups : array-like of shape (word,), optional
         Passage of each sample, in contiguous runs. Gaps do not reach into another passage.
     alphas : array-like, optional
@@ -92,13 +97,15 @@ def variance_partition(
         the part; ``alone`` (estimate, part, channel), that of the part alone; ``shared`` (estimate, channel), r2 less
         all unique shares: what at least two parts explain equally well. For two or three parts also ``common``
         (estimate, overlap, channel), by commonality analysis: an overlap such as "a & b" is shared by exactly these
-        parts, and all of them sum to r2. Nothing is clipped: a share of zero scatters around zero.
+        parts, and all of them sum to r2. With rivals also ``rivals`` (estimate, rival, channel), the unique share of
+        each. Nothing is clipped: a share of zero scatters around zero.
 
     Raises
     ------
     ValueError
         Non-finite values, flat channels, mismatched lengths, unknown or missing spaces in `parts`, fewer than two
-        parts, non-contiguous groups, too few samples for the folds, penalties that are not positive.
+        parts, rivals of what is no part by itself, non-contiguous groups, too few samples for the folds, penalties that
+        are not positive.
 
     Notes
     -----
@@ -131,6 +138,9 @@ def variance_partition(
     members = [space for part in parts.values() for space in part]
     if len(parts) < 2 or sorted(members) != sorted(names) or not all(parts.values()):
         raise ValueError(f"parts must share out the spaces {names} among at least two parts, each once, got {parts}.")
+    replaced = list(rivals or ())
+    if rivals is not None and (replaced not in parts.values() or len(replaced) != 1 or not len(rivals[replaced[0]])):
+        raise ValueError(f"rivals must be a list of arrays for one space that is a part by itself, got {rivals!r:.80}.")
     if int(n_draws) != n_draws or n_draws < 1:
         raise ValueError(f"n_draws must be a positive integer, got {n_draws!r}.")
     sizes = n_components if isinstance(n_components, Mapping) else dict.fromkeys(names, n_components)
@@ -158,14 +168,21 @@ def variance_partition(
     drawn = _draws(len(names), n_draws, seed)
     # Models share the draws as far as they share spaces: their differences are not those of luck in the search.
     weights = {m: drawn[:, m] / drawn[:, m].sum(1, keepdims=True) if len(m) > 1 else np.ones((1, 1)) for m in models}
-    search = _Search(x, models, weights, alphas, [sizes.get(name) for name in names], device)
+    limits = [sizes.get(name) for name in names]
+    for name in replaced:
+        others, _, _ = _checked({f"{name}, rival {k}": array for k, array in enumerate(rivals[name])}, responses)
+        for k, array in enumerate(others):
+            models.append(tuple(len(names) + k if other == name else place for place, other in enumerate(names)))
+            weights[models[-1]] = weights[models[0]]
+            x, limits = [*x, array], [*limits, sizes.get(name)]
+    search = _Search(x, models, weights, alphas, limits, device)
 
     r2 = np.empty((2, len(models), y.shape[1]))
     size = max(1, _ERROR_BYTES // (8 * len(models) * n_splits * inner_splits * n_draws * len(alphas)))
     with fold_map(n, sum(a.shape[1] for a in x), device) as run:
         for columns in np.split(np.arange(y.shape[1]), range(size, y.shape[1], size)):
             r2[:, :, columns] = search(y[:, columns], outer, inner, run)
-    of = {c: r2[:, k] for k, c in enumerate(chosen)}
+    of = {c: r2[:, k] for k, c in enumerate(chosen)}  # rivals come after them
     without = np.stack([of[tuple(p for p in parts if p != part)] for part in parts], axis=1)
     unique, total = of[whole][:, None] - without, of[whole]
     result = xr.Dataset(
@@ -178,6 +195,9 @@ def variance_partition(
         coords={"estimate": list(ESTIMATES), "part": list(parts)} | labels,
         attrs={"n_splits": n_splits, "inner_splits": inner_splits, "gap": gap, "n_draws": n_draws, "seed": seed},
     )
+    if replaced:
+        of_others = without[:, [list(parts.values()).index(replaced)]]
+        result["rivals"] = ("estimate", "rival", "channel"), r2[:, len(chosen) :] - of_others
     if len(parts) <= 3:
         overlaps = [overlap for k in range(1, len(parts) + 1) for overlap in combinations(parts, k)]
         common = np.stack([_commonality(of, overlap, whole) for overlap in overlaps], axis=1)
@@ -215,6 +235,8 @@ class _Search:
         self.x, self.models, self.weights, self.n_components = x, models, weights, n_components
         self.alphas = torch.as_tensor(alphas, dtype=torch.float64, device=device)
         self.device = device
+        # Of the inner folds, which rank penalties and give no scores. Twice as quick.
+        self.trial_dtype = torch.float32 if self.alphas.min() >= _LEAST_ALPHA else torch.float64
 
     def __call__(self, y: np.ndarray, outer, inner, run) -> np.ndarray:
         """R2 of shape (estimate, model, channel)."""
@@ -230,15 +252,15 @@ class _Search:
 
     def errors(self, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> list[torch.Tensor]:
         """Squared errors (draw, alpha, channel) of one fold, for each model; less a constant."""
-        fold, n_alphas, found = self.fold(y, train, test), len(self.alphas), []
+        fold, n_alphas, found = self.fold(y, train, test, self.trial_dtype), len(self.alphas), []
+        alphas, y_test = self.alphas.to(self.trial_dtype), fold.y_test
         for model in self.models:
             trials = []
             for weights in self.weights[model]:
                 values, scores, targets = fold.decompose(model, weights)
-                scores, targets = scores.float(), targets.float()
-                shrink = (1 / (values[:, None] + self.alphas)).float()[:, :, None]  # (component, alpha, 1)
-                batch = max(1, _TRIAL_BYTES // (4 * n_alphas * max(scores.shape)))
-                parts = zip(fold.y_test.float().split(batch, 1), targets.split(batch, 1), strict=True)
+                shrink = (1 / (values[:, None] + alphas))[:, :, None]  # (component, alpha, 1)
+                batch = max(1, _TRIAL_BYTES // (scores.itemsize * n_alphas * max(scores.shape)))
+                parts = zip(y_test.split(batch, 1), targets.split(batch, 1), strict=True)
                 trials.append(
                     torch.cat(
                         [
@@ -258,7 +280,7 @@ class _Search:
 
     def scores(self, y, train, test, best) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Squared held-out errors of the training mean (channel), of the models, and adjusted ones (model, channel)."""
-        fold, n_alphas = self.fold(y, train, test), len(self.alphas)
+        fold, n_alphas = self.fold(y, train, test, torch.float64), len(self.alphas)
         plain, adjusted = np.empty((2, len(self.models), y.shape[1]))
         mean_noise = 1 / len(train)  # the training mean is an estimate, too
         for k, model in enumerate(self.models):
@@ -276,23 +298,23 @@ class _Search:
                 adjusted[k, channels] = plain[k, channels] / (1 + uncertainty.cpu().numpy() / (1 + mean_noise))
         return fold.null.cpu().numpy(), plain, adjusted
 
-    def fold(self, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> _Fold:
-        return _Fold(self.x, y, train, test, self.n_components, self.device)
+    def fold(self, y: np.ndarray, train: np.ndarray, test: np.ndarray, dtype: torch.dtype) -> _Fold:
+        return _Fold(self.x, y, train, test, self.n_components, self.device, dtype)
 
 
 class _Fold:
     """Scaled features and centred responses of one training and test set, and what all models share of them."""
 
-    def __init__(self, x, y, train, test, n_components, device) -> None:
+    def __init__(self, x, y, train, test, n_components, device, dtype) -> None:
         def on_device(array: np.ndarray) -> torch.Tensor:
             return torch.as_tensor(array, dtype=torch.float64, device=device)
 
         self.spaces = [
-            _scaled(on_device(a[train]), on_device(a[test]), k) for a, k in zip(x, n_components, strict=True)
+            _scaled(on_device(a[train]), on_device(a[test]), k, dtype) for a, k in zip(x, n_components, strict=True)
         ]
         self.y, y_test = on_device(y[train]), on_device(y[test])
         mean = self.y.mean(0)
-        self.y, self.y_test = self.y - mean, y_test - mean
+        self.y, self.y_test = (self.y - mean).to(dtype), (y_test - mean).to(dtype)
         self.null = self.y_test.square().sum(0)
         self.unreachable = torch.zeros_like(self.null)
         sizes = [z.shape[1] for z, _ in self.spaces]
@@ -322,13 +344,13 @@ class _Fold:
         if len(columns) < len(self.y):
             gram, cross, test = self.moments
             sizes = torch.as_tensor([self.ends[k + 1] - self.ends[k] for k in model], device=gram.device)
-            root = torch.as_tensor(weights, dtype=torch.float64, device=gram.device).sqrt().repeat_interleave(sizes)
+            root = torch.as_tensor(weights, dtype=gram.dtype, device=gram.device).sqrt().repeat_interleave(sizes)
             values, vectors = torch.linalg.eigh(gram[columns][:, columns] * root * root[:, None])
             to_scores = vectors * root[:, None]
             return values.clamp(min=0), test[:, columns] @ to_scores, to_scores.T @ cross[columns]
         kernel, test = (sum(w * self.kernels[k][i] for k, w in zip(model, weights, strict=True)) for i in (0, 1))
         values, vectors = torch.linalg.eigh(kernel)
-        real = values > values[-1] * len(values) * torch.finfo(torch.float64).eps
+        real = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
         root = values.clamp(min=0).sqrt()
         scores = (test @ vectors) * torch.where(real, 1 / root, 0.0)
         return torch.where(real, values, 0.0), scores, torch.where(real, root, 0.0)[:, None] * (vectors.T @ self.y)
@@ -337,12 +359,14 @@ class _Fold:
         return sum(w * self.spaces[k][1].square().sum() for k, w in zip(model, weights, strict=True))
 
 
-def _scaled(train: torch.Tensor, test: torch.Tensor, n_components: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _scaled(
+    train: torch.Tensor, test: torch.Tensor, n_components: int | None, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Standardized by the training set, reduced to its principal components if asked, total variance there 1."""
     mean, scale = train.mean(0), train.std(0, correction=0)
     varies = scale > 1e-10 * train.abs().amax(0).clamp(min=1e-300)
     inverse = torch.where(varies, 1 / scale, 0.0)
-    train, test = (train - mean) * inverse, (test - mean) * inverse
+    train, test = (((a - mean) * inverse).to(dtype) for a in (train, test))
     if n_components is not None and n_components < train.shape[1]:
         if len(train) < train.shape[1]:
             values, vectors = torch.linalg.eigh(train @ train.T)
@@ -352,7 +376,8 @@ def _scaled(train: torch.Tensor, test: torch.Tensor, n_components: int | None) -
         else:
             axes = torch.linalg.eigh(train.T @ train)[1][:, -n_components:]
         train, test = train @ axes, test @ axes
-    size = (train.square().sum() / len(train)).sqrt().clamp(min=1e-300)  # zero for a space that is constant here
+    # zero for a space that is constant here
+    size = (train.square().sum() / len(train)).sqrt().clamp(min=torch.finfo(dtype).tiny)
     return train / size, test / size
 
 

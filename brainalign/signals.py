@@ -148,11 +148,12 @@ def word_responses(
     if (last <= first).any():
         raise ValueError(f"window: {window} s holds no sample at {1 / step:.4g} Hz; widen it to at least {step:.3g} s.")
     axis = signal.dims.index("time")
-    values = np.moveaxis(signal.to_numpy(), axis, 0)
-    total = np.zeros((len(values) + 1, *values.shape[1:]))
-    np.cumsum(values, axis=0, dtype=float, out=total[1:])
-    counts = (last - first).reshape(-1, *[1] * (values.ndim - 1))
-    means = np.moveaxis((total[last] - total[first]) / counts, 0, axis).astype("float32")
+    values, counts = np.moveaxis(signal.to_numpy(), axis, 0), last - first
+    total = np.zeros((len(words), *values.shape[1:]))
+    for step in range(counts.max()):  # the samples of windows are few beside those of the recording
+        inside = np.flatnonzero(step < counts)
+        total[inside] += values[first[inside] + step]
+    means = np.moveaxis(total / counts.reshape(-1, *[1] * (values.ndim - 1)), 0, axis).astype("float32")
     dims = tuple("word" if dim == "time" else dim for dim in signal.dims)
     kept = {name: coord for name, coord in signal.coords.items() if "time" not in coord.dims}
     return xr.DataArray(means, dims=dims, coords=kept, name="response")

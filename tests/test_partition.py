@@ -214,6 +214,20 @@ def test_a_space_that_is_constant_in_a_training_fold():
     assert np.isfinite(variance_partition(spaces, y, n_splits=5, n_draws=3).to_array()).all()
 
 
+def test_rivals_take_the_place_of_a_part():
+    rng = np.random.default_rng(11)
+    spaces, y, *_ = planted((5, 9, 3), (1, 1, 0.5), 90, 4, rng)
+    rivals = [rng.standard_normal((90, 12)), np.column_stack([spaces["s9"], rng.standard_normal((90, 3))])]
+    options = {"n_draws": 5, "n_splits": 4, "n_components": {"s9": 6}}
+    parts = {"rest": ["s5", "s3"], "s9": ["s9"]}
+    for some in (None, parts):
+        found = variance_partition(spaces, y, parts=some, rivals={"s9": rivals}, **options)
+        for k, rival in enumerate(rivals):
+            alone = variance_partition(spaces | {"s9": rival}, y, parts=parts, **options)["unique"]
+            np.testing.assert_allclose(found["rivals"].sel(rival=k), alone.sel(part="s9"), atol=1e-9)
+        xr.testing.assert_allclose(found.drop_vars("rivals"), variance_partition(spaces, y, parts=some, **options))
+
+
 def test_errors():
     rng = np.random.default_rng(0)
     y, a, b = rng.standard_normal((40, 2)), rng.standard_normal((40, 3)), rng.standard_normal((40, 2))
@@ -229,6 +243,9 @@ def test_errors():
     for options, match in [
         ({"parts": {"x": ["a"], "y": ["c"]}}, "parts must share out the spaces"),
         ({"parts": {"x": ["a", "b"]}}, "at least two parts"),
+        ({"rivals": {"c": [a]}}, "rivals must be a list of arrays for one space"),
+        ({"rivals": {"b": []}}, "rivals must be a list of arrays for one space"),
+        ({"rivals": {"b": [b[:-1]]}}, r"'b, rival 0' must have shape \(40, feature\)"),
         ({"n_draws": 0}, "n_draws"),
         ({"n_components": 0}, "n_components must be a positive integer"),
         ({"n_components": {"c": 2}}, "n_components must be a positive integer"),

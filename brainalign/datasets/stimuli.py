@@ -92,7 +92,8 @@ def naplib_speech() -> Speech:
     passages = pd.DataFrame(passages, columns=["passage", "start", "end", "speech_start", "speech_end"])
     lengths = [len(frames) for frames in read["resp"]]
     time = np.arange(sum(lengths)) / frame_rate
-    beside = ("time", np.repeat(passages["passage"].to_numpy(), lengths))
+    # text of fixed length: xarray copies Python strings one by one
+    beside = ("time", np.repeat(passages["passage"].to_numpy(dtype=str), lengths))
     strf = np.concatenate(read["resp"]).astype("float32")
     return Speech(
         words=words,

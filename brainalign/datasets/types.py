@@ -280,7 +280,8 @@ def value_problems(values: np.ndarray, names: pd.Index, *, nan_ok: bool = False)
         values, names = values[..., ~void], names[~void]
     if not len(names):
         return
-    span = np.nanmax(values, axis=-2) - np.nanmin(values, axis=-2)
+    highest, lowest = (np.nanmax, np.nanmin) if np.isnan(values).any() else (np.max, np.min)  # quicker, and no copies
+    span = highest(values, axis=-2) - lowest(values, axis=-2)
     flat = (span == 0).any(axis=0) if span.ndim > 1 else span == 0
     if flat.any():
         yield f"{int(flat.sum())} channel(s) never change: {list(names[flat][:5])}; drop them."

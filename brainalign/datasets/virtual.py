@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import scipy.fft
+import torch
 import xarray as xr
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import fftconvolve
-from scipy.stats import zscore
+from scipy.signal import oaconvolve
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -124,28 +123,30 @@ def virtual_listening(
         components = _components(speech.words, model, tuple(dict.fromkeys(horizons)), wanted, device, progress)
 
     n_times, n_channels = speech.spectrogram.sizes["time"], len(channels)
+    time = speech.spectrogram["time"].to_numpy()
     planted = np.zeros((n_times, n_channels), dtype="float32")
     during_speech = gaussian_filter1d(_speech_frames(speech), 10.0)
-    for index in np.flatnonzero(~empty):
-        direction = rng.standard_normal(N_COMPONENTS)
-        sound = _through_field(speech.spectrogram.to_numpy(), rng)
-        planted[:, index] = np.sqrt(acoustic[index]) * zscore(sound) + during_speech
-        if not language:
-            continue
-        values = components[layer[index], horizon[index]] @ direction
-        at_words = _at_words(values, speech, lag[index], 0.05 + 0.05 * depth[index])
-        planted[:, index] += np.sqrt(1 - acoustic[index]) * zscore(at_words)
+    driven = np.flatnonzero(~empty)
+    drawn = [(rng.standard_normal(N_COMPONENTS), _field(speech.spectrogram.sizes["band"], rng)) for _ in driven]
+    sounds = speech.spectrogram.to_numpy() @ np.stack([tuning for _, (tuning, _) in drawn], axis=1)
+    for index, (direction, (_, kernel)), sound in zip(driven, drawn, sounds.T, strict=True):
+        signal = np.sqrt(acoustic[index]) * _standard(oaconvolve(sound, kernel)[:n_times]) + during_speech
+        if language:
+            values = components[layer[index], horizon[index]] @ direction
+            at_words = _at_words(values, speech.words, time, lag[index], 0.05 + 0.05 * depth[index])
+            signal += np.sqrt(1 - acoustic[index]) * _standard(at_words)
+        planted[:, index] = signal
 
-    time = speech.spectrogram["time"]
-    coords = {"time": time, "channel": channels.index.to_numpy(), "passage": speech.spectrogram["passage"]}
-    clean = xr.DataArray(planted, dims=("time", "channel"), coords=coords)
-    power = word_responses(clean, speech.words).var("word").to_numpy()
-    repeats = []
-    for _ in range(n_repeats):
-        noise = clean.copy(data=_noise(n_times, n_channels, float(time[1] - time[0]), rng))
-        scale = np.sqrt(np.where(empty, 1.0, power / snr) / word_responses(noise, speech.words).var("word").to_numpy())
-        repeats.append(clean + noise * scale.astype("float32"))
-    signal = xr.concat(repeats, "repeat")
+    power = _at_centres(planted, time, speech.words).var("word").to_numpy()
+    strf = speech.strf.to_numpy()[:, : None if controls else 0]
+    signal = np.empty((n_repeats, n_times, n_channels + strf.shape[1]), dtype="float32")
+    for repeat in signal:
+        noise = _noise(n_times, n_channels, float(time[1] - time[0]), rng)
+        scale = np.sqrt(np.where(empty, 1.0, power / snr) / _at_centres(noise, time, speech.words).var("word"))
+        repeat[:, :n_channels] = planted + noise * scale.to_numpy().astype("float32")
+        repeat[:, n_channels:] = strf
+    signal -= signal.mean(1, keepdims=True)
+    signal /= signal.std(1, keepdims=True)
     no_language = empty | (not language)
     truth = pd.DataFrame(
         {
@@ -160,16 +161,23 @@ def virtual_listening(
         index=channels.index,
     )
     if controls:
-        signal, channels, truth = _with_controls(signal, channels, truth, speech)
-    signal = (signal - signal.mean("time")) / signal.std("time")
-    signal.attrs["units"] = "s.d."
+        names = pd.Index(speech.strf["channel"].to_numpy(), name="channel")
+        control = pd.DataFrame({"subject": "", "region": "acoustic control", "hemisphere": ""}, index=names)
+        channels = pd.concat([channels, control])
+        truth = pd.concat([truth, pd.DataFrame({"kind": "control"}, index=names)])
+    passage = speech.spectrogram["passage"].to_numpy()
     return Listening(
         name="virtual cohort",
         modality="high-gamma",
         words=speech.words,
         channels=channels,
-        signal=signal.transpose("repeat", "time", "channel"),
-        responses=word_responses(signal.mean("repeat"), speech.words).transpose("word", "channel"),
+        signal=xr.DataArray(
+            signal,
+            {"time": time, "channel": channels.index.to_numpy(), "passage": ("time", passage)},
+            dims=("repeat", "time", "channel"),
+            attrs={"units": "s.d."},
+        ),
+        responses=_at_centres(signal.mean(0), time, speech.words).assign_coords(channel=channels.index.to_numpy()),
         audio=speech.audio,
         truth=truth,
     )
@@ -232,14 +240,22 @@ def _components(
     return {(layer, one): found[shard][layer] for shard, one in enumerate(horizons) for layer in needed[shard]}
 
 
-def _at_words(values: np.ndarray, speech: Speech, lag: float, width: float) -> np.ndarray:
+def _at_words(values: np.ndarray, words: pd.DataFrame, time: np.ndarray, lag: float, width: float) -> np.ndarray:
     """A Gaussian bump (standard deviation `width`, s) for every word, `lag` s after its centre."""
-    time = speech.spectrogram["time"].to_numpy()
     rate = 1 / (time[1] - time[0])
-    centres = (speech.words["onset"] + speech.words["offset"]).to_numpy() / 2 + lag
+    centres = (words["onset"] + words["offset"]).to_numpy() / 2 + lag
     impulses = np.zeros(len(time))
-    np.add.at(impulses, np.round(centres * rate).astype(int), zscore(values))
+    np.add.at(impulses, np.round(centres * rate).astype(int), _standard(values))
     return gaussian_filter1d(impulses, width * rate, mode="constant")
+
+
+def _at_centres(signal: np.ndarray, time: np.ndarray, words: pd.DataFrame) -> xr.DataArray:
+    """Word responses (word, channel) to a signal (time, channel)."""
+    return word_responses(xr.DataArray(signal, {"time": time}, dims=("time", "channel")), words)
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / values.std()
 
 
 def _speech_frames(speech: Speech) -> np.ndarray:
@@ -248,31 +264,20 @@ def _speech_frames(speech: Speech) -> np.ndarray:
     return ((time[:, None] >= spans[:, 0]) & (time[:, None] < spans[:, 1])).any(1).astype(float)
 
 
-def _through_field(spectrogram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The spectrogram through a field at a random frequency: an on-response after 30 to 120 ms, a weaker off one."""
-    band, width = rng.uniform(0.1, 0.9) * spectrogram.shape[1], rng.uniform(4, 16)
-    tuning = np.exp(-0.5 * ((np.arange(spectrogram.shape[1]) - band) / width) ** 2)
-    driven = spectrogram @ tuning.astype(spectrogram.dtype)
-    frames = np.arange(40)
-    latency = rng.uniform(3, 12)
+def _field(n_bands: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A field at a random frequency, as weights over bands and over frames; it answers twice, up and then down."""
+    band, width = rng.uniform(0.1, 0.9) * n_bands, rng.uniform(4, 16)
+    tuning = np.exp(-0.5 * ((np.arange(n_bands) - band) / width) ** 2)
+    frames, latency = np.arange(40), rng.uniform(3, 12)
     kernel = np.exp(-0.5 * ((frames - latency) / 2.5) ** 2) - 0.5 * np.exp(-0.5 * ((frames - latency - 6) / 4) ** 2)
-    return fftconvolve(driven, kernel)[: len(driven)]
+    return tuning.astype("float32"), kernel
 
 
 def _noise(n_times: int, n_channels: int, step: float, rng: np.random.Generator) -> np.ndarray:
     """Noise with power 1 / (f + 0.5 Hz), as field potentials' envelopes have, variance 1."""
-    frequency = scipy.fft.rfftfreq(n_times, step).astype("float32")
-    spectrum = scipy.fft.rfft(rng.standard_normal((n_times, n_channels), dtype="float32"), axis=0, workers=-1)
-    noise = scipy.fft.irfft(spectrum / np.sqrt(frequency + 0.5)[:, None], n_times, axis=0, workers=-1)
-    return (noise / noise.std(0)).astype("float32")
-
-
-def _with_controls(signal, channels, truth, speech: Speech):
-    names = pd.Index(speech.strf["channel"].to_numpy(), name="channel")
-    control = pd.DataFrame({"subject": "", "region": "acoustic control", "hemisphere": ""}, index=names)
-    strf = speech.strf.expand_dims(repeat=signal.sizes["repeat"])
-    return (
-        xr.concat([signal, strf.assign_coords(passage=signal["passage"])], "channel"),
-        pd.concat([channels, control]),
-        pd.concat([truth, pd.DataFrame({"kind": "control"}, index=names)]),
-    )
+    white = torch.from_numpy(rng.standard_normal((n_times, n_channels), dtype="float32"))
+    # torch's transform: scipy's takes twice as long where the number of samples has a large prime factor
+    spectrum = torch.fft.rfft(white, dim=0)
+    spectrum /= (torch.fft.rfftfreq(n_times, step) + 0.5).sqrt_()[:, None]
+    noise = torch.fft.irfft(spectrum, n_times, dim=0)
+    return noise.div_(noise.std(0, correction=0)).numpy()
