@@ -136,7 +136,10 @@ depths = np.unique(np.linspace(0, depth, n_depths).round().astype(int))
 middle = np.unique(np.round(depth * np.array([0.25, 0.5, 0.75])).astype(int))
 layers = np.union1d(depths, middle)
 states = layer_features(words, model, layers=layers, start_token=True, device=device)
-bits = [surprisal(words, model, context=c, start_token=True, device=device) for c in (1, None)]
+bits = [
+    surprisal(words, model, context=c, start_token=True, device=device)
+    for c in (1, None)
+]
 
 # %%
 since = words["onset"].diff()
@@ -194,7 +197,9 @@ pd.Series({name: space.shape[1] for name, space in spaces.items()}, name="featur
 options = {"groups": words["passage"].to_numpy(), "gap": gap, "seed": seed}
 options |= {"n_splits": n_splits, "inner_splits": inner_splits, "device": device}
 sizes = dict.fromkeys(spaces, n_components) | {"context": n_context}
-shares = variance_partition(spaces, responses, n_components=sizes, n_draws=n_draws, **options)
+shares = variance_partition(
+    spaces, responses, n_components=sizes, n_draws=n_draws, **options
+)
 shares
 
 # %% [markdown]
@@ -227,14 +232,20 @@ m_parts = ("mean", "low", "high")
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Left: unique share of each feature space in bands of distance with intervals over people; acoustics fade with distance, context grows, random features stay at zero. Right: stacked bars of adjusted unique shares, shared variance, and the rest."}}
 names = list(spaces)
 colors = ("blue", "sky", "green", "orange", "red", "black")
-tints = dict(zip(names, (plotting.COLORS[c] for c in colors[-len(names) :]), strict=True))
+tints = dict(
+    zip(names, (plotting.COLORS[c] for c in colors[-len(names) :]), strict=True)
+)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.0), width_ratios=(1.25, 1))
 for k, name in enumerate(names):
     at = np.arange(n_bands) + 0.12 * (k - (len(names) - 1) / 2)
     for estimate, style in (("cross-validated", "o"), ("adjusted", "_")):
-        mean, low, high = by_band(relative["unique"].sel(estimate=estimate, part=name).to_numpy())
+        mean, low, high = by_band(
+            relative["unique"].sel(estimate=estimate, part=name).to_numpy()
+        )
         if style == "o":
-            left.errorbar(at, mean, [mean - low, high - mean], fmt="o", ms=5, color=tints[name])
+            left.errorbar(
+                at, mean, [mean - low, high - mean], fmt="o", ms=5, color=tints[name]
+            )
         else:
             left.plot(at, mean, "_", ms=9, mew=2, color=tints[name])
 left.axhline(0, color="k", ls="--", lw=0.8)
@@ -261,7 +272,9 @@ right.set(xlabel="distance (mm)", ylabel=unit, ylim=(None, 1.12))
 right.set_title("adjusted", fontsize=9)
 handles, shown = right.get_legend_handles_labels()
 figure.legend(handles, shown, ncol=7, loc="outside lower center", fontsize=8)
-figure.suptitle(f"What each description explains, {data.name}", fontweight="bold", x=0.01, ha="left")
+figure.suptitle(
+    f"What each description explains, {data.name}", fontweight="bold", x=0.01, ha="left"
+)
 plt.show()
 
 # %% tags=["remove-cell"]
@@ -465,10 +478,14 @@ if truth is not None:
         label="planted",
     )
 left.legend(fontsize=8)
-left.set(xlabel="geodesic distance from Heschl's gyrus (mm)", ylabel="response lag (ms)")
+left.set(
+    xlabel="geodesic distance from Heschl's gyrus (mm)", ylabel="response lag (ms)"
+)
 right.scatter(ms["lag"], peak.to_numpy()[reliable], s=18, color=BLUE, alpha=0.6)
 right.set(xlabel="response lag (ms)", ylabel="peak layer")
-figure.suptitle(f"Two measures of depth, {data.name}", fontweight="bold", x=0.01, ha="left")
+figure.suptitle(
+    f"Two measures of depth, {data.name}", fontweight="bold", x=0.01, ha="left"
+)
 plt.show()
 
 # %% [markdown]
@@ -519,7 +536,9 @@ if data.audio is not None:
 glue("sound_lag_r", value, display=False)
 values = ["(one distance only)"] * 2
 if "distance_pmc_euclidean" in electrodes:
-    gain = alignment_difference(top, at, measures["Euclidean distance (mm)"][reliable], clusters=who)
+    gain = alignment_difference(
+        top, at, measures["Euclidean distance (mm)"][reliable], clusters=who
+    )
     verdict = "excludes" if gain.low > 0 or gain.high < 0 else "does not exclude"
     values = [f"{gain.r:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})", verdict]
 for name, value in zip(("metric_gain", "metric_verdict"), values, strict=True):
@@ -560,13 +579,20 @@ except AssetError as error:
 # %% tags=["hide-input"]
 if alice is not None:
     heard = alice.words
-    story = layer_features(heard, model, layers=[0, *middle], start_token=True, device=device)
-    bits = [surprisal(heard, model, context=c, start_token=True, device=device).values for c in (1, None)]
+    story = layer_features(
+        heard, model, layers=[0, *middle], start_token=True, device=device
+    )
+    bits = [
+        surprisal(heard, model, context=c, start_token=True, device=device).values
+        for c in (1, None)
+    ]
     rng = np.random.default_rng(seed)
     wide = len(middle) * story.sizes["feature"]
 
     def at_volumes(of_words):
-        moved = signals.word_regressors(np.asarray(of_words), heard, alice.signal["time"])
+        moved = signals.word_regressors(
+            np.asarray(of_words), heard, alice.signal["time"]
+        )
         return moved.values[bold_skip:]
 
     simple = {
@@ -589,8 +615,12 @@ if alice is not None:
     bold_options = {"n_splits": bold_splits, "gap": bold_gap, "device": device}
     bold_options |= {"n_components": n_components, "n_draws": n_draws, "seed": seed}
     described = simple | {"context": contextual}
-    chance = [at_volumes(rng.standard_normal((len(heard), wide))) for _ in range(bold_random)]
-    real = variance_partition(described, everyone, rivals={"context": chance}, **bold_options)
+    chance = [
+        at_volumes(rng.standard_normal((len(heard), wide))) for _ in range(bold_random)
+    ]
+    real = variance_partition(
+        described, everyone, rivals={"context": chance}, **bold_options
+    )
     lucky = real["rivals"]
     redrawn = [
         variance_partition(
@@ -613,7 +643,9 @@ if alice is not None:
     steps = np.arange(len(bold_names))
     figure, axes = plt.subplots(2, 6, figsize=(9.4, 5.0), sharex=True, sharey="row")
     for k, region in enumerate(regions):
-        for row, (group, source) in enumerate((("average", "bootstrap"), ("people", "people"))):
+        for row, (group, source) in enumerate(
+            (("average", "bootstrap"), ("people", "people"))
+        ):
             axis = axes[row, k]
             for e, estimate in enumerate(("cross-validated", "adjusted")):
                 unique = real["unique"].sel(estimate=estimate)
@@ -647,7 +679,9 @@ if alice is not None:
     axes[1, 0].set_ylabel("mean of people\nunique variance (R²)")
     handles, shown = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, shown, ncol=3, loc="outside lower center", fontsize=8)
-    figure.suptitle(f"Real fMRI (alice), {n_heard} people", fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(
+        f"Real fMRI (alice), {n_heard} people", fontweight="bold", x=0.01, ha="left"
+    )
     plt.show()
 
 # %% tags=["remove-cell"]
@@ -676,7 +710,9 @@ if alice is not None:
         for source in ("bootstrap", "people")
     }
     basis = "cross-validated"
-    explained, part_shared = (found[name, basis, "bootstrap"][0] for name in ("all spaces", "shared"))
+    explained, part_shared = (
+        found[name, basis, "bootstrap"][0] for name in ("all spaces", "shared")
+    )
     mean, low, high = found["all spaces", basis, "people"]
     nothing = low <= 0
     values = [f"{100 * part_shared / explained:.0f}"]
