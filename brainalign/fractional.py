@@ -58,12 +58,14 @@ class FractionalRidgeCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
             raise ValueError(f"fractions must be a list of numbers above 0, to 1, got {fractions.tolist()}.")
         scores = []
         for train, test in check_cv(self.cv).split(X):
-            fitted = _fit(X[train], y[train], fractions)
-            scores.append([r2_score(y[test], X[test] @ coef + intercept) for coef, intercept in fitted])
+            path = _Path(X[train], y[train])
+            shown = (X[test] - path.mean_x) @ path.basis
+            scores.append([r2_score(y[test], shown @ path.weights(f) + path.mean_y) for f in fractions])
         self.cv_score_ = np.mean(scores, axis=0)
         self.fraction_ = float(fractions[self.cv_score_.argmax()])
-        ((coef, self.intercept_),) = _fit(X, y, [self.fraction_])
-        self.coef_ = coef.T
+        path = _Path(X, y)
+        self.coef_ = (path.basis @ path.weights(self.fraction_)).T
+        self.intercept_ = path.mean_y - self.coef_ @ path.mean_x
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -72,24 +74,29 @@ class FractionalRidgeCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         return validate_data(self, X, reset=False) @ self.coef_.T + self.intercept_
 
 
-def _fit(x: np.ndarray, y: np.ndarray, fractions: ArrayLike):
-    """Yield weights (feature, target) and intercepts for each fraction."""
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    u, s, vt = np.linalg.svd(x - mean_x, full_matrices=False)
-    real = s > s[0] * max(x.shape) * np.finfo(float).eps
-    u, s, vt = u[:, real], s[real], vt[real]
-    plain = u.T @ (y - mean_y) / s[:, None]  # least squares, in the basis of the right singular vectors
-    squares = plain**2 / (plain**2).sum(0)
-    alphas = np.append(0, np.logspace(np.log10(s[-1] ** 2) - 4, np.log10(s[0] ** 2) + 4, 200))
-    lengths = np.sqrt((s**2 / (s**2 + alphas[:, None])) ** 2 @ squares)  # (alpha, target), falling from 1
-    for fraction in fractions:
-        # between two penalties of the grid, on a logarithmic scale: the grid's first step is from 0
-        above = np.clip((lengths > fraction).sum(0) - 1, 0, len(alphas) - 2)
-        columns = np.arange(y.shape[1])
-        high, low = lengths[above, columns], lengths[above + 1, columns]
+class _Path:
+    """Solutions for all fractions, in the basis (feature, component) of the features' right singular vectors."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        self.mean_x, self.mean_y = x.mean(0), y.mean(0)
+        u, s, vt = np.linalg.svd(x - self.mean_x, full_matrices=False)
+        real = s > s[0] * max(x.shape) * np.finfo(float).eps
+        self.basis, self.squares = vt[real].T, s[real] ** 2
+        self.plain = u[:, real].T @ (y - self.mean_y) / s[real, None]  # least squares
+        self.alphas = np.append(0, np.geomspace(self.squares[-1] / 1e4, self.squares[0] * 1e4, 200))
+        parts = self.plain**2 / (self.plain**2).sum(0)
+        self.lengths = np.sqrt((self.squares / (self.squares + self.alphas[:, None])) ** 2 @ parts)  # falling from 1
+
+    def weights(self, fraction: float) -> np.ndarray:
+        """Weights (component, target) that are this fraction as long as those of least squares."""
+        if fraction == 1:
+            return self.plain
+        # between two penalties of the grid, on a logarithmic scale; its first step, from 0, stands for a tenth
+        grid = np.log(np.append(self.alphas[1] / 10, self.alphas[1:]))
+        above, columns = (self.lengths > fraction).sum(0) - 1, np.arange(self.plain.shape[1])
+        above = np.clip(above, 0, len(grid) - 2)
+        high, low = self.lengths[above, columns], self.lengths[above + 1, columns]
         part = np.clip((high - fraction) / np.maximum(high - low, 1e-300), 0, 1)
-        grid = np.log(np.append(alphas[1] / 10, alphas[1:]))
-        alpha = np.exp((1 - part) * grid[above] + part * grid[above + 1]) if fraction < 1 else 0.0
-        coef = vt.T @ (plain * (s**2)[:, None] / ((s**2)[:, None] + alpha))
-        yield coef, mean_y - mean_x @ coef
+        alpha = np.exp((1 - part) * grid[above] + part * grid[above + 1])
+        return self.plain * self.squares[:, None] / (self.squares[:, None] + alpha)
