@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from brainalign.features import images as module
 from brainalign.features.images import activations, cosine, published_networks, read_folder, ready_made, resize
-from brainalign.features.recurrent import NetworkConfig, RecurrentNetwork, predict, preset, train
+from brainalign.features.recurrent import NetworkConfig, RecurrentNetwork, predict, preset, train, train_all
 
 TINY = NetworkConfig(
     channels=(6, 8), kernels=(3, 3), recurrent_kernels=(3, 1), strides=(2, 2), time_steps=3, image_size=8, n_targets=5,
@@ -77,10 +77,11 @@ def by_hand(network: RecurrentNetwork, picture: np.ndarray, delay: int, pool: bo
         return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2).max((2, 4)) if pool else x
 
     def finished(total, layer, time):
-        mean, variance = total.mean(0), total.var(0)
-        normed = (total - mean) / np.sqrt(variance + 1e-5)
-        scale, offset = (weights[f"norms.{layer}.{time}.{kind}"][:, None, None] for kind in ("weight", "bias"))
-        return np.maximum(normed * scale + offset, 0)
+        scale, offset = (weights[f"norms.{layer}.{time}.{kind}"] for kind in ("weight", "bias"))
+        over = (0, 1, 2) if scale.ndim == 3 else (2,)
+        total = total.transpose(1, 2, 0)
+        normed = (total - total.mean(over, keepdims=True)) / np.sqrt(total.var(over, keepdims=True) + 1e-5)
+        return np.maximum(normed * scale + offset, 0).transpose(2, 0, 1)
 
     seen = (picture - weights["colour_mean"]) / weights["colour_scale"]
     seen = seen.transpose(2, 0, 1)
@@ -101,9 +102,9 @@ def by_hand(network: RecurrentNetwork, picture: np.ndarray, delay: int, pool: bo
 
 
 @pytest.mark.parametrize("output", ["linear", "sigmoid"])
-@pytest.mark.parametrize(("delay", "downsampling"), [(1, "stride"), (2, "max")])
-def test_network_equals_loops_by_hand(delay, downsampling, output):
-    network = RecurrentNetwork(tiny(top_down_delay=delay, downsampling=downsampling, output=output))
+@pytest.mark.parametrize(("delay", "downsampling", "norm"), [(1, "stride", "channels"), (2, "max", "all")])
+def test_network_equals_loops_by_hand(delay, downsampling, norm, output):
+    network = RecurrentNetwork(tiny(top_down_delay=delay, downsampling=downsampling, norm=norm, output=output))
     with torch.no_grad():  # norms that are not all alike
         for number, parameter in enumerate(network.norms.parameters()):
             parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
@@ -163,6 +164,8 @@ def test_papers_configuration_is_the_papers():
         network = RecurrentNetwork(config)
         states = network.states(torch.empty(1, 128, 128, 3, dtype=torch.uint8))
     assert [len(states), len(states[0]), tuple(states[-1][-1].shape)] == [6, 10, (1, 512, 16, 16)]
+    # as counted in the networks that the study's authors released
+    assert sum(weight.numel() for weight in network.parameters()) == 52_950_368
 
 
 # Learning ------------------------------------------------------------------------------------------------------------
@@ -207,6 +210,14 @@ def test_training_is_determined_by_the_seed_and_pictures_do_move(data):
     assert same(one, again) and not same(one, other)
     assert not same(one, train(*data, tiny(shift=0)).network)
     assert not same(one, train(*data, tiny(mirror=False)).network)
+
+
+def test_networks_trained_side_by_side_equal_those_trained_in_turn(data, tmp_path):
+    jobs = [{"images": data[0], "targets": data[1], "config": tiny(seed=seed)} for seed in (0, 1)]
+    in_turn, at_once = train_all(jobs, n_jobs=1), train_all(jobs, checkpoint=tmp_path)
+    for (network, history), (other, its) in zip(in_turn, at_once, strict=True):
+        assert same(network, other) and history.equals(its)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_bfloat16_learns_about_the_same(data):

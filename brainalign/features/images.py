@@ -24,6 +24,7 @@ from brainalign.features import models
 BATCH = 256  # pictures that are run at once
 
 
+@torch.no_grad()
 def activations(
     network: nn.Module, images: ArrayLike, layer: int = -1, time_step: int = -1, *, pooling: str = "mean"
 ) -> xr.DataArray:
@@ -253,12 +254,11 @@ def ready_made(model: str | os.PathLike[str], *, device: str = "auto") -> ReadyM
 
 
 def batches(network: nn.Module, images: ArrayLike) -> Iterator[torch.Tensor]:
-    """Pictures in batches, on the network's device; nothing that is done with them is kept for gradients."""
+    """Pictures in batches, on the network's device."""
     images = check_pictures(images)
     device = next(network.parameters()).device
-    with torch.no_grad():
-        for start in range(0, len(images), BATCH):
-            yield torch.from_numpy(np.array(images[start : start + BATCH])).to(device)
+    for start in range(0, len(images), BATCH):
+        yield torch.from_numpy(np.array(images[start : start + BATCH])).to(device)
 
 
 def check_pictures(images: ArrayLike, name: str = "images", size: int | None = None) -> np.ndarray:

@@ -7,7 +7,7 @@ and learns which categories are in the picture.
 
 Each layer adds up three convolutions: *bottom-up*, of the layer below at the same time step; *lateral*, of itself one
 time step earlier; *top-down*, of the layer above one or more time steps earlier, brought to its size by nearest
-neighbours. Then come a layer norm over channels, with a scale and shift of its own for each time step, and a rectifier.
+neighbours. Then come a layer norm, with a scale and shift of its own for each time step, and a rectifier.
 A linear read-out of the last layer's mean over positions, one for all time steps, gives the target's numbers; a sigmoid
 follows for categories. The loss is one less the cosine of read-out and target, the mean over images and time steps.
 """
@@ -21,7 +21,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -53,6 +55,9 @@ class NetworkConfig:
         top-down convolutions; the factor by which its bottom-up input is made smaller.
     downsampling : {"stride", "max"}
         By the stride of the bottom-up convolution, or by max pooling before it.
+    norm : {"channels", "all"}
+        What a layer norm is taken over: channels, at each position, with a scale and shift a channel; or channels and
+        positions together, with a scale and shift for each of both.
     time_steps, top_down_delay : int
         Time steps; how many of them earlier top-down connections start.
     image_size, n_targets : int
@@ -93,6 +98,7 @@ class NetworkConfig:
     epsilon: float = 1e-8
     l2: float = 1e-6
     downsampling: str = "stride"
+    norm: str = "channels"
     top_down_delay: int = 1
     output: str = "linear"
     shift: int = 0
@@ -137,7 +143,8 @@ _LEAST = {
     "shift": 0, "seed": 0,
 }  # fmt: skip
 _CHOICES = {
-    "downsampling": ("stride", "max"), "output": ("linear", "sigmoid"), "precision": ("float32", "bfloat16"),
+    "downsampling": ("stride", "max"), "norm": ("channels", "all"), "output": ("linear", "sigmoid"),
+    "precision": ("float32", "bfloat16"),
     "mirror": (True, False),
 }  # fmt: skip
 
@@ -167,8 +174,9 @@ def preset(name: str, **changes: Any) -> NetworkConfig:
     -----
     The article leaves open much of the network. For "paper" we follow the training code that circulates with it where
     that is plain: channels and kernels of the ten layers, max pooling before the fourth, fifth and tenth, layer norms
-    over channels, no biases, top-down input from two time steps earlier, the loss at every time step, squared weights
-    counted 1e-6, mirrored pictures. Ours are: shifts in place of the code's random crops (which it takes of test
+    over channels and positions, no biases, top-down input from two time steps earlier, the loss at every time step,
+    squared weights counted 1e-6, mirrored pictures. The network then has 52,950,368 weights, as many as a public
+    account of the released ones counts. Ours are: shifts in place of the code's random crops (which it takes of test
     pictures too), no changes of brightness and colour, bfloat16, and the rectifier after the norm. The code's own
     settings show batches of 256, the article 96.
     """
@@ -190,9 +198,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "channels": (32, 32, 64, 64, 128, 128, 256, 256, 512, 512), "kernels": (7, 7, 5, 5, 3, 3, 3, 3, 1, 1),
         "recurrent_kernels": (7, 7, 5, 5, 3, 3, 3, 3, 1, 1),
-        "strides": (1, 1, 1, 2, 2, 1, 1, 1, 1, 2), "downsampling": "max", "time_steps": 6, "top_down_delay": 2,
-        "image_size": 128, "n_targets": 768, "epochs": 200, "warm_up": 10, "batch_size": 96, "learning_rate": 0.05,
-        "epsilon": 0.1, "shift": 12, "mirror": True, "precision": "bfloat16",
+        "strides": (1, 1, 1, 2, 2, 1, 1, 1, 1, 2), "downsampling": "max", "norm": "all", "time_steps": 6,
+        "top_down_delay": 2, "image_size": 128, "n_targets": 768, "epochs": 200, "warm_up": 10, "batch_size": 96,
+        "learning_rate": 0.05, "epsilon": 0.1, "shift": 12, "mirror": True, "precision": "bfloat16",
     },
 }  # fmt: skip
 
@@ -217,7 +225,7 @@ class RecurrentNetwork(nn.Module):
             self.lateral = nn.ModuleList(map(_conv, config.channels, config.channels, config.recurrent_kernels))
             self.top_down = nn.ModuleList(map(_conv, config.channels[1:], config.channels, config.recurrent_kernels))
             self.norms = nn.ModuleList(
-                nn.ModuleList(nn.LayerNorm(c) for _ in range(config.time_steps)) for c in config.channels
+                nn.ModuleList(nn.LayerNorm(shape) for _ in range(config.time_steps)) for shape in _norm_shapes(config)
             )
             self.read_out = nn.Linear(config.channels[-1], config.n_targets)
             nn.init.xavier_uniform_(self.read_out.weight)
@@ -271,6 +279,14 @@ class RecurrentNetwork(nn.Module):
         if self.config.downsampling == "max" and stride > 1:
             below = F.max_pool2d(below, stride)
         return self.bottom_up[layer](below)
+
+
+def _norm_shapes(config: NetworkConfig) -> list[tuple[int, ...]]:
+    """What each layer's norm is taken over, of shape (row, column, channel) or (channel,)."""
+    sides = (config.image_size // np.cumprod(config.strides)).tolist()
+    return [
+        (c,) if config.norm == "channels" else (side, side, c) for side, c in zip(sides, config.channels, strict=True)
+    ]
 
 
 def _conv(below: int, channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -375,6 +391,32 @@ def train(
     return Trained(network.eval(), pd.DataFrame(history, columns=columns).astype({"epoch": int}))
 
 
+def train_all(trainings: Sequence[dict[str, Any]], *, n_jobs: int = 2, **options: Any) -> list[Trained]:
+    """Train several networks, so many at once.
+
+    Parameters
+    ----------
+    trainings : sequence of dict
+        The arguments of `train` for each network: ``{"images": ..., "targets": ..., "config": ...}``.
+    n_jobs : int
+        Processes side by side; on a small machine two of one thread each do more than one of two. 1 starts none.
+    **options
+        Arguments of `train` that are the same for all networks.
+
+    Returns
+    -------
+    list of Trained
+        As `train` would return them one after the other, to the last digit.
+    """
+    if n_jobs == 1:
+        return [train(**training, **options) for training in trainings]
+    try:
+        return Parallel(n_jobs=n_jobs)(delayed(train)(**training, **options) for training in trainings)
+    finally:
+        get_reusable_executor().shutdown()  # idle processes would keep their memory
+
+
+@torch.no_grad()
 def predict(network: RecurrentNetwork, images: np.ndarray) -> xr.DataArray:
     """The network's read-out at its last time step, of shape (image, target)."""
     parts = [network(pixels)[-1].cpu().numpy() for pixels in batches(network, images)]
