@@ -310,6 +310,16 @@ def test_finished_checkpoint_is_used_and_not_written(data, tmp_path, monkeypatch
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
 
 
+def test_training_that_diverges_stops_and_keeps_the_last_sound_epoch(data, tmp_path, monkeypatch):
+    from brainalign.features import recurrent
+
+    path = tmp_path / "network.safetensors"
+    monkeypatch.setattr(recurrent, "_rate", lambda config, epoch: 0.01 if epoch < 1 else np.inf)
+    with pytest.raises(FloatingPointError, match="in epoch 2; use a lower learning_rate"):
+        train(*data, TINY, checkpoint=path)
+    assert epochs_in(path) == 1
+
+
 def test_checkpoint_of_another_training_is_refused_and_kept(data, tmp_path):
     path = tmp_path / "network.safetensors"
     shown, aims = data

@@ -72,7 +72,7 @@ class NetworkConfig:
     shift : int
         Training pictures are moved at random by up to so many px in each direction, their border repeated.
     mirror : bool
-        Half of the training pictures, drawn anew in each epoch, are mirrored.
+        Half of the training pictures, drawn anew in each epoch, are mirrored, which makes "left" in a caption wrong.
     precision : {"float32", "bfloat16"}
         Of convolutions while training; weights, loss and optimiser are in float32, as is everything after training.
     seed : int
@@ -144,8 +144,7 @@ _LEAST = {
 }  # fmt: skip
 _CHOICES = {
     "downsampling": ("stride", "max"), "norm": ("channels", "all"), "output": ("linear", "sigmoid"),
-    "precision": ("float32", "bfloat16"),
-    "mirror": (True, False),
+    "precision": ("float32", "bfloat16"), "mirror": (True, False),
 }  # fmt: skip
 
 
@@ -331,8 +330,8 @@ def train(
     checkpoint : path, optional
         File that holds weights, optimiser and history after each epoch (safetensors, nothing that could run code); or
         a folder that is there, in which the file is named by a hash of configuration and data. If there is such a file,
-        training goes on where it stopped, to the same numbers as without the stop (bit for bit on one machine with the
-        same versions); if it is finished, nothing is trained.
+        training goes on where it stopped, to the same numbers as without the stop: bit for bit on the CPU of one
+        machine, on a GPU as far as cuDNN's deterministic kernels go. If it is finished, nothing is trained.
     device : str
         "cpu", "cuda", ...; "auto" takes CUDA where there is one.
     threads : int
