@@ -197,15 +197,20 @@ class _Sweep:
         targets = fit.targets.to(self.dtype)
         shrink = (1 / (fit.eigenvalues[:, None] + self.alphas)).to(self.dtype)[:, :, None]  # (component, alpha, 1)
         observed = self.y[test] - self.free[test] @ fit.free_y
+        squares, observed = observed.square().sum(0), observed.to(self.dtype)
+        if 2 * scores.shape[1] < len(test):
+            # Sums over the test samples are all that is needed: fewer rows hold the same ones.
+            q, scores = torch.linalg.qr(scores)
+            observed = q.T @ observed
         n_alphas = len(self.alphas)
         batch = max(1, _BATCH_BYTES // (self.dtype.itemsize * n_alphas * sum(scores.shape)))
         errors = []
-        for y, c in zip(observed.to(self.dtype).split(batch, 1), targets.split(batch, 1), strict=True):
+        for y, c in zip(observed.split(batch, 1), targets.split(batch, 1), strict=True):
             # The product that the sweep spends its arithmetic on: all alphas and channels at once.
             predicted = (scores @ (shrink * c[:, None]).flatten(1)).unflatten(1, (n_alphas, -1))
             # What the predictions take off y's own sum of squares: small for weak channels, so that rounding is too.
             errors.append((predicted - 2 * y[:, None]).mul_(predicted).sum(0).to(torch.float64))
-        return torch.cat(errors, 1) + observed.square().sum(0)
+        return torch.cat(errors, 1) + squares
 
     def predict(self, train: np.ndarray, test: np.ndarray, best: np.ndarray) -> np.ndarray:
         """Predictions (sample, channel) of the model of `train` with the penalties `best` (positions in alphas)."""

@@ -485,20 +485,20 @@ def evenly(spec, n=n_depths):
 def leading(features):
     """The leading principal components of each layer, as many for every model."""
     n = min(n_components, *features.shape[1:])
-    tall = features.shape[1] > features.shape[2]
-    pca = PCA(n, svd_solver="covariance_eigh" if tall else "full")
+    pca = PCA(n, svd_solver="covariance_eigh")
     scaled = (StandardScaler().fit_transform(layer) for layer in features.to_numpy())
     parts = [pca.fit_transform(layer) for layer in scaled]
     return features[:, :, :n].copy(data=np.stack(parts))
 
 
-scores = {}
+components, scores = {}, {}
 for spec in family:
     features = layer_features(
         words, spec, layers=evenly(spec), start_token=True, device=device
     )
+    components[spec] = leading(features)
     scores[spec] = brain_score(
-        leading(features),
+        components[spec],
         both_cohorts,
         baseline=baseline,
         standardize=False,
@@ -718,11 +718,9 @@ careless, ranked = {}, np.argsort(bits)
 few = {family[ranked[k]] for k in (0, len(family) // 2, -1)}
 if silent is not None:
     for spec in sorted(few):
-        features = layer_features(
-            words, spec, layers=evenly(spec)[::4], start_token=True, device=device
-        )
         sound_only = xr.DataArray(more.to_numpy(), dims=("word", "channel"))
-        fit = brain_score(leading(features), sound_only, standardize=False, **folds)
+        some = components[spec][::4]
+        fit = brain_score(some, sound_only, standardize=False, **folds)
         careless[spec] = float(fit["score"].max("layer").mean())
     apart = slice(len(people), None)
     nothing = {}
@@ -1121,7 +1119,8 @@ for name, value in zip(names, values, strict=True):
 # :::
 
 # %% tags=["hide-cell"]
-middle = evenly(base)[len(depths) // 2]
+outside = components[family[0]][[len(depths) // 2]]
+middle = int(outside["layer"][0])
 features = layer_features(
     words, family[0], layers=[middle], start_token=True, device=device
 )
@@ -1130,7 +1129,7 @@ inside = brain_score(
     features, heard_only, baseline=baseline, n_components=n_components, **folds
 )
 outside = brain_score(
-    leading(features), heard_only, baseline=baseline, standardize=False, **folds
+    outside, heard_only, baseline=baseline, standardize=False, **folds
 )
 print(
     f"gain of layer {middle}, components from all words "
@@ -1149,17 +1148,13 @@ print(
 rng = np.random.default_rng(seed)
 source = family[2 * len(family) // 3]
 tested = sorted({0, len(family) // 3, family.index(source), len(family) - 1})
-deep = {}
-for spec in {source, *(family[k] for k in tested)}:
-    features = layer_features(
-        words, spec, layers=[evenly(spec)[-3]], start_token=True, device=device
-    )
-    deep[spec] = leading(features)
-signal = zscore(deep[source][0, :, :50].to_numpy()) @ rng.standard_normal((50, 40))
+driving = components[source][-3, :, :50].to_numpy()
+signal = zscore(driving) @ rng.standard_normal((50, 40))
 planted = zscore(signal) + rng.standard_normal(signal.shape)
 planted = xr.DataArray(planted, dims=("word", "channel"))
 for k in tested:
-    fit = brain_score(deep[family[k]], planted, standardize=False, **folds)
+    deep = components[family[k]][[-3]]
+    fit = brain_score(deep, planted, standardize=False, **folds)
     mark = "  <- planted from this one" if family[k] == source else ""
     print(f"{bits[k]:5.1f} bits: {float(fit['score'].mean()):.3f}{mark}")
 
@@ -1184,10 +1179,8 @@ noise = np.random.default_rng(seed).standard_normal((len(words), n_cohorts * n_e
 noise = xr.DataArray(noise, dims=("word", "channel"))
 lucky = []
 for spec in family:
-    features = layer_features(
-        words, spec, layers=[evenly(spec)[4]], start_token=True, device=device
-    )
-    fit = brain_score(leading(features), noise, standardize=False, **folds)
+    middle_layer = components[spec][[len(depths) // 2]]
+    fit = brain_score(middle_layer, noise, standardize=False, **folds)
     lucky.append(fit["score"].values[0])
 lucky = np.stack(lucky).reshape(len(family), n_cohorts, n_each)
 textbook, ours, wider = 0, 0, 0

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainalign import assets
 from brainalign.datasets import load_listening, save_listening
-from brainalign.datasets.n400 import before_noun, n400_trials
+from brainalign.datasets.n400 import _read_table, before_noun, n400_trials
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,15 @@ def data():
 @pytest.fixture(scope="module")
 def trials(data):
     return n400_trials(data)
+
+
+def test_the_copy_that_is_kept_equals_the_table(monkeypatch, tmp_path):
+    path = assets.fetch("n400")
+    monkeypatch.setattr(assets, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(assets, "fetch", lambda name: path)
+    read, again = _read_table(), _read_table()
+    assert len(list((tmp_path / "tables").iterdir())) == 1
+    pd.testing.assert_frame_equal(read, again, check_column_type=False, check_index_type=False, check_exact=True)
 
 
 def test_sentences_people_and_dropped_rows(data, trials):

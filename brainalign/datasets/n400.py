@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -11,6 +14,9 @@ from brainalign.datasets.types import Listening
 
 DOUBLED_ITEM = 29
 """A merge error of the packaged table: each trial of this item appears twice, with the same voltage and both nouns."""
+
+TEXT = ("subj", "lab", "sentence", "article", "noun", "end")
+"""Columns of the packaged table that hold text; the others hold numbers."""
 
 
 def n400() -> Listening:
@@ -136,12 +142,23 @@ def before_noun(words: pd.DataFrame, context: int | None = None) -> pd.DataFrame
 
 
 def _read_table() -> pd.DataFrame:
+    """The packaged table. Reading it takes seconds; a copy of its text and numbers that does not is kept beside it."""
+    path = assets.fetch("n400")
+    copy = assets.cache_dir() / "tables" / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:32]}.csv"
+    if copy.exists():
+        types = dict.fromkeys(TEXT, "string")
+        return pd.read_csv(copy, index_col=0, keep_default_na=False, na_values=[""], dtype=types)
     import rdata  # here, since nothing else needs it
 
     # A tibble is a data frame with two more class names, which the reader would warn of.
     classes = rdata.conversion.DEFAULT_CLASS_MAP
     classes = {**classes, "tbl_df": classes["data.frame"], "tbl": classes["data.frame"]}
-    return rdata.read_rda(assets.fetch("n400"), constructor_dict=classes)["df_eeg_complete"]
+    table = rdata.read_rda(path, constructor_dict=classes)["df_eeg_complete"]
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    part = copy.with_suffix(f".{os.getpid()}.part")
+    table.to_csv(part)
+    os.replace(part, copy)
+    return table
 
 
 def _words(sentence) -> pd.DataFrame:

@@ -416,14 +416,14 @@ class _LanguageModel:
         """Return the id of the token to put in front of every window, None for none."""
         if start_token is False or start_token == "tokenizer":
             return None
-        vocabulary = self.tokenizer.get_vocab()
+        token_to_id = self.tokenizer.backend_tokenizer.token_to_id  # a dict of the whole vocabulary would take its time
         if start_token is True:
             candidates = ["<|endoftext|>", self.tokenizer.bos_token, self.tokenizer.eos_token]
         else:
             candidates = [start_token]
         for token in candidates:
-            if token in vocabulary:
-                return vocabulary[token]
+            if token is not None and token_to_id(token) is not None:
+                return token_to_id(token)
         raise ValueError(f"start_token: the tokenizer of {self.name} knows no {' or '.join(map(repr, candidates))}")
 
 
@@ -581,10 +581,11 @@ def _passage_windows(
 ) -> list[_Window]:
     """One window a passage, or as many as needed, each but the first with `min_context` words that are only context."""
     windows = []
-    for first, end in bounds:
+    whole = encode([texts[first:end] for first, end in bounds])  # all at once: texts may be thousands of sentences
+    for (first, end), (ids, _) in zip(bounds, whole, strict=True):
         start, done = first, first
         while done < end:
-            stop = _longest(texts, start, end, encode, max_tokens)
+            stop = end if len(ids) <= max_tokens else _longest(texts, start, end, encode, max_tokens)
             if stop <= done:
                 raise ValueError(
                     f"min_context: {min_context} words before word {done} ({texts[done]!r}) and the word itself do "
