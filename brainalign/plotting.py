@@ -16,7 +16,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from nilearn.plotting import plot_surf, plot_surf_stat_map
 
 from brainalign import cortex
 
@@ -130,6 +129,8 @@ def electrodes(
     -------
     Figure
     """
+    from nilearn.plotting import plot_surf  # here: it takes a second to load, and most chapters draw no surface
+
     values = {name: np.asarray(panel, dtype=float) for name, panel in panels.items()}
     low, high = limits or (min(map(np.nanmin, values.values())), max(map(np.nanmax, values.values())))
     figure, axes = plt.subplots(
@@ -208,6 +209,8 @@ def surface_maps(
     Figure
         The last of its axes is the colour bar.
     """
+    from nilearn.plotting import plot_surf_stat_map  # here, as above
+
     inflated, folds = cortex.mesh(hemisphere, "infl"), cortex.sulcal_depth(hemisphere)
     first = 0 if hemisphere == "left" else len(inflated.vertices)
     values = {name: panel.reindex(range(first, first + len(folds))).to_numpy(float) for name, panel in panels.items()}
