@@ -118,7 +118,20 @@ some["categories"] = (
 )
 some.style.hide().set_properties(**{"text-align": "left"})
 
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The three scenes whose captions are listed above, coarse as the networks see them."}}
+figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.7))
+for axis, name, picture in zip(axes, names, pictures, strict=False):
+    axis.imshow(picture)
+    axis.axis("off")
+    axis.set_title(f"image {name}", fontsize=10)
+figure.suptitle(
+    f"As the networks see them, {origin}", fontweight="bold", x=0.01, ha="left"
+)
+plt.show()
+
 # %% [markdown]
+# *What to see:* the first three pictures, reduced to what the networks get.
+#
 # A network needs numbers to aim at, its *targets*.
 #
 # - **Captions.** Each caption is turned into a {term}`sentence embedding` by the study's model, MPNet {cite:p}`reimers2019,song2020`; a picture's target is the mean over its captions, {glue:text}`n_embedding` numbers.
@@ -515,7 +528,7 @@ roi_scores = pd.DataFrame(rows, columns=columns)
 
 # %% [markdown]
 # RSA gives every one of the last layer's numbers the same weight. An {term}`encoding model` asks for less: is what a vertex does a *weighted sum* of them? We predict each vertex from each network by ridge regression in five folds, with all images of a
-# person (at most {glue:text}`n_images`).
+# person (at most {glue:text}`n_images`). Where nothing can be predicted, the correlation is 0 or a little below, because the mean of the other images is the best guess.
 
 # %%
 rows = []
@@ -577,14 +590,9 @@ for axis, (label, table) in zip(axes, measures.items(), strict=True):
     axis.axhline(0, color="k", ls="--", lw=0.8)
     axis.set_ylabel(label)
 axes[0].axhline(1, color=plotting.COLORS["gray"], ls=":", lw=1)
-axes[0].plot(
-    range(len(regions)),
-    [chance[region] for region in regions],
-    "k_",
-    ms=60,
-    mew=0.8,
-    label="chance (95 %)",
-)
+for k, region in enumerate(regions):
+    axes[0].plot([k - 0.4, k + 0.4], [chance[region]] * 2, color="k", lw=0.8)
+axes[0].plot([], [], color="k", lw=0.8, label="chance (95 %)")
 axes[0].set_title(f"RSA, {data.name}")
 axes[1].set_title(f"Encoding, {data.name}")
 axes[1].set_xticks(range(len(regions)), regions)
@@ -593,7 +601,7 @@ figure.legend(handles, labels, fontsize=8, ncol=4, loc="outside lower center")
 plt.show()
 
 # %% [markdown]
-# *What to see:* one dot a network, the mean over {glue:text}`n_people` people; lines are 95 % intervals over people of the mean over seeds. Is the network trained on captions better than its twin of the same seed, and than itself before training? For every region and seed, the smallest difference over people's mean, and a paired test over people of the mean over seeds:
+# *What to see:* one dot a network, the mean over {glue:text}`n_people` people; lines are 95 % intervals over people of the mean over seeds. Is the network trained on captions better than its twin of the same seed, and than itself before training? For every region and seed, the smallest difference over people's mean, and a paired test over people of the mean over seeds (p-values are not corrected for the number of rows):
 
 # %%
 rows = []
@@ -783,10 +791,22 @@ if real_data:
     except assets.AssetError as error:
         print("These data cannot be had here; this part stays empty.", error)
 
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six photographs on gray, coarse as the networks see them: a hand, two faces, an animal, a fruit or vegetable and a thing."}}
+if objects is not None:
+    photographs = images.resize(np.asarray(objects.images), size)
+    figure, axes = plt.subplots(1, 6, figsize=(8.8, 2))
+    for axis, k in zip(axes, (2, 13, 30, 41, 55, 80), strict=True):
+        axis.imshow(photographs[k])
+        axis.axis("off")
+        axis.set_title(f"image {k}", fontsize=9)
+    figure.suptitle(
+        "As the networks see them (objects92)", fontweight="bold", x=0.01, ha="left"
+    )
+    plt.show()
+
 # %%
 if objects is not None:
     brains = objects.rdms.mean("session")
-    photographs = images.resize(np.asarray(objects.images), size)
     spoken = embed(objects.captions, embeddings, device=device).values
     models = {"caption embeddings": rdm(spoken)}
     models |= {
@@ -979,10 +999,12 @@ if objects is not None:
 for name, value in zip(names_, values, strict=True):
     glue(name, value, display=False)
 glue("n_resamples", n_resamples, display=False)
+others = NO_DATA if objects is None else len(score_of) - 1
+glue("real_others", others, display=False)
 
 # %% [markdown]
 # *What to see:* the networks trained on captions score {glue:text}`real_captions`, those trained on categories {glue:text}`real_categories`, the untrained ones {glue:text}`real_untrained`; the caption embeddings of the photographs {glue:text}`real_spoken`, and the noise ceiling lies from
-# {glue:text}`real_ceiling`. The lead over the twin is {glue:text}`real_lead` ({glue:text}`real_interval` over images; in {glue:text}`real_people` of four people, p = {glue:text}`real_p`). Over other images of the kind, training on captions {glue:text}`real_verdict`, and {glue:text}`real_untrained_verdict`. Of the eleven others
+# {glue:text}`real_ceiling`. The lead over the twin is {glue:text}`real_lead` ({glue:text}`real_interval` over images; in {glue:text}`real_people` of four people, p = {glue:text}`real_p`). Over other images of the kind, training on captions {glue:text}`real_verdict`, and {glue:text}`real_untrained_verdict`. Of the {glue:text}`real_others` others
 # {glue:text}`real_rank` score higher.
 #
 # {glue:text}`real_conclusion` Against chance, p = {glue:text}`real_chance_p` for the first network. Drawings are no photographs, isolated objects hold little of what a sentence can say, and a network of this size is no rival to those of the study. Do *other layers* do better?
@@ -1011,9 +1033,9 @@ layer_best, layer_text = NO_DATA, NO_DATA
 if objects is not None:
     k, layer = np.unravel_index(table.to_numpy().argmax(), table.shape)
     layer_best = f"{table.to_numpy().max():.2f}"
-    layer_text = f"layer {layer} of the networks " + (
-        KINDS[k] if KINDS[k] == "untrained" else f"trained on {KINDS[k]}"
-    )
+    layer_text = f"layer {layer} of the networks trained on {KINDS[k]}"
+    if KINDS[k] == "untrained":
+        layer_text = f"layer {layer} of the untrained networks"
 glue("layer_best", layer_best, display=False)
 glue("layer_text", layer_text, display=False)
 
@@ -1073,7 +1095,9 @@ figure.legend(
 plt.show()
 
 # %% tags=["hide-input"]
-reference.sort_values("ventral", ascending=False)
+table = reference.sort_values("ventral", ascending=False)
+table["training_images"] = table["training_images"].map("{:,}".format)
+table.rename(columns={"group": "learned", "training_images": "training images"})
 
 # %% tags=["remove-cell"]
 rivals = reference.iloc[1:]
