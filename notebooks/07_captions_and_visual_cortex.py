@@ -244,7 +244,7 @@ for name in ("captions", "pixels"):
 # of images. Over the {glue:text}`n_pairs_test` pairs of all test images it is {glue:text}`test_captions` and {glue:text}`test_pixels`.
 #
 # Nothing was fitted: there are no weights, hence no training and no test set. That is the strength of RSA, and its limit. It asks whether the *whole* geometry agrees with every number
-# of a description as it comes; what a weighted mixture could do is a question for encoding models.
+# of a description as it comes; what a weighted mixture could do is the question of chapter 8.
 #
 # ### Pearson or Spearman?
 #
@@ -875,7 +875,7 @@ for name, value in zip(names, values, strict=True):
 #
 # One number for how well a map separates is the area under the curve ({term}`area under the curve`, AUC): the chance that a vertex driven by captions scores higher than one of noise; 0.5 is guessing. Against the {glue:text}`n_bare` noise vertices
 # whose disc holds nothing planted it is {glue:text}`auc_bare` (people zones {glue:text}`auc_person`, place zones {glue:text}`auc_place`, food zones {glue:text}`auc_food`); against all noise
-# vertices, {glue:text}`auc_all`, which is the price of the blur. In the maps of single people the two are {glue:text}`auc_bare_people` and
+# vertices, {glue:text}`auc_all`, which is the price of the blur (the encoding models of chapter 8 take each vertex by itself, and do not pay it). In the maps of single people the two are {glue:text}`auc_bare_people` and
 # {glue:text}`auc_all_people`. (Vertices are no independent samples, so we give the range over people and no interval.)
 #
 # And the false discoveries? Of these bare noise discs {glue:text}`bare_rejected` % are significant for captions, which makes {glue:text}`false_share` % of all that is found. The correction promises the
@@ -970,7 +970,7 @@ if maps is not None:
 #   -y "{dataset: nsd, dataset_options: {root: /path/to/nsd, subjects: [1, 2, 3], space: fsaverage5, repeats: all}}"
 # ```
 #
-# The profile `book/profiles/nsd.yml` does so for chapters 7 and 9. Another sentence model is `-p embeddings all-minilm-l6-v2`, a folder, or a name on the Hugging Face hub.
+# The profile `book/profiles/nsd.yml` does so for chapters 7 to 9. Another sentence model is `-p embeddings all-minilm-l6-v2`, a folder, or a name on the Hugging Face hub.
 #
 # ## What the papers found
 #

@@ -1083,7 +1083,8 @@ if planted_here:
 # %% [markdown]
 # :::{admonition} Solution 3
 # :class: dropdown
-# The contrasts are small, since most vertices choose a large penalty. After correction few or no places are left; without it some are, and neighbours are alike, so that they come in patches that look like areas.
+# The contrasts are small, since most vertices choose a large penalty, and nothing is left after correction. Without it fewer places pass than the one in twenty that one might expect: where one person's vertex chose a smaller penalty than the others', that person makes up the
+# mean and the spread alike, and t stays small. A t-test over few people of very different spread is cautious.
 # :::
 
 # %% tags=["hide-cell"]

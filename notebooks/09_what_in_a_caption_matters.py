@@ -114,6 +114,8 @@ controls = {
     "categories, 0 or 1": {"level": "multihot"},
     "caption length": {"level": "length"},
 }
+if light == embeddings:
+    del controls["light model"]  # it would be whole captions again
 color_of = dict.fromkeys(controls, ORANGE) | {"caption length": GRAY}
 color_of |= dict.fromkeys([WHOLE, "shuffled captions", "light model"], BLUE)
 color_of |= dict.fromkeys(["category words", "categories, 0 or 1", "animacy"], GREEN)
@@ -530,8 +532,16 @@ for name, x in describe(data.captions, data.categories, names):
     if values.shape == intact.shape and controls[name].get("model") is None:
         alike[name] = embedding_r(values, intact)
     empty[name] = x.attrs.get("empty", 0)
-    for person, seen in shown_to.items():
-        models[person][name] = model_rdm(values[seen], batches[person])
+    of_people = {
+        person: model_rdm(values[seen], batches[person])
+        for person, seen in shown_to.items()
+    }
+    if all((np.ptp(rdms, axis=1) > 1e-9).all() for rdms in of_people.values()):
+        for person, rdms in of_people.items():
+            models[person][name] = rdms
+    else:
+        print(f"left out: {name}, the same for all images of some batch")
+names = list(models[data.people[0]])
 to_whole = {
     name: np.mean(
         [

@@ -10,7 +10,7 @@ A trial's response at a vertex is ``gain[vertex] * code[image] + noise``, then s
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,11 +53,16 @@ def write(
     n_vertices: int = 16,
     first_vertex: int = 5_000,
     noise: float = 0.5,
+    patch: np.ndarray | None = None,
+    code: np.ndarray | None = None,
+    text: Callable[[int, int], str] | None = None,
     seed: int = 0,
 ) -> Layout:
     """Write the data of some people (1 to 8) in one space; betas end in ".mgh", or ".hdf5" or ".nii.gz" for volumes.
 
-    ``first_vertex=0, n_vertices=10_242`` gives data to all of fsaverage5, 31 MB a hemisphere and session.
+    ``first_vertex=0, n_vertices=10_242`` gives data to all of fsaverage5, 31 MB a hemisphere and session; with `patch`,
+    all but these places (of both hemispheres, the left one's first) are flat. `code` (image of the 73,000) and `text`
+    (caption by nsdId and number) stand in for random codes and `caption`.
     """
     rng = np.random.default_rng(seed)
     root = Path(root)
@@ -71,8 +76,9 @@ def write(
     shown = {f"subj{n:02d}": numbers[n - 1, order[: sessions * TRIALS]] for n in people}
     stimuli = _stimuli(rng, np.unique(np.concatenate(list(shown.values()))))
     stimuli.to_csv(experiment / "nsd_stim_info_merged.csv")
-    _annotations(root / "nsddata_stimuli/stimuli/nsd/annotations", stimuli)
-    code = rng.standard_normal(ALL)
+    _annotations(root / "nsddata_stimuli/stimuli/nsd/annotations", stimuli, text or caption)
+    drawn = rng.standard_normal(ALL)
+    code = drawn if code is None else code
     vertices = first_vertex + np.arange(n_vertices)  # side by side, so that a file takes little room
     size = int(np.prod(VOLUME)) if space == "func1pt8mm" else 2 * n_vertices
     streams = np.arange(size) % 8
@@ -83,9 +89,11 @@ def write(
     for person, images in shown.items():
         gain[person] = rng.uniform(0.5, 2, size) * rng.choice([-1, 1], size)
         values = gain[person] * code[images][:, None] + noise * rng.standard_normal((len(images), size))
+        flat = np.zeros(size, dtype=bool) if patch is None else ~np.isin(np.arange(size), patch)
         for session in range(sessions):
             here = slice(session * TRIALS, (session + 1) * TRIALS)
             values[here] = values[here] * rng.uniform(0.7, 1.4) + rng.uniform(-2, 2, size)
+            values[here, flat] = 0
             folder = root / f"nsddata_betas/ppdata/{person}/{space}/{BETAS}"
             folder.mkdir(parents=True, exist_ok=True)
             if space == "fsaverage":
@@ -138,13 +146,13 @@ def caption(number: int, which: int) -> str:
     return f"Caption {which} of a photograph with the number {number}, which shows a {ANIMALS[number % len(ANIMALS)]}."
 
 
-def _annotations(folder: Path, stimuli: pd.DataFrame) -> None:
+def _annotations(folder: Path, stimuli: pd.DataFrame, text: Callable[[int, int], str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = [{"id": 10 * n + 1, "name": name} for n, name in enumerate(ANIMALS)]
     for split, rows in stimuli.groupby("cocoSplit"):
         pairs = list(zip(rows["cocoId"].tolist(), rows["nsdId"].tolist(), strict=True))
         texts = [
-            {"image_id": coco, "id": 10 * coco + which, "caption": caption(number, which) + "\n" * (which == 2)}
+            {"image_id": coco, "id": 10 * coco + which, "caption": text(number, which) + "\n" * (which == 2)}
             for which in range(5)  # COCO does not list an image's captions together
             for coco, number in pairs
         ]

@@ -1,0 +1,63 @@
+"""The viewing chapters on the Natural Scenes Dataset, from end to end, on a small one in the official layout."""
+
+import nsd_layout
+import numpy as np
+import pytest
+from nsd_layout import ANIMALS, LEFT
+
+from brainalign import cortex, runs
+from brainalign.datasets.nsd import SUBJECTS
+
+SMALL = {  # what makes each chapter quick
+    "07_captions_and_visual_cortex": {"batch_size": 50, "n_batches": 2, "n_permutations": 49, "n_resamples": 20},
+    "08_encoding_and_selectivity": {"n_permutations": 20, "n_folds": 3},
+    "09_what_in_a_caption_matters": {"batch_size": 50, "n_null": 3, "n_simulated": 200},
+}
+
+
+def sentence(number: int, which: int) -> str:
+    """A caption by nsdId; there are few different ones, so that they are soon embedded."""
+    color = ["black", "white", "brown", "spotted"][number // 8 % 4]
+    doing = ["stands", "slowly walks", "is sleeping", "looks up", "waits"][which if number // 8 % 3 else 0]
+    return f"A {color} {ANIMALS[number % 8]} {doing} {['in the grass', 'on a street'][number // 32 % 2]}."
+
+
+@pytest.fixture
+def profile(project) -> runs.Profile:
+    return runs.load_profile(project / "book/profiles/nsd.yml", runs.find_notebooks(project / "notebooks"))
+
+
+def test_the_profile_runs_every_viewing_chapter_on_all_people(profile):
+    assert [name[:2] for name in profile.notebooks] == ["07", "08", "09"]
+    for parameters in profile.notebooks.values():
+        assert parameters["dataset"] == "nsd"
+        options = parameters["dataset_options"]
+        assert [f"subj{number:02d}" for number in options["subjects"]] == list(SUBJECTS)
+        assert options["repeats"] == "all"  # else there is no noise ceiling
+
+
+def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
+    near = [cortex.geodesic_distance(cortex.nearest_vertex([x, -85, 0], side), side) < 35
+            for x, side in ((-25, "left"), (25, "right"))]  # fmt: skip
+    code = rng.standard_normal(8)[np.arange(nsd_layout.ALL) % 8] + 0.5 * rng.standard_normal(nsd_layout.ALL)
+    nsd_layout.write(
+        tmp_path / "nsd",
+        people=[1, 2, 3],
+        sessions=1,
+        first_vertex=0,
+        n_vertices=len(near[0]),
+        patch=np.flatnonzero(np.concatenate(near)),
+        code=code,
+        text=sentence,
+    )
+    assert LEFT > len(near[0]) == 10_242
+    notebooks = runs.find_notebooks(project / "notebooks")
+    chapters = {name: notebooks[name] for name in profile.notebooks}
+    light = {"embeddings": "all-minilm-l6-v2", "real_data": False}
+    own = {"root": str(tmp_path / "nsd"), "cache": str(tmp_path / "cache"), "subjects": [1, 2, 3], "sessions": 1}
+    small = {
+        name: {**given, **light, **SMALL[name], "dataset_options": {**given["dataset_options"], **own}}
+        for name, given in profile.notebooks.items()
+    }
+    done = runs.execute_all(runs.Profile("nsd", small), chapters, tmp_path / "executed", cwd=project)
+    assert [run.notebook[:2] for run in done] == ["07", "08", "09"]
