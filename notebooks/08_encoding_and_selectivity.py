@@ -86,7 +86,6 @@ data = datasets.load_viewing(dataset, **options)
 vertices = reduce(np.intersect1d, [a["vertex"].values for a in data.responses.values()])
 if not len(vertices):
     raise ValueError("dataset_options: people share no vertex; take a surface space.")
-data = data.select(vertices=vertices)
 people, test, title = data.people, list(data.test_images), data.name.capitalize()
 planted_here = data.truth is not None
 data
@@ -111,6 +110,18 @@ if data.images is not None:
 place = data.image_names.get_indexer
 
 
+def responses_of(person, images):
+    """Mean over repeats (image, vertex), of the vertices that all people have."""
+    found = data.mean_responses(person, images).sel(vertex=vertices)
+    return found.values.astype("float32")
+
+
+def ceiling_of(person):
+    """Noise ceiling of each vertex on the test images."""
+    repeats = data.responses[person].sel(image=test).sel(vertex=vertices)
+    return stats.noise_ceiling(repeats.astype("float32"))["ceiling"].values
+
+
 def correlations(predicted, observed):
     """Pearson r of each column with the same column."""
     a, b = (zscore(np.asarray(values, dtype=float)) for values in (predicted, observed))
@@ -122,10 +133,8 @@ first = people[0]
 region = "ventral" if "ventral" in data.rois else data.rois.columns[0]
 train = data.train_images(first)
 x_train, x_test = (features["captions"][place(images)] for images in (train, test))
-y_train, y_test = (data.mean_responses(first, images) for images in (train, test))
-ceiling = stats.noise_ceiling(
-    data.responses[first].sel(image=test).astype("float32"),
-)["ceiling"].values
+y_train, y_test = (responses_of(first, images) for images in (train, test))
+ceiling = ceiling_of(first)
 inside = data.rois.loc[vertices, region].to_numpy()
 one = int(np.argmax(np.where(inside, ceiling, -1)))
 swept = RidgeSweepCV(cv=n_folds).fit(x_train, y_train[:, one])
@@ -198,7 +207,7 @@ for name, model in kinds.items():
     if model is None:  # the penalty with the least error over all vertices
         errors = kinds["a penalty each"].cv_mse_.mean(1)
         model = RidgeSweepCV([DEFAULT_ALPHAS[errors.argmin()]], cv=2)
-    kinds[name] = model.fit(x_train, y_train.values[:, every])
+    kinds[name] = model.fit(x_train, y_train[:, every])
     choices[name] = correlations(model.predict(x_test), y_test[:, every])
 few_ceilings = ceiling[every]
 strong = few_ceilings > np.quantile(few_ceilings, 0.75)
@@ -259,11 +268,10 @@ glue("fraction", f"{kinds['one fraction for all'].fraction_:.2f}", display=False
 # %%
 observed, models, scores, top, agreement = {}, {}, {}, {}, {}
 for person in people:
-    observed[person] = data.mean_responses(person, test).values.astype("float32")
-    repeats = data.responses[person].sel(image=test).astype("float32")
-    top[person] = stats.noise_ceiling(repeats)["ceiling"].values
+    observed[person] = responses_of(person, test)
+    top[person] = ceiling_of(person)
     shown = data.train_images(person)
-    answers = data.mean_responses(person, shown).values.astype("float32")
+    answers = responses_of(person, shown)
     for name, values in features.items():
         model = RidgeSweepCV(cv=n_folds, device=device).fit(
             values[place(shown)], answers
@@ -292,7 +300,8 @@ by_region = xr.DataArray(
 
 # %% [markdown]
 # What would chance give? The model was fitted on other images, so it is fixed when the test images come. If a vertex had nothing to do with captions, every assignment of predictions to test images would be
-# as good as the true one. We permute the test images {glue:text}`n_permutations` times, in the same way for all vertices, and score again ({term}`permutation test`). That is exact, and it needs no refitting.
+# as good as the true one. We permute the test images {glue:text}`n_permutations` times, in the same way for all vertices, and score again ({term}`permutation test`); nothing needs to be fitted again. So few permutations alone cannot give p-values small enough to correct for thousands of
+# vertices, so each vertex is compared with the permuted scores of all, every one in units of its own vertex's mean and spread.
 
 # %%
 rng = np.random.default_rng(seed)
@@ -1058,9 +1067,9 @@ glue("least_sign_p", least, display=False)
 rows = {}
 sizes = [n for n in (25, 50, 100, 200, 400, 800, 1600) if n < len(train)] + [len(train)]
 for n in sizes:
-    model = RidgeSweepCV(cv=n_folds).fit(x_train[:n], y_train.values[:n])
-    r = correlations(model.predict(x_test), y_test)
-    rows[n] = {roi: r[mask].mean() for roi, mask in members.items()}
+    model = RidgeSweepCV(cv=n_folds).fit(x_train[:n], y_train[:n, every])
+    r = correlations(model.predict(x_test), y_test[:, every])
+    rows[n] = {roi: r[mask[every]].mean() for roi, mask in members.items()}
 pd.DataFrame(rows).T.rename_axis("training images").round(2)
 
 # %% [markdown]
@@ -1092,9 +1101,7 @@ rng, empty = np.random.default_rng(seed), []
 for person in people:
     shown = data.train_images(person)
     wrong = features["captions"][place(rng.permutation(shown))]
-    model = RidgeSweepCV(cv=n_folds).fit(
-        wrong, data.mean_responses(person, shown).values.astype("float32")
-    )
+    model = RidgeSweepCV(cv=n_folds).fit(wrong, responses_of(person, shown))
     empty.append(
         model.predict(asked["people"]).mean(0) - model.predict(asked["places"]).mean(0)
     )
