@@ -769,6 +769,23 @@ if maps is not None:
     )
     plt.show()
 
+# %% tags=["hide-input"]
+view = None
+if maps is not None:
+    everywhere = {
+        f"{name}, everywhere": group["mean"].sel(model=name).to_series()
+        for name in features
+    }
+    view = plotting.surface_view(
+        {f"{name}, significant": panels[name] for name in panels} | everywhere,
+        label="score (Pearson r)",
+        alt="Inflated cortex to turn by hand, with the searchlight maps of captions and pixels to choose from.",
+        hemisphere=hemisphere,
+        limits=(0, float(group["mean"].max())),
+        title=f"Searchlight, {data.name}: drag to turn, choose a map",
+    )
+view
+
 # %% tags=["remove-cell"]
 glue("radius", f"{radius:g}", display=False)
 names = ["n_discs", "disc_size", "share_captions", "share_pixels"]
@@ -789,7 +806,7 @@ for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* the mean score over people where it is significant; gray has no data or nothing significant. There are {glue:text}`n_discs` discs, of {glue:text}`disc_size` vertices in the median. Captions
+# *What to see:* the mean score over people where it is significant; gray has no data or nothing significant. The second figure shows the same on both hemispheres, to be turned. There are {glue:text}`n_discs` discs, of {glue:text}`disc_size` vertices in the median. Captions
 # are significant in {glue:text}`share_captions` % of them and pixels in {glue:text}`share_pixels` %, so most places match *both*: the lesson of the previous section again, and of significance where noise is low. What differs is
 # how much. So we colour each place by the description with the higher mean score, if it is significant, and put the truth beside it.
 
