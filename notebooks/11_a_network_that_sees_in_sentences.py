@@ -60,6 +60,7 @@ from textwrap import fill
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from myst_nb import glue
 from scipy.spatial.distance import squareform
@@ -204,6 +205,10 @@ glue("last_width", config.channels[-1], display=False)
 total = count(network)
 glue("n_weights", f"{total:,}", display=False)
 paper = recurrent.preset("paper")
+with torch.device("meta"):  # only its shape
+    glue(
+        "paper_weights", f"{count(recurrent.RecurrentNetwork(paper)):,}", display=False
+    )
 glue("paper_layers", len(paper.channels), display=False)
 glue("paper_size", paper.image_size, display=False)
 glue("paper_steps", paper.time_steps, display=False)
@@ -211,7 +216,7 @@ glue("paper_epochs", paper.epochs, display=False)
 
 # %% [markdown]
 # {glue:text}`n_layers` layers, {glue:text}`n_steps` time steps, {glue:text}`n_weights` weights, pictures of {glue:text}`image_size` px. The study's has {glue:text}`paper_layers` layers, {glue:text}`paper_steps` steps and {glue:text}`paper_size` px; it is the preset
-# `paper`, which needs a GPU.
+# `paper`, has {glue:text}`paper_weights` weights and needs a GPU.
 #
 # The *loss*, what training makes small, is the {term}`cosine distance` of read-out and target at every time step: only the direction counts, not the length. The twin has the same layers, the same first
 # weights and the same loss; its read-out goes through a sigmoid, which brings every number between 0 and 1. We train {glue:text}`n_seeds` networks of each kind, which differ in their first weights and the order of pictures, for {glue:text}`n_epochs` passes over {glue:text}`n_train` pictures ({term}`epoch`).
@@ -312,7 +317,7 @@ glue("control_end", f"{control.history['held_out'].iloc[-1]:.2f}", display=False
 # {glue:text}`categories_base`. (The two scales cannot be compared with each other: targets differ.) The network with the wrong captions ends at {glue:text}`control_end`, no better than the mean. The dotted lines are the mean over a pass *and over time steps*, of moved and mirrored pictures, so they
 # may lie below the others.
 #
-# To take out what all targets have in common, we subtract the mean of the training targets from target and read-out before taking the cosine. A guess then scores about 0.
+# To take out what all targets have in common, we subtract the mean of the training targets from target and read-out before taking the cosine. Guessing the mean then scores 0.
 
 # %%
 rows = {}
@@ -462,8 +467,8 @@ easier = "easier" if gain["categories"] > gain["captions"] else "harder"
 glue("easier", easier, display=False)
 
 # %% [markdown]
-# *What to see:* dots are networks. Even an *untrained* network, whose weights are random, gives read-outs of {glue:text}`untrained_to_captions` and {glue:text}`untrained_to_categories`: a random mixture of pixels with a good regression behind it is the baseline to beat. Of what training on captions
-# adds to that for captions, training on categories adds {glue:text}`gain_captions` %. Of what training on categories adds for categories, training on captions adds {glue:text}`gain_categories` %. So here it is {glue:text}`easier` to read categories out of a network that sees in sentences than sentences
+# *What to see:* dots are networks. Even an *untrained* network, whose weights are random, gives read-outs of {glue:text}`untrained_to_captions` and {glue:text}`untrained_to_categories`: a random mixture of pixels with a good regression behind it is the baseline to beat. Training on captions raises the read-out of captions above that; training on categories brings
+# {glue:text}`gain_captions` % of that rise. Training on categories raises the read-out of categories; training on captions brings {glue:text}`gain_categories` % of that. So here it is {glue:text}`easier` to read categories out of a network that sees in sentences than sentences
 # out of one that sees categories. In the study categories can be read from the networks trained on captions, and the reverse fails.
 #
 # ## Before virtual viewers
@@ -1189,8 +1194,6 @@ solved.loc[["as above", "mean removed"]].round(3)
 # :::
 
 # %% tags=["hide-cell"]
-import torch
-
 with torch.no_grad():
     steps = [
         torch.cat(
