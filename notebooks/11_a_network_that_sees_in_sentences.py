@@ -480,6 +480,8 @@ glue("easier", easier, display=False)
 options = dict(dataset_options)
 if dataset == "virtual":  # planted from the model that the networks learn from
     options.setdefault("embeddings", embeddings)
+if dataset == "nsd":  # the pictures, as large as the networks see them
+    options.setdefault("images", size)
 data = datasets.load_viewing(dataset, **options)
 people, title = data.people, data.name.capitalize()
 planted_here = data.truth is not None
@@ -507,10 +509,8 @@ one_order = np.arange(batches.shape[1])
 orders = rng.permuted(np.tile(one_order, (n_permutations, 1)), axis=1)
 for region in regions:
     part = data.select(vertices=data.rois[region])
-    answers = np.stack(
-        [part.mean_responses(p, tested).values[batches] for p in people], axis=1
-    )
-    brain = rdm(answers)  # (batch, person, pair)
+    answers = [part.mean_responses(p, tested).values[batches] for p in people]
+    brain = np.stack([rdm(of_person) for of_person in answers], axis=1)
     top = np.mean(
         [rsa.noise_ceiling(one, pooling="plain")["lower"] for one in brain], axis=0
     )
@@ -725,7 +725,7 @@ regions_shown = list(dict.fromkeys([regions[0], high[0]]))
 grids = {}
 for region in regions_shown:
     part = data.select(vertices=data.rois[region])
-    brain = rdm(np.stack([part.mean_responses(p, few).values for p in people]))
+    brain = np.stack([rdm(part.mean_responses(p, few).values) for p in people])
     for kind in outputs:
         of_seed = [
             compare_rdms(inside[kind, s], brain, "pearson").mean(1) for s in seeds
@@ -1232,7 +1232,7 @@ solved.loc[["as above", "a quarter of the pictures"]].round(3)
 # ```bash
 # papermill notebooks/11_a_network_that_sees_in_sentences.ipynb paper.ipynb \
 #   -y "{preset: paper, training_folder: /path/to/coco, n_held_out: 2051, n_seeds: 10, n_jobs: 1, device: cuda,
-#        dataset: nsd, dataset_options: {root: /path/to/nsd, space: fsaverage, repeats: all}}"
+#        dataset: nsd, dataset_options: {root: /path/to/nsd, space: fsaverage5}}"
 # ```
 #
 # It needs a GPU and days; each network is saved after every epoch and goes on where it stopped. Ready-made networks, if you have their weights, go through the same analysis:
