@@ -28,7 +28,7 @@
 #
 # **You need** sentence embeddings and distances of [chapter 7](07_captions_and_visual_cortex), and ridge regression of [chapter 2](02_layer_alignment).
 #
-# **It takes** about 35 minutes to read, and two minutes to run on two cores once the captions are embedded (some fifteen more before).
+# **It takes** about 35 minutes to read, and two minutes to run on two cores once the captions are embedded (some six more before).
 # :::
 
 # %% [markdown]
@@ -44,7 +44,7 @@ dictionary: str = ""  # folder of a CaptionIndex; "" takes other captions of the
 n_scenes: int = 3000  # rendered scenes whose captions are the virtual viewers' dictionary
 rois: list = []  # regions that are decoded together; [] takes all
 n_distractors: int = 10000  # wrong captions among which the right one is to be found
-n_refits: int = 20  # decoders fitted to exchanged pictures, for chance
+n_refits: int = 20  # decoders fitted to exchanged pictures, for chance (a minute each on thousands)
 n_orders: int = 999  # orders of pictures, for chance in real people
 n_resamples: int = 2000  # bootstrap draws of pictures
 n_written: int = 16  # pictures for which a sentence is written
@@ -73,6 +73,7 @@ BLUE, ORANGE, GREEN, GRAY = (
     plotting.COLORS[name] for name in ("blue", "orange", "green", "gray")
 )
 NO_DATA = "(no data in this build)"
+NOT_PLANTED = "(unknown: nothing was planted here)"
 
 # %% tags=["hide-output", "remove-stderr"]
 options = dict(dataset_options)
@@ -99,10 +100,10 @@ data
 
 # %% tags=["remove-stderr"]
 targets = embed(data.captions, embeddings, device=device)
-responses = {p: seen.mean_responses(p).astype("float32") for p in people}
 train = {p: list(data.train_images(p)) for p in people}
 first = people[0]
-targets.sizes, {p: responses[p].shape for p in people}
+responses = seen.mean_responses(first).astype("float32")
+targets.sizes, responses.sizes
 
 # %% [markdown]
 # {term}`Ridge regression` predicts every dimension of the embedding from all vertices together, as a weighted sum. There are far more vertices than training images, so without a penalty
@@ -113,10 +114,11 @@ targets.sizes, {p: responses[p].shape for p in people}
 # %%
 decoders, decoded = {}, {}
 for person in people:
-    shown = responses[person].sel(image=train[person])
-    decoders[person] = decoding.CaptionDecoder(device=device)
-    decoders[person].fit(shown, targets.sel(item=train[person]))
-    decoded[person] = decoders[person].predict(responses[person].sel(image=test))
+    own = responses if person == first else seen.mean_responses(person)
+    decoder = decoding.CaptionDecoder(device=device)
+    decoder.fit(own.sel(image=train[person]), targets.sel(item=train[person]))
+    decoded[person] = decoder.predict(own.sel(image=test))
+    decoders[person] = decoder
 truth = targets.sel(item=test)
 decoded[first].shape
 
@@ -160,7 +162,7 @@ slope = np.polyfit(
 glue("n_people", len(people), display=False)
 glue("n_train", len(train[first]), display=False)
 glue("n_test", len(test), display=False)
-glue("snr", f"{options.get('snr', np.nan):g}", display=False)
+glue("snr", f"{options['snr']:g}" if dataset == "virtual" else NOT_PLANTED, display=False)
 glue("slope", f"{slope:.2f}", display=False)
 glue("one_image", f"{scores[first].iloc[0]:.2f}", display=False)
 glue("one_centred", f"{centred[first].iloc[0]:.2f}", display=False)
@@ -264,8 +266,8 @@ ranks_centred = pd.DataFrame(
     {p: decoding.image_ranks(decoded[p], truth, decoders[p].mean_) for p in people},
     index=test,
 )
-shown = responses[first].sel(image=train[first]).values
-answers = responses[first].sel(image=test).values
+shown = responses.sel(image=train[first]).values
+answers = responses.sel(image=test).values
 goals = targets.sel(item=train[first]).values
 rng = np.random.default_rng(seed)
 null_ranks, null_scores = [], []
@@ -353,7 +355,7 @@ glue("null_score", f"{np.mean(null_scores):.2f}", display=False)
 rows = {}
 for name in ["all regions", *data.rois.columns]:
     mask = data.rois[regions if name == "all regions" else [name]].any(axis=1)
-    inside = np.isin(responses[first]["vertex"], data.rois.index[mask])
+    inside = np.isin(responses["vertex"], data.rois.index[mask])
     if not inside.any():
         continue
     sizes = [len(shown) // 4, len(shown) // 2, len(shown)]
@@ -602,7 +604,6 @@ written = write_captions(
     retrieved,
     encode,
     language_model,
-    branches=2,
     centre=middle,
     device=device,
 )

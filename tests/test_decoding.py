@@ -27,6 +27,7 @@ from brainalign.decoding import (
     dictionary,
     identify_by_distances,
     image_ranks,
+    storage,
 )
 from brainalign.similarity import rdm
 
@@ -313,7 +314,7 @@ def encoder(monkeypatch):
 
         return encode, f"weights of {model}"
 
-    monkeypatch.setattr(dictionary, "_sentence_encoder", fake)
+    monkeypatch.setattr(storage, "sentence_encoder", fake)
     return calls
 
 
@@ -341,7 +342,7 @@ def test_built_from_conceptual_captions(encoder, tmp_path):
 
 def test_built_in_parts(encoder, tmp_path, monkeypatch):
     source, done = conceptual(tmp_path / "train.tsv", 40), encoder
-    fake = dictionary._sentence_encoder
+    fake = storage.sentence_encoder
 
     def dies(*arguments):
         encode, weights = fake(*arguments)
@@ -353,13 +354,13 @@ def test_built_in_parts(encoder, tmp_path, monkeypatch):
 
         return until_third, weights
 
-    monkeypatch.setattr(dictionary, "_sentence_encoder", dies)
+    monkeypatch.setattr(storage, "sentence_encoder", dies)
     with pytest.raises(KeyboardInterrupt):
         CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
     assert not (tmp_path / "cc").exists()
     with pytest.raises(ValueError, match="no finished dictionary"):
         CaptionIndex.load(tmp_path / "cc.partial")
-    monkeypatch.setattr(dictionary, "_sentence_encoder", fake)
+    monkeypatch.setattr(storage, "sentence_encoder", fake)
     with pytest.raises(ValueError, match="another dictionary that was begun, which differs in shard"):
         CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=9)
     with pytest.raises(ValueError, match="differs in model, weights"):
@@ -373,18 +374,18 @@ def test_built_in_parts(encoder, tmp_path, monkeypatch):
 
 def test_a_shard_that_the_disk_lost_is_embedded_again(encoder, tmp_path, monkeypatch):
     source = conceptual(tmp_path / "train.tsv", 40)
-    finish = dictionary._finish
+    finish = storage.finish
 
     def dies(*arguments, **facts):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dictionary, "_finish", dies)
+    monkeypatch.setattr(storage, "finish", dies)
     with pytest.raises(KeyboardInterrupt):
         CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
     array = np.load(tmp_path / "cc.partial" / "embeddings.npy", mmap_mode="r+")
     array[25] = 0
     array.flush()
-    monkeypatch.setattr(dictionary, "_finish", finish)
+    monkeypatch.setattr(storage, "finish", finish)
     index = CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
     assert [texts[0].split()[-1] for texts in encoder[4:]] == ["20", "30"]
     np.testing.assert_array_equal(index.embeddings, toy(list(index.captions)).astype("float16"))
@@ -394,7 +395,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from brainalign.decoding import dictionary
+from brainalign.decoding import dictionary, storage
 
 def encoder(model, device, batch_size):
     def encode(texts):
@@ -402,7 +403,7 @@ def encoder(model, device, batch_size):
         return np.array([[len(text), sum(map(ord, text)) % 97, 1.0] for text in texts], dtype="float32")
     return encode, "toy"
 
-dictionary._sentence_encoder = encoder
+storage.sentence_encoder = encoder
 dictionary.CaptionIndex.build(sys.argv[1], sys.argv[2], model="toy", shard=20)
 """
 

@@ -1,46 +1,28 @@
-"""A dictionary of captions with their embeddings, in which the closest ones to a query are found exactly.
-
-A dictionary is a folder:
-
-embeddings.npy
-    float16, one row a caption; it is memory-mapped, so that millions of captions need no memory of their own.
-captions.txt
-    The captions, UTF-8, one a line.
-lines.npy
-    Where in captions.txt each caption begins, in bytes, and where the last one ends; uint64.
-index.json
-    Number of captions and of dimensions, the model, and the bytes and SHA-256 of the other three.
-"""
+"""A dictionary of captions with their embeddings, in which the closest ones to a query are found exactly."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
-from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from brainalign.crossvalidation import torch_device
-from brainalign.features import captions as sentence
+from brainalign.decoding import storage
 
-FORMAT = 1
 METRICS = ("correlation", "cosine")
 
 _ROWS = 8192  # captions that are compared at once
 _QUERIES = 4096  # queries that are compared at once
-_PAIRS = 8192  # candidates whose similarity is computed in double precision at once
-_DATA, _TEXT, _LINES, _TABLE = "embeddings.npy", "captions.txt", "lines.npy", "index.json"
+_PAIRS = 1024  # candidates whose similarity is computed in double precision at once
 
 
 class Matches(NamedTuple):
@@ -81,7 +63,7 @@ class CaptionIndex:
                 f"shape {values.shape}."
             )
         self.captions, self.model = captions, str(model)
-        self.embeddings = _half(values, "embeddings")
+        self.embeddings = storage.half(values, "embeddings")
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -173,13 +155,13 @@ class CaptionIndex:
         ValueError
             If there is something at that place; nothing is overwritten.
         """
-        folder = _free(folder)
+        folder = storage.free(folder)
         work = folder.with_name(f".{folder.name}.{os.getpid()}")
         work.mkdir(parents=True)
         try:
-            _write_text(work, self.captions)
-            np.save(work / _DATA, self.embeddings)
-            _finish(work, folder, model=self.model, captions=len(self), dimensions=self.embeddings.shape[1])
+            storage.write_text(work, self.captions)
+            np.save(work / storage.DATA, self.embeddings)
+            storage.finish(work, folder, model=self.model, captions=len(self), dimensions=self.embeddings.shape[1])
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -202,31 +184,13 @@ class CaptionIndex:
             If the folder is no dictionary, a file of it was cut or changed, or it is of another model.
         """
         folder = Path(folder)
-        try:
-            table = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
-            version, files, made_by = table["format"], table["files"], table["model"]
-            shape = table["captions"], table["dimensions"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"folder: {folder} is no finished dictionary of captions ({type(error).__name__}: {error}); make one "
-                "with CaptionIndex.build, which also goes on with one that was begun."
-            ) from error
-        if version != FORMAT:
-            raise ValueError(f"folder: {folder} has format {version!r}, this version reads {FORMAT}; build it again.")
-        if model is not None and made_by != model:
-            raise ValueError(f"model: {folder} holds embeddings of {made_by!r}, not of {model!r}; build another one.")
-        for name, (size, digest) in files.items():
-            path = folder / name
-            found = path.stat().st_size if path.is_file() else 0
-            if found != size:
-                raise ValueError(f"folder: {path} has {found} bytes, expected {size}; was it cut? Copy it again.")
-            if verify and _sha256(path) != digest:
-                raise ValueError(f"folder: {path} is damaged: its SHA-256 is not the recorded one. Copy it again.")
+        table = storage.read_table(folder, model, verify)
         index = cls.__new__(cls)
-        index.captions, index.model = _Lines(folder), made_by
-        index.embeddings = np.load(folder / _DATA, mmap_mode="r", allow_pickle=False)
-        if index.embeddings.shape != tuple(shape) or index.embeddings.dtype != np.float16:
-            raise ValueError(f"folder: {folder / _DATA} does not hold the float16 array of shape {tuple(shape)}.")
+        index.captions, index.model = storage.Lines(folder), table["model"]
+        index.embeddings = np.load(folder / storage.DATA, mmap_mode="r", allow_pickle=False)
+        shape = table["captions"], table["dimensions"]
+        if index.embeddings.shape != shape or index.embeddings.dtype != np.float16:
+            raise ValueError(f"folder: {folder / storage.DATA} does not hold the float16 array of shape {shape}.")
         return index
 
     @classmethod
@@ -268,19 +232,27 @@ class CaptionIndex:
             If the source cannot be read or holds no caption, the folder is there already, or what was begun there is
             another dictionary or being built by another process.
         """
-        source, folder = Path(source), _free(folder)
+        source, folder = Path(source), storage.free(folder)
         if int(shard) != shard or shard < 1:
             raise ValueError(f"shard: expected a number of captions, 1 or more, got {shard!r}.")
         if not source.is_file():
             raise ValueError(f"source: {source} is no file; expected a text file with one caption a line.")
-        encode, fingerprint = _sentence_encoder(model, device, batch_size)
+        encode, fingerprint = storage.sentence_encoder(model, device, batch_size)
         work = folder.with_name(f"{folder.name}.partial")
-        job = {"format": FORMAT, "model": model, "weights": fingerprint, "source": _sha256(source), "shard": shard}
-        with _alone(work):
-            _begin(work, job, source)
-            captions = _Lines(work)
-            dimensions = _embed_all(work, captions, encode, shard, progress)
-            _finish(work, folder, model=model, weights=fingerprint, captions=len(captions), dimensions=dimensions)
+        job = {
+            "format": storage.FORMAT,
+            "model": model,
+            "weights": fingerprint,
+            "source": storage.sha256(source),
+            "shard": shard,
+        }
+        with storage.alone(work):
+            storage.begin(work, job, source)
+            captions = storage.Lines(work)
+            dimensions = storage.embed_all(work, captions, encode, shard, progress)
+            storage.finish(
+                work, folder, model=model, weights=fingerprint, captions=len(captions), dimensions=dimensions
+            )
         return cls.load(folder, verify=False)
 
 
@@ -358,169 +330,3 @@ def _unit(values: np.ndarray, metric: str, centre, name: str, labels: np.ndarray
         row = int(np.argmin(length)) if labels is None else int(labels[np.argmin(length)])
         raise ValueError(f"{name}: row {row} has no direction for the metric {metric!r}; leave it out.")
     return values / length
-
-
-def _half(values: np.ndarray, name: str) -> np.ndarray:
-    """Numbers as float16, if they are finite and not beyond it and every row has a direction."""
-    if values.dtype.kind != "f":
-        raise ValueError(f"{name}: expected floating-point numbers, got {values.dtype}.")
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16, copy=False)
-    bad = ~np.isfinite(half).all(1)
-    if bad.any():
-        raise ValueError(
-            f"{name}: {int(bad.sum())} rows hold NaN, inf or numbers beyond float16 (65504), the first is row "
-            f"{int(np.argmax(bad))}; leave these captions out."
-        )
-    flat = half.min(1) == half.max(1)
-    if flat.any():
-        raise ValueError(f"{name}: row {int(np.argmax(flat))} has no direction: all its numbers are equal.")
-    return half
-
-
-# On disk -------------------------------------------------------------------------------------------------------------
-
-
-class _Lines(Sequence):
-    """Captions of a dictionary's folder, read when they are asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bounds = np.load(folder / _LINES, mmap_mode="r", allow_pickle=False)
-        self.text = np.memmap(folder / _TEXT, dtype=np.uint8, mode="r")
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def __getitem__(self, number: int) -> str:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        start, stop = int(self.bounds[number]), int(self.bounds[number + 1])
-        return bytes(self.text[start : stop - 1]).decode("utf-8")
-
-
-def _free(folder: str | os.PathLike[str]) -> Path:
-    folder = Path(folder)
-    if folder.exists():
-        raise ValueError(f"folder: {folder} is there already and nothing is overwritten; take another or delete it.")
-    return folder
-
-
-def _write_text(folder: Path, captions: Sequence[str]) -> None:
-    bounds = [0]
-    with (folder / _TEXT).open("wb") as file:
-        for caption in captions:
-            bounds.append(bounds[-1] + file.write(caption.encode("utf-8") + b"\n"))
-    np.save(folder / _LINES, np.array(bounds, dtype=np.uint64))
-
-
-def _read_captions(source: Path) -> Iterator[str]:
-    """Captions of a text file, each once."""
-    seen = set()
-    try:
-        with source.open(encoding="utf-8-sig", newline="\n") as file:
-            for line in file:
-                caption = " ".join(line.split("\t")[0].split())
-                key = hashlib.blake2b(caption.encode(), digest_size=12).digest()  # less memory than the text
-                if caption and key not in seen:
-                    seen.add(key)
-                    yield caption
-    except UnicodeDecodeError as error:
-        raise ValueError(f"source: {source} is not UTF-8 text ({error}); convert it.") from error
-    if not seen:
-        raise ValueError(f"source: {source} holds no caption; expected one a line.")
-
-
-def _begin(work: Path, job: dict[str, Any], source: Path) -> None:
-    """Write what is to be embedded, or check that what is there already is of the same job."""
-    if (work / "job.json").is_file():
-        begun = json.loads((work / "job.json").read_text(encoding="utf-8"))
-        if begun != job:
-            differs = [key for key in job if begun.get(key) != job[key]]
-            raise ValueError(
-                f"folder: {work} holds another dictionary that was begun, which differs in {', '.join(differs)}; go on "
-                "with that one, or delete it."
-            )
-        return
-    _write_text(work, _read_captions(source))
-    _place(work / "job.json", json.dumps(job))
-
-
-def _embed_all(work: Path, captions: Sequence[str], encode: Callable, shard: int, progress: bool) -> int:
-    """Fill the array of embeddings shard by shard; returns the number of dimensions."""
-    done = []  # SHA-256 of the shards that are on disk
-    if (work / "done.json").is_file():
-        done = json.loads((work / "done.json").read_text(encoding="utf-8"))
-    array = np.lib.format.open_memmap(work / _DATA, mode="r+") if done else None
-    for number, start in enumerate(tqdm(range(0, len(captions), shard), disable=not progress, desc="shards")):
-        stop = min(start + shard, len(captions))
-        if number < len(done):
-            if hashlib.sha256(array[start:stop]).hexdigest() == done[number]:
-                continue
-            done = done[:number]  # the disk lost what came after
-        texts = [captions[place] for place in range(start, stop)]
-        try:
-            rows = _half(encode(texts), "embeddings")
-        except ValueError as error:
-            raise ValueError(f"source: the captions {start + 1} to {stop} of {work / _TEXT}: {error}") from error
-        if array is None:
-            shape = len(captions), rows.shape[1]
-            array = np.lib.format.open_memmap(work / _DATA, mode="w+", dtype=np.float16, shape=shape)
-        array[start:stop] = rows
-        array.flush()  # the numbers first, then the word that they are there
-        done.append(hashlib.sha256(rows).hexdigest())
-        _place(work / "done.json", json.dumps(done))
-    return array.shape[1]
-
-
-def _finish(work: Path, folder: Path, **facts: Any) -> None:
-    files = {name: [(work / name).stat().st_size, _sha256(work / name)] for name in (_DATA, _TEXT, _LINES)}
-    _place(work / _TABLE, json.dumps({"format": FORMAT, **facts, "files": files}, indent=1))
-    os.replace(work, _free(folder))
-    for name in ("job.json", "done.json"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _place(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Hold a folder against other processes."""
-    work.mkdir(parents=True, exist_ok=True)
-    path = work.with_name(f".{work.name}.lock")
-    try:
-        with FileLock(path, timeout=0):
-            yield
-    except Timeout as error:
-        raise ValueError(f"folder: another process is building {work}; wait for it.") from error
-    path.unlink(missing_ok=True)
-
-
-def _sentence_encoder(model: str, device: str, batch_size: int) -> tuple[Callable[[list[str]], np.ndarray], str]:
-    """A function from texts to embeddings, which loads the model when it is first called; and the weights' hash."""
-    encoder = sentence._open_model(model, device, batch_size, None, False)
-    if encoder.static:
-        raise ValueError(f"model: static word vectors know no sentences, got {model!r}; name a sentence model.")
-    loaded: list[Any] = []
-
-    def encode(texts: list[str]) -> np.ndarray:
-        if not loaded:
-            loaded.append(encoder.load())
-        limit = loaded[0].max_seq_length
-        for text in texts:
-            if len(text) > limit - 2 and len(loaded[0].tokenizer(text)["input_ids"]) > limit:
-                raise ValueError(f"{text[:60]!r}... is longer than the {limit} tokens that {model} takes; cut it")
-        return loaded[0].encode(texts, batch_size=batch_size, show_progress_bar=False)
-
-    return encode, sentence._fingerprint(encoder.folder)

@@ -13,7 +13,7 @@ import time
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
-from brainalign.decoding import CaptionDecoder, dictionary
+from brainalign.decoding import CaptionDecoder, dictionary, storage
 
 N_CAPTIONS, N_DIMENSIONS, N_QUERIES, K = 3_100_000, 768, 1000, 10
 
@@ -93,7 +93,7 @@ def generate(folder, n):
     """A dictionary of random numbers in half precision."""
     work = folder.with_name("work")
     work.mkdir()
-    dictionary._write_text(work, (f"caption {i}" for i in range(n)))
+    storage.write_text(work, (f"caption {i}" for i in range(n)))
     rng = np.random.default_rng(0)
     array = np.lib.format.open_memmap(work / "embeddings.npy", "w+", np.float16, (n, N_DIMENSIONS))
     for start in range(0, n, 50_000):
@@ -102,7 +102,7 @@ def generate(folder, n):
         rows[:] = ((bits & 0x03FF) | 0x3C00).view(np.float16).reshape(rows.shape) - np.float16(1.5)
     array.flush()
     del array
-    dictionary._finish(work, folder, model="", captions=n, dimensions=N_DIMENSIONS)
+    storage.finish(work, folder, model="", captions=n, dimensions=N_DIMENSIONS)
 
 
 def test_three_million_captions(benchmark, capsys, tmp_path):
