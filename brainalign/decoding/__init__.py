@@ -1,7 +1,8 @@
 """From responses back to sentences.
 
 `CaptionDecoder` turns responses into sentence embeddings, `CaptionIndex` finds the sentences whose embeddings are
-closest, and `identification` measures how well that works and what chance gives.
+closest, `identification` measures how well that works and what chance gives, `writing` makes up sentences that no
+dictionary holds, and `matching` compares them with people's, token by token.
 """
 
 from brainalign.decoding.decoder import CaptionDecoder

@@ -125,7 +125,7 @@ def write_captions(
     people's captions, and by another encoder too.
     """
     directions = _directions(_matrix(targets, "targets"), centre, "targets")
-    captions = [list(some) for some in retrieved]
+    captions = [[text for text in some if any(map(str.isalnum, text))] for some in retrieved]
     if len(captions) != len(directions) or not all(captions):
         raise ValueError(
             f"retrieved: expected captions for each of the {len(directions)} images, got {len(captions)} lists, "
