@@ -41,6 +41,7 @@ DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 
 _BATCH_BYTES = 2**26  # bound on one fold's trial predictions
 _SHARED_BYTES = 2**28  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
+_ROUNDING = 1e-6  # of a sum of eigenvalues: an error in single precision that is nothing beside larger penalties
 _NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
 _SIGNAL_R, _EDGE_SHARE = 0.1, 0.25
 _NO_PENALTY = 0.01  # of a standardized feature's sum of squares, the number of samples: a penalty without effect
@@ -147,18 +148,21 @@ class _Sweep:
                 moments += self.cells[cell]
         return moments if fewer is kept else moments.neg_().add_(self.total)
 
-    def fit(self, train: np.ndarray) -> _Fit:
-        return self._fit_kernel(train) if len(train) < self.p else self._fit_moments(self._moments(train))
+    def fit(self, train: np.ndarray, dtype: torch.dtype = torch.float64) -> _Fit:
+        """`dtype` is that of the decomposition of moments, unless a penalty is too small for it."""
+        return self._fit_kernel(train) if len(train) < self.p else self._fit_moments(self._moments(train), dtype)
 
-    def _fit_moments(self, m: torch.Tensor) -> _Fit:
+    def _fit_moments(self, m: torch.Tensor, dtype: torch.dtype) -> _Fit:
         p, q = self.p, self.q
         n, shared = m[p, p].clone(), m[:p, p:q].clone()
         free_x, free_y = torch.linalg.solve(m[p:q, p:q], m[p:q, :p]), torch.linalg.solve(m[p:q, p:q], m[p:q, q:])
         gram = m[:p, :p].addmm_(shared, free_x, alpha=-1)
         scale = self._scale(gram.diagonal(), n)
-        values, vectors = self._leading(gram.mul_(scale).mul_(scale[:, None]))
-        to_scores = vectors.mul_(scale[:, None])
-        targets = to_scores.T @ m[:p, q:].addmm_(shared, free_y, alpha=-1)
+        gram.mul_(scale).mul_(scale[:, None])
+        dtype = torch.float64 if self.alphas.min() < _ROUNDING * gram.trace() else dtype
+        values, vectors = self._leading(gram.to(dtype))
+        to_scores = vectors.mul_(scale.to(dtype)[:, None])
+        targets = to_scores.T @ m[:p, q:].addmm_(shared, free_y, alpha=-1).to(dtype)
         return _Fit(free_x, free_y, (to_scores,), values, targets)
 
     def _fit_kernel(self, train: np.ndarray) -> _Fit:
@@ -188,7 +192,7 @@ class _Sweep:
 
     def squared_errors(self, train: np.ndarray, test: np.ndarray) -> torch.Tensor:
         """Sums of squared held-out errors of one fold, of shape (alpha, channel)."""
-        fit = self.fit(train)
+        fit = self.fit(train, self.dtype)
         x = self.x[test] - self.free[test] @ fit.free_x
         if len(fit.maps) == 1:
             scores = x.to(self.dtype) @ fit.maps[0].to(self.dtype)
@@ -288,7 +292,7 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         Divide features by their standard deviation within each training fold. They are centred in any case.
     device : {"auto", "cpu", "cuda"}
     dtype : {"float32", "float64"}
-        Precision of the trial predictions; moments, decompositions and the final fit are in double precision.
+        Precision of the folds that choose penalties; the final fit is in double precision.
 
     Attributes
     ----------
@@ -437,7 +441,7 @@ def cross_validate(
     device : {"auto", "cpu", "cuda"}
         "auto" is CUDA where torch sees it.
     dtype : {"float32", "float64"}
-        Precision of the inner folds' trial predictions; everything else is in double precision.
+        Precision of the inner folds, which choose penalties; everything else is in double precision.
 
     Returns
     -------

@@ -16,7 +16,10 @@ statistics of RDMs, `searchlight` makes and compares them all over the brain.
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +27,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import squareform
 from scipy.stats import kendalltau, rankdata
+from threadpoolctl import ThreadpoolController
 
 from brainalign import stats
 
@@ -563,7 +567,7 @@ def _prepare(arrays: Representations, name: str) -> tuple[list, list[np.ndarray]
             raise ValueError(f"{name}, {key!r}: the same in all samples (constant); nothing to compare.")
         array /= np.abs(array).max()  # squares could overflow
         array -= array.mean(0)
-        array *= np.sqrt(len(array)) / np.linalg.norm(array)
+        array /= np.sqrt(np.square(array).sum() / len(array))
         prepared.append(array.astype("float32") if value.dtype == np.float32 else array)
     return names, prepared
 
@@ -611,15 +615,23 @@ def _gram(parts: list[np.ndarray], rows: slice, debiased: bool) -> np.ndarray:
     Rizzo 2014, Annals of Statistics 42). As samples are centred already, the sums of rows without the diagonal are the
     negative diagonal.
     """
-    grams = []
-    for part in parts:
+
+    def gram(part: np.ndarray) -> np.ndarray:
         gram = part[rows] @ part.T
         if debiased:
             n, diagonal = len(part), np.einsum("ij,ij->i", part, part)
             gram += (diagonal[rows, None] + diagonal) / (n - 2) - diagonal.sum() / ((n - 1) * (n - 2))
             gram[np.arange(len(gram)), np.arange(n)[rows]] = 0
-        grams.append(gram.ravel())
-    return np.stack(grams)
+        return gram.ravel()
+
+    # One thread a matrix: two threads at a small one mostly wait for each other.
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(gram, parts)))
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _check_spread(own: np.ndarray, names: list, label: str) -> None:

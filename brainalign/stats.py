@@ -740,7 +740,7 @@ class _Profiled:
         self.across = np.stack([(a.T @ rest).toarray() for a in first], 1)
         self.rest = (rest.T @ rest).toarray()
         self.n_terms, self.widths = len(first), [block.shape[1] for block in others]
-        self.reml, self.n_fixed, self.df = reml, x.shape[1], len(y) - reml * x.shape[1]
+        self.reml, self.df = reml, len(y) - reml * x.shape[1]
 
     def __call__(self, ratios: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float]:
         """Log determinants, b, the covariance of b over the residual variance, and the residual variance.

@@ -146,12 +146,6 @@ class Listening:
         return "\n".join(parts)
 
 
-def check_words(words: pd.DataFrame, *, untimed: bool = False) -> None:
-    """Raise a ValueError unless `words` is a table of timed words in order (see `word_problems`)."""
-    for problem in word_problems(words, untimed=untimed):
-        raise ValueError(f"words: {problem}")
-
-
 def word_problems(words: pd.DataFrame, *, untimed: bool = False) -> Iterator[str]:
     """What keeps `words` from being a table of timed words in order (see `Listening`).
 
