@@ -734,7 +734,7 @@ summary if readers is not None else None
 #
 # The N400 is about one noun and a sentence. For longer contexts we turn to the listeners of chapter 2: the gain of a layer over word rate and
 # word length in six regions, now with limited context. Settings are as in chapter 2, only coarser to be quick: {glue:text}`n_depths` layers, penalties
-# in steps of ten that three inner folds choose, {glue:text}`bold_random` sets of as many *random layers*, and {glue:text}`bold_shifts` shifted surrogates ({term}`surrogate`), the same ones for each
+# in steps of ten, {glue:text}`bold_random` sets of as many *random layers*, and {glue:text}`bold_shifts` shifted surrogates ({term}`surrogate`), the same ones for each
 # context, so that they also tell how far two contexts differ by chance.
 #
 # The score of a context is again that of its best layer, picked in each person and region. Luck in the picking lifts all of these gains, unlike those of
@@ -779,8 +779,8 @@ if alice is not None:
 if alice is not None:
     n_listeners = len(listeners)
     bold = with_averages(listeners, bold_boot, seed=seed)
-    bold_folds = {"n_splits": bold_splits, "inner_splits": 3, "gap": bold_gap}
-    bold_folds |= {"alphas": np.logspace(0, 7, 8), "device": device}
+    bold_folds = {"n_splits": bold_splits, "gap": bold_gap, "device": device}
+    bold_folds["alphas"] = np.logspace(0, 7, 8)
     bold_fit = cross_validate(
         described.stack(sweep=("context", "layer")), bold, baseline=rate, **bold_folds
     )
