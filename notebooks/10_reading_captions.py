@@ -76,6 +76,14 @@ BLUE, ORANGE, GREEN, GRAY = (
 NO_DATA = "(no data in this build)"
 NOT_PLANTED = "(unknown: nothing was planted here)"
 
+
+
+def span(values):
+    """ "3 to 5", or "3" if they round to the same."""
+    ends = (f"{value:.0f}" for value in (min(values), max(values)))
+    return " to ".join(dict.fromkeys(ends))
+
+
 # %% tags=["hide-output", "remove-stderr"]
 options = dict(dataset_options)
 if dataset == "virtual":
@@ -169,7 +177,7 @@ glue("one_image", f"{scores[first].iloc[0]:.2f}", display=False)
 glue("one_centred", f"{centred[first].iloc[0]:.2f}", display=False)
 
 # %% [markdown]
-# *What to see:* on the left, the error in units of the variance of the targets; at the dashed line a decoder is no better than one that always answers with the mean. On the right each dot is one
+# *What to see:* on the left, the error in units of the variance of the targets; at the dashed line a decoder is no better than one that always answers with the mean. Where the curve is flat, the penalty does not matter: noise that is independent in thousands of vertices keeps the weights small by itself. On the right each dot is one
 # of the dimensions of the first test image. The cloud rises, but less steeply than the diagonal (over all images, {glue:text}`slope` instead of 1): ridge regression *shrinks* what it predicts towards the mean
 # of the training images. So we do not ask how far apart the numbers are but how they *correlate* over dimensions, which does not see the shrinking. For this image r is {glue:text}`one_image`.
 #
@@ -178,7 +186,7 @@ glue("one_centred", f"{centred[first].iloc[0]:.2f}", display=False)
 # A correlation of one image says little. We need three things to hold it against.
 #
 # - **Knowing nothing.** All captions have something in common, if only that they are sentences about pictures. So the *mean* embedding of the training images correlates with every target.
-# - **People.** How well does *one* caption of an image correlate with the mean of the others? We take each caption in turn, and average. This is the *human ceiling* of the study: what a further person who writes one sentence would reach. It is no upper bound.
+# - **People.** How well does *one* caption of an image correlate with the mean of the others? We take each caption in turn, and average. This is the *human ceiling* of the study: what a further person who writes one sentence would reach. (The drawn scenes are described by a generator in the place of people, in different words and details each time.) It is no upper bound.
 #   A single sentence leaves things out, and what is decoded may lie closer to the mean of several sentences than any one of them.
 # - **Taking out what all share.** If we subtract the mean of the training images from everything first (*centred*), only what sets an image apart counts, and knowing nothing gives 0.
 
@@ -241,15 +249,14 @@ pd.DataFrame.from_dict(rows, "index", columns=columns)
 # %% tags=["remove-cell"]
 shares = 100 * scores.mean() / float(human.mean())
 shares_centred = 100 * centred.mean() / float(human_centred.mean())
-glue("share_low", f"{shares.min():.0f}", display=False)
-glue("share_high", f"{shares.max():.0f}", display=False)
-glue("share_centred", f"{shares_centred.min():.0f} to {shares_centred.max():.0f}", display=False)
+glue("share", span(shares), display=False)
+glue("share_centred", span(shares_centred), display=False)
 glue("human", f"{float(human.mean()):.2f}", display=False)
 glue("ignorant", f"{ignorant.mean():.2f}", display=False)
 glue("ignorant_share", f"{100 * ignorant.mean() / float(human.mean()):.0f}", display=False)
 
 # %% [markdown]
-# *What to see:* a human caption correlates with the others at {glue:text}`human` on average. Decoded embeddings reach {glue:text}`share_low` to {glue:text}`share_high` % of that. But one that knows *nothing* about the image reaches
+# *What to see:* a human caption correlates with the others at {glue:text}`human` on average. Decoded embeddings reach {glue:text}`share` % of that. But one that knows *nothing* about the image reaches
 # {glue:text}`ignorant_share` % ({glue:text}`ignorant`)! Scores of this kind, which the study reports too, do not start at zero. Centred they do, and the share is {glue:text}`share_centred` %.
 #
 # ## Which picture was it?
@@ -335,7 +342,7 @@ pd.DataFrame.from_dict(rows, "index", columns=[*(f"top-{n} (%)" for n in tops), 
 top_one = (ranks < 1).mean()
 null_top = (null_ranks < 1).mean(1)
 glue("n_refits", n_refits, display=False)
-glue("top_one", f"{100 * top_one.min():.0f} to {100 * top_one.max():.0f}", display=False)
+glue("top_one", span(100 * top_one), display=False)
 glue("times_chance", f"{top_one.min() * len(test):.0f}", display=False)
 glue("null_top", f"{100 * null_top.mean():.1f}", display=False)
 glue("null_low", f"{100 * np.quantile(null_top, 0.025):.1f}", display=False)
@@ -386,7 +393,7 @@ glue("best_top", f"{low.max():.0f}", display=False)
 everywhere = where.xs("all regions", level="region")["top-1, centred (%)"]
 glue("quarter_top", f"{everywhere.iloc[0]:.0f}", display=False)
 glue("full_top", f"{everywhere.iloc[-1]:.0f}", display=False)
-glue("quarter", everywhere.index[0], display=False)
+glue("quarter", int(everywhere.index[0]), display=False)
 
 # %% [markdown]
 # *What to see:* the {glue:text}`worst_region` region alone identifies {glue:text}`worst_top` %, the {glue:text}`best_region` region {glue:text}`best_top` %. In the virtual viewers early cortex responds to pixels, and what a picture looks like says a little about what it shows. From
@@ -496,7 +503,7 @@ figure.suptitle(
 plt.show()
 
 # %% [markdown]
-# *What to see:* the good ones name what is there, often in other words. The bad ones are wrong in a way that has a reason: they get the kind of place or the number of things right and the thing wrong, or the reverse. And none is better than the best of {glue:text}`n_entries` sentences that happen
+# *What to see:* the good ones name what is there, often in other words, and even they may add what is not there, for they were written about another scene. The bad ones tend to hold one thing of the picture and to miss another. And none is better than the best of {glue:text}`n_entries` sentences that happen
 # to be in the dictionary. A combination that nobody described cannot be found.
 #
 # ### Or is it just memory?
