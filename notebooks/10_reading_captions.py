@@ -787,7 +787,7 @@ if objects is not None:
 people_table
 
 # %% tags=["remove-cell"]
-names = ["animacy_alone", "real_all", "real_all_rank", "real_alive", "real_kind", "real_top", "p_alive", "p_kind"]
+names = ["animacy_alone", "kind_people", "real_all", "real_all_rank", "real_alive", "real_kind", "real_top", "p_alive", "p_kind"]
 values = [NO_DATA] * len(names)
 if objects is not None:
     n_others = len(alive) - 1
@@ -797,14 +797,14 @@ if objects is not None:
     p_values = [float(stats.p_values(wins[name].mean(), nulls[name])) for name in rivals]
     same_half = (alive[:, None] == alive).sum(1) - 1
     animacy_alone = f"{100 * (1 - 0.5 * same_half / n_others).mean():.0f}"
-    values = [animacy_alone, beaten[0], f"{mean_rank.mean():.0f}", beaten[1], beaten[2]]
+    values = [animacy_alone, span(100 * wins["of the same kind"].mean(1)), beaten[0], f"{mean_rank.mean():.0f}", beaten[1], beaten[2]]
     values += [f"{100 * (person_ranks < 1).mean():.1f}", f"{p_values[1]:.3f}", f"{p_values[2]:.3f}"]
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
 # *What to see:* the right caption beats {glue:text}`real_all` % of its rivals, which is a mean rank of {glue:text}`real_all_rank` among 92. It is the very best in {glue:text}`real_top` % of the cases (guessing: 1.1 %). But much of that may be *animacy*, the main division of this cortex: who knows of an image only whether it shows something animate
-# beats all captions of the other half, and half of the rest, {glue:text}`animacy_alone` % together. Among rivals alike in animacy, it is {glue:text}`real_alive` % (p = {glue:text}`p_alive`, one-sided, images exchanged within the same groups), and among those of the same of six kinds (bodies and faces of people, bodies and faces of animals, natural, artificial) {glue:text}`real_kind` % (p = {glue:text}`p_kind`).
+# beats all captions of the other half, and half of the rest, {glue:text}`animacy_alone` % together. Among rivals alike in animacy, it is {glue:text}`real_alive` % (p = {glue:text}`p_alive`, one-sided, images exchanged within the same groups), and among those of the same of six kinds (bodies and faces of people, bodies and faces of animals, natural, artificial) {glue:text}`real_kind` % (p = {glue:text}`p_kind`; {glue:text}`kind_people` % in single people).
 #
 # The interval over images is descriptive: rows share distances, so images are not independent. The p-value, for which whole images exchange their places, does not suffer from that. And the claim is small: four people, 92 isolated objects, one writer, and no sentence was read from a brain.
 #
@@ -884,5 +884,5 @@ pd.DataFrame.from_dict(rows, "index", columns=["captions", "r with the target"])
 # ## What the papers found
 #
 # {cite:t}`doerig2025` decoded MPNet embeddings from all vertices of visual cortex of people who each saw thousands of photographs, by ridge regression with one strength of penalty for all dimensions, and looked the results up among 3.1 million captions by correlation. They report that decoded captions describe what was seen, that decoding comes close to
-# the agreement between human captions, and that captions are not just those of the nearest training image. In the four people of their example the right image had rank 102, 0, 459 and 255 of 515 for one picture: single pictures vary a lot. Their text defines the human ceiling as ours does; their published code, as we read it, keeps only the last caption of each image.
+# the agreement between human captions, and that captions are not just those of the nearest training image. The examples that they show, one of each of four people, have ranks 102, 0, 459 and 255 of 515 by score, 0 being the best: good ones and bad ones. Their text defines the human ceiling as ours does; their published code, as we read it, keeps only the last caption of each image.
 # We differ in the penalty (one for each dimension), in centring, and in writing sentences, which they did not do.
