@@ -298,14 +298,15 @@ def test_stopped_after_an_epoch_equals_not_stopped_bit_for_bit(data, tmp_path, m
     assert resumed.history.equals(whole.history)
 
 
-def test_finished_checkpoint_is_used_and_not_written(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("config", [TINY, tiny(time_steps=1), tiny(top_down_delay=3)])
+def test_finished_checkpoint_is_used_and_not_written(data, config, tmp_path, monkeypatch):
     from brainalign.features import recurrent
 
     path = tmp_path / "network.safetensors"
-    first = train(*data, TINY, checkpoint=path)
+    first = train(*data, config, checkpoint=path)
     content = path.read_bytes()
     monkeypatch.setattr(recurrent, "_one_epoch", None)
-    again = train(*data, TINY, checkpoint=path)
+    again = train(*data, config, checkpoint=path)
     assert same(first.network, again.network) and first.history.equals(again.history)
     assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
 

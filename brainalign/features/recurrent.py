@@ -191,7 +191,7 @@ def preset(name: str, **changes: Any) -> NetworkConfig:
 _PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "channels": (32, 64, 128), "kernels": (7, 3, 3), "recurrent_kernels": (3, 3, 3), "strides": (4, 2, 2),
-        "time_steps": 3, "image_size": 64, "n_targets": 768, "epochs": 20, "warm_up": 2, "batch_size": 48,
+        "time_steps": 3, "image_size": 64, "n_targets": 768, "epochs": 15, "warm_up": 2, "batch_size": 48,
         "learning_rate": 0.003, "shift": 6, "mirror": True,
     },
     "paper": {
@@ -553,12 +553,13 @@ def _restore(
         raise ValueError(
             f"checkpoint: {path} was trained with {', '.join(parts)}; name another file for this training, or remove it"
         )
-    for parameter in network.parameters():  # Adam makes its state in the first step
-        optimiser.state[parameter] = {
-            "step": torch.tensor(0.0),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
-        }
+    for name, parameter in network.named_parameters():
+        if f"adam.step.{name}" in stored:  # Adam has none for what takes no part, such as lateral weights in one step
+            optimiser.state[parameter] = {
+                "step": torch.tensor(0.0),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
     with torch.no_grad():
         for name, value in _tensors(network, optimiser).items():
             value.copy_(stored[name])  # which keeps the layout in memory, and so the arithmetic
