@@ -12,7 +12,12 @@ SMALL = {  # what makes each chapter quick
     "07_captions_and_visual_cortex": {"batch_size": 50, "n_batches": 2, "n_permutations": 49, "n_resamples": 20},
     "08_encoding_and_selectivity": {"n_permutations": 20, "n_folds": 3},
     "09_what_in_a_caption_matters": {"batch_size": 50, "n_null": 3, "n_simulated": 200},
-}
+    "10_reading_captions": {"n_refits": 2, "n_distractors": 50, "n_resamples": 50, "n_written": 2},
+    "11_a_network_that_sees_in_sentences": {
+        "n_scenes": 60, "n_held_out": 20, "n_seeds": 2, "n_jobs": 1, "n_images": 60, "n_permutations": 19,
+        "n_resamples": 20, "changes": {"channels": [4, 4, 4], "epochs": 2, "warm_up": 1},
+    },
+}  # fmt: skip
 
 
 def sentence(number: int, which: int) -> str:
@@ -28,7 +33,7 @@ def profile(project) -> runs.Profile:
 
 
 def test_the_profile_runs_every_viewing_chapter_on_all_people(profile):
-    assert [name[:2] for name in profile.notebooks] == ["07", "08", "09"]
+    assert [name[:2] for name in profile.notebooks] == ["07", "08", "09", "10", "11"]
     for parameters in profile.notebooks.values():
         assert parameters["dataset"] == "nsd"
         options = parameters["dataset_options"]
@@ -40,7 +45,7 @@ def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
     near = [cortex.geodesic_distance(cortex.nearest_vertex([x, -85, 0], side), side) < 35
             for x, side in ((-25, "left"), (25, "right"))]  # fmt: skip
     code = rng.standard_normal(8)[np.arange(nsd_layout.ALL) % 8] + 0.5 * rng.standard_normal(nsd_layout.ALL)
-    nsd_layout.write(
+    layout = nsd_layout.write(
         tmp_path / "nsd",
         people=[1, 2, 3],
         sessions=1,
@@ -50,6 +55,7 @@ def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
         code=code,
         text=sentence,
     )
+    nsd_layout.pictures(layout)
     assert LEFT > len(near[0]) == 10_242
     notebooks = runs.find_notebooks(project / "notebooks")
     chapters = {name: notebooks[name] for name in profile.notebooks}
@@ -59,5 +65,6 @@ def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
         name: {**given, **light, **SMALL[name], "dataset_options": {**given["dataset_options"], **own}}
         for name, given in profile.notebooks.items()
     }
+    small["11_a_network_that_sees_in_sentences"]["checkpoints"] = str(tmp_path / "checkpoints")
     done = runs.execute_all(runs.Profile("nsd", small), chapters, tmp_path / "executed", cwd=project)
-    assert [run.notebook[:2] for run in done] == ["07", "08", "09"]
+    assert [run.notebook[:2] for run in done] == ["07", "08", "09", "10", "11"]
