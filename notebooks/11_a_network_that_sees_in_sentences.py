@@ -1242,11 +1242,12 @@ solved.loc[["as above", "a quarter of the pictures"]].round(3)
 #
 # ```bash
 # papermill notebooks/11_a_network_that_sees_in_sentences.ipynb paper.ipynb \
-#   -y "{preset: paper, training_folder: /path/to/coco, n_held_out: 2051, n_seeds: 10, n_jobs: 1, device: cuda,
-#        dataset: nsd, dataset_options: {root: /path/to/nsd, space: fsaverage5}}"
+#   -y "{preset: paper, training_folder: /path/to/coco, n_held_out: 2051, n_seeds: 10,
+#        n_jobs: 1, device: cuda, dataset: nsd,
+#        dataset_options: {root: /path/to/nsd, space: fsaverage5}}"
 # ```
 #
-# It needs a GPU and days; each network is saved after every epoch and goes on where it stopped. Ready-made networks, if you have their weights, go through the same analysis:
+# It needs a GPU and days; each network is saved after every epoch and goes on where it stopped. (We could run it on small pictures only, without a GPU.) Ready-made networks, if you have their weights, give activations of the same form, to put beside the others:
 #
 # ```python
 # from brainalign.features.images import activations, ready_made
