@@ -54,7 +54,7 @@ def words() -> pd.DataFrame:
 
 
 def weights(spec: str) -> dict[str, torch.Tensor]:
-    model = language._open_model(spec).load("cpu", "float32")
+    model = language.open_model(spec).load("cpu", "float32")
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
@@ -183,7 +183,7 @@ def test_span_limits_how_far_information_travels(architecture, tmp_path):
     spec = save(deep(*architecture), tmp_path / "model")
     ids = torch.arange(60)[None]
     for span in (1, 2, 3):
-        model = language._open_model(f"{spec}@span={span}").load("cpu", "float32")
+        model = language.open_model(f"{spec}@span={span}").load("cpu", "float32")
         reach = N_LAYERS * (span - 1)
         with torch.no_grad():
             before = model.base_model(ids).last_hidden_state[0, -1]
@@ -264,7 +264,7 @@ def test_registry_is_true_of_the_models_at_hand():
     table = table[table["offline"]]
     assert sorted(table.index) == ["all-minilm-l6-v2", "all-mpnet-base-v2", "smollm2-135m"]
     for name, facts in table.iterrows():
-        opened = language._open_model(name)
+        opened = language.open_model(name)
         assert facts["layers"] == language.n_layers(name) and facts["width"] == opened.config.hidden_size
         assert (facts["kind"] == "causal") == opened.causal
         with safe_open(assets.fetch(name) / "model.safetensors", "pt") as file:

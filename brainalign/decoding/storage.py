@@ -180,7 +180,7 @@ def alone(work: Path) -> Iterator[None]:
 
 def sentence_encoder(model: str, device: str, batch_size: int) -> tuple[Callable[[list[str]], np.ndarray], str]:
     """A function from texts to embeddings, which loads the model when it is first called; and the weights' hash."""
-    encoder = sentence._open_model(model, device, batch_size, None, False)
+    encoder = sentence.open_encoder(model, device, batch_size, None, False)
     if encoder.static:
         raise ValueError(f"model: static word vectors know no sentences, got {model!r}; name a sentence model.")
     loaded: list[Any] = []
@@ -194,7 +194,7 @@ def sentence_encoder(model: str, device: str, batch_size: int) -> tuple[Callable
                 raise ValueError(f"{text[:60]!r}... is longer than the {limit} tokens that {model} takes; cut it")
         return loaded[0].encode(texts, batch_size=batch_size, show_progress_bar=False)
 
-    return encode, sentence._fingerprint(encoder.folder)
+    return encode, sentence.fingerprint(encoder.folder)
 
 
 def read_table(folder: Path, model: str | None, verify: bool) -> dict[str, Any]:

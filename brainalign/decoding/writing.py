@@ -293,7 +293,7 @@ class _Reader:
     """A language model that has read one prompt an image and goes on from there."""
 
     def __init__(self, model: language.Model, prompts: list[str], device: str) -> None:
-        opened = language._open_model(model)
+        opened = language.open_model(model)
         if not opened.causal:
             raise ValueError(f"language_model: {opened.name} is not causal; it cannot write. Take one that is.")
         self.tokenizer, self.device = opened.tokenizer, torch_device(device)

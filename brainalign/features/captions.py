@@ -139,7 +139,7 @@ def embed(
         if level == "multihot":
             return _array(categories.to_numpy(), labels, categories.columns, level=level)
     keep = _open_store(store)
-    encoder = _open_model(model, device, batch_size, keep, progress)
+    encoder = open_encoder(model, device, batch_size, keep, progress)
     if encoder.static and level in ("sentence", "shuffled"):
         raise ValueError(
             f"level: static word vectors know no sentences, so not {level!r}; take 'words' or another level"
@@ -343,7 +343,7 @@ class _SentenceModel(_Encoder):
         key = {
             "format": FORMAT,
             "kind": "sentence embedding",
-            "model": _fingerprint(self.folder),
+            "model": fingerprint(self.folder),
             "texts": _digest(texts),
         }
         model = None
@@ -404,9 +404,10 @@ class _VectorFile(_Encoder):
         yield np.array([self.vectors[text] for text in texts])
 
 
-def _open_model(
+def open_encoder(
     model: str | os.PathLike[str], device: str, batch_size: int, store: FeatureStore | None, progress: bool
 ) -> _Encoder:
+    """A sentence model or static word vectors, as in `embed`; weights are read when the first text is encoded."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size: expected a number of texts, 1 or more, got {batch_size!r}")
     if device == "auto":
@@ -456,7 +457,8 @@ def _model_folder(name: str) -> Path:
     return folder
 
 
-def _fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path) -> str:
+    """A hash of a model's folder: weights, configuration and vocabulary."""
     kinds = (".safetensors", ".json", ".txt", ".model")
     return digest_files(path for path in folder.rglob("[!.]*") if path.is_file() and path.suffix in kinds)
 
@@ -467,7 +469,7 @@ def _words(
     """The words in the captions of each image, as often as they occur, and the level of each besides "words"."""
     texts = sorted({text for group in groups.values() for text in group})
     folder = assets.fetch("spacy-english")
-    key = {"format": FORMAT, "kind": "parts of speech", "model": _fingerprint(folder), "texts": _digest(texts)}
+    key = {"format": FORMAT, "kind": "parts of speech", "model": fingerprint(folder), "texts": _digest(texts)}
     levels = ["", *TAGS]
     number_of = {tag: number for number, level in enumerate(levels[1:], start=1) for tag in TAGS[level]}
     tagger = None

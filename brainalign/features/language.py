@@ -261,7 +261,7 @@ def n_layers(model: Model) -> int:
     model
         As in `layer_features`.
     """
-    return _open_model(model).n_layers
+    return open_model(model).n_layers
 
 
 def fingerprint(model: Model) -> str:
@@ -272,7 +272,7 @@ def fingerprint(model: Model) -> str:
     model
         As in `layer_features`.
     """
-    return _open_model(model).fingerprint
+    return open_model(model).fingerprint
 
 
 @dataclass
@@ -427,7 +427,8 @@ class _LanguageModel:
         raise ValueError(f"start_token: the tokenizer of {self.name} knows no {' or '.join(map(repr, candidates))}")
 
 
-def _open_model(model: Model) -> _LanguageModel:
+def open_model(model: Model) -> _LanguageModel:
+    """A language model by name, folder, spec or as a pair of model and tokenizer; its weights are read by ``load``."""
     if isinstance(model, tuple):
         return _open_pair(model)
     base, damage = (model, {}) if Path(model).is_dir() else models.parse(str(model))
@@ -890,7 +891,7 @@ def _extract(
         store = None
     elif not isinstance(store, FeatureStore):
         store = FeatureStore(store)
-    language_model = _open_model(model)
+    language_model = open_model(model)
     if not language_model.causal:
         _check_bidirectional(language_model.name, contexts, settings)
     chosen = _check_layers(layers, language_model.n_layers) if settings.kind == "states" else [BITS, RANK]
