@@ -66,7 +66,7 @@ from sklearn.metrics import roc_auc_score
 from brainalign import cortex, datasets, plotting, rsa, searchlight, stats
 from brainalign.assets import AssetError
 from brainalign.datasets.objects92 import model_rdms
-from brainalign.datasets.viewers import gabor_energies
+from brainalign.datasets.viewers import OUTSIDE, PATCH_RADIUS, gabor_energies
 from brainalign.features.captions import embed
 from brainalign.similarity import compare_rdms, rdm
 
@@ -852,7 +852,11 @@ names += [
     "right_pixels",
     "auc_bare_people",
     "auc_all_people",
+    "auc_around",
+    "auc_zones_around",
+    "auc_patches",
 ]
+glue("patch_radius", f"{PATCH_RADIUS:g}", display=False)
 values = [NOT_PLANTED if maps is not None else NO_MAP] * len(names)
 if maps is not None and planted_here:
     truth = data.truth.loc[maps["centre"].values]
@@ -882,6 +886,9 @@ if maps is not None and planted_here:
     for others in (bare, noise):
         of_people = sorted(auc(told, others, own) for own in single)
         values.append(f"{of_people[0]} to {of_people[-1]}")
+    around = noise & truth["region"].isin(OUTSIDE).to_numpy()
+    values += [auc(told, around), auc(np.any(zones, axis=0), around)]
+    values += [auc(told, noise & ~around)]
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
@@ -893,7 +900,8 @@ for name, value in zip(names, values, strict=True):
 # One number for how well a map separates is the area under the curve ({term}`area under the curve`, AUC): the chance that a vertex driven by captions scores higher than one of noise; 0.5 is guessing. Against the {glue:text}`n_bare` noise vertices
 # whose disc holds nothing planted it is {glue:text}`auc_bare` (people zones {glue:text}`auc_person`, place zones {glue:text}`auc_place`, food zones {glue:text}`auc_food`); against all noise
 # vertices, {glue:text}`auc_all`, which is the price of the blur (the encoding models of chapter 8 take each vertex by itself, and do not pay it). In the maps of single people the two are {glue:text}`auc_bare_people` and
-# {glue:text}`auc_all_people`. (Vertices are no independent samples, so we give the range over people and no interval.)
+# {glue:text}`auc_all_people`. Where does the blur cost most? Against the noise regions *around* the streams it is {glue:text}`auc_around` (the zones for people, places and food together {glue:text}`auc_zones_around`); against the small noise patches *within* them, of {glue:text}`patch_radius` mm,
+# only {glue:text}`auc_patches`: a disc of {glue:text}`radius` mm does not resolve what is smaller than itself. (Vertices are no independent samples, so we give the range over people and no interval.)
 #
 # And the false discoveries? Of these bare noise discs {glue:text}`bare_rejected` % are significant for captions, which makes {glue:text}`false_share` % of all that is found. The correction promises the
 # latter: at most {glue:text}`q_percent` % of the *findings* are false on average. Where most of the brain is found, that permits nearly as many false places as no correction would.
