@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.stats import spearmanr
@@ -592,3 +593,20 @@ def test_distances_refuse_bad_input(rng):
     with pytest.raises(ValueError, match="method"):
         identify_by_distances(brain, brain, method="kendall")
     assert np.isnan(identify_by_distances(brain, brain, [0, 1, 1, 1, 1, 1])[0])
+
+
+def test_captions_of_a_series_are_taken_by_place(rng):
+    embeddings = rng.standard_normal((6, 8))
+    captions = pd.Series([f"c{number}" for number in range(6)], index=rng.permutation(6))
+    index = CaptionIndex(captions, embeddings)
+    assert [found[0] for found in index.search(embeddings, 1).captions] == captions.tolist()
+    with pytest.raises(ValueError, match="expected texts, 1 are something else, first nan"):
+        CaptionIndex(["a", np.nan], embeddings[:2])
+
+
+def test_captions_that_are_the_same_are_ties(rng):
+    points = rng.standard_normal((12, 5))
+    captions = np.repeat(rng.standard_normal((6, 5)), 2, axis=0)
+    for method in ("spearman", "pearson"):
+        shares = identify_by_distances(rdm(points), rdm(captions), np.arange(12) // 2, method)
+        np.testing.assert_array_equal(shares, 0.5)

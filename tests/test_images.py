@@ -599,3 +599,8 @@ def test_pickled_weights_and_code_of_models_are_refused(tmp_path):
         ready_made(tmp_path)
     with pytest.raises(ValueError, match="cannot be had as an image network"):
         ready_made(tmp_path / "nowhere")
+
+
+def test_numbers_that_are_not_finite_have_no_cosine():
+    with pytest.raises(ValueError, match="predicted: 1 values are not finite"):
+        cosine([[np.nan, 1.0], [1.0, 1.0]], np.ones((2, 2)))

@@ -207,3 +207,31 @@ def test_the_command_tells_what_is_there_and_what_is_wrong(folder, capsys):
     (folder / "dataset.json").unlink()
     assert cli.main(["check", str(folder)]) == 1
     assert "dataset.json: missing" in capsys.readouterr().out
+
+
+def test_nothing_is_written_outside_the_folder(tmp_path):
+    rdms = xr.DataArray(np.ones((1, 1, 10)) * np.arange(10), dims=("subject", "session", "pair"))
+    data = make(rdms=rdms.assign_coords(subject=["../../evil"]))
+    with pytest.raises(ValueError, match="cannot be names of files"):
+        save_viewing(data, tmp_path / "deep" / "mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path):
+    data = make(space="", rois=None)
+    named = {p: array.assign_coords(vertex=["a", "b", "c"]) for p, array in data.responses.items()}
+    with pytest.raises(ValueError, match="could not be read back"):
+        save_viewing(make(space="", rois=None, responses=named), tmp_path / "mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_would_be_passed_over_are_named(folder):
+    (folder / "responses" / "p3.csv").write_text("1,2\n")
+    Image.new("RGB", (6, 8)).save(folder / "pictures" / "dog.jpg")
+    (folder / "rois.csv").write_text("vertex\n7\n8\n10300\n")
+    problems_of(
+        folder,
+        "responses: expected NAME.npy and nothing else, got ['p3.csv']",
+        "pictures: 1 image(s) have two files",
+        "rois.csv: has no column beside vertex",
+    )

@@ -95,13 +95,14 @@ def save_viewing(data: Viewing, folder: str | os.PathLike[str]) -> Path:
     FileExistsError
         If the folder holds something.
     ValueError
-        For names of people or images that no file can have.
+        For names of people or images that no file can have, or labels that the layout does not hold.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"folder: {folder} exists and is not an empty folder; remove it or choose another name.")
-    names = [*data.people, *(data.image_names.astype(str) if data.images is not None else [])]
-    unfit = [name for name in names if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0')]
+    names = [*data.people, *(data.rdms["subject"].to_numpy() if data.rdms is not None else [])]
+    names = [str(name) for name in [*names, *(data.image_names if data.images is not None else [])]]
+    unfit = [n for n in names if not n or n != n.strip() or n[0] == "." or set(n) & set('/\\:*?"<>|\0')]
     if unfit:
         raise ValueError(f"data: {unfit[:5]} cannot be names of files; rename these people or images.")
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
@@ -126,6 +127,9 @@ def save_viewing(data: Viewing, folder: str | os.PathLike[str]) -> Path:
             (part / "pictures").mkdir()
             for name, picture in zip(data.image_names, np.asarray(data.images), strict=True):
                 Image.fromarray(picture).save(part / "pictures" / f"{name}.png")
+        problems = read_viewing_folder(part, numbers=False)[1]
+        if problems:
+            raise ValueError("data: the folder could not be read back:\n" + "\n".join(problems))
         if folder.exists():
             folder.rmdir()  # empty: not everywhere can it be replaced
         os.replace(part, folder)
@@ -159,6 +163,10 @@ def read_viewing_folder(folder: str | os.PathLike[str], *, numbers: bool = True)
     images = pd.Index(captions["image"].unique(), name="image")
     fields["responses"] = _responses(folder, images, problems)
     fields["rdms"] = _rdms(folder, len(images), problems)
+    for field in ("responses", "rdms", "vertices"):
+        stray = [path.name for path in sorted((folder / field).glob("[!.]*")) if path.suffix != ".npy"]
+        if stray:
+            problems.append(f"{field}: expected NAME.npy and nothing else, got {stray[:5]}; write it with numpy.save")
     if not any((folder / field).is_dir() for field in ("responses", "rdms")):
         problems.append("responses, rdms: neither folder is here; put one NAME.npy a person into responses")
     fields["rois"] = _masks(folder, "rois.csv", "vertex", problems)
@@ -300,6 +308,9 @@ def _masks(folder: Path, file: str, label: str, problems: list[str]) -> pd.DataF
             f"first {cells.iloc[row, column]!r} in row {cells.index[row]}, column {cells.columns[column]}"
         )
         return None
+    if not cells.shape[1]:
+        problems.append(f"{file}: has no column beside {label}; give it one, or remove the file")
+        return None
     masks = cells.isin(["1", "true"])
     masks.index = pd.Index(index, name=label)
     return masks
@@ -308,7 +319,11 @@ def _masks(folder: Path, file: str, label: str, problems: list[str]) -> pd.DataF
 def _pictures(folder: Path, images: pd.Index, problems: list[str]) -> np.ndarray | None:
     if not (folder / "pictures").is_dir():
         return None
-    paths = {path.stem: path for path in sorted((folder / "pictures").iterdir()) if path.suffix.lower() in PICTURES}
+    files = [path for path in sorted((folder / "pictures").iterdir()) if path.suffix.lower() in PICTURES]
+    paths = {path.stem: path for path in files}
+    twice = sorted({path.name for path in files} - {path.name for path in paths.values()})
+    if twice:
+        problems.append(f"pictures: {len(twice)} image(s) have two files, first {twice[0]!r} and another; keep one")
     absent, bare = images.difference(list(paths)), pd.Index(list(paths)).difference(images)
     if len(absent):
         problems.append(f"pictures: {len(absent)} captioned image(s) have none, first {absent[:5].tolist()}")

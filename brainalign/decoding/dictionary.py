@@ -54,6 +54,10 @@ class CaptionIndex:
     def __init__(self, captions: Sequence[str], embeddings: ArrayLike, *, model: str | None = None) -> None:
         if isinstance(captions, str) or not len(captions):
             raise ValueError(f"captions: expected a list of at least one sentence, got {captions!r}.")
+        captions = list(captions)  # by place, whatever labels a Series has
+        strange = [caption for caption in captions if not isinstance(caption, str)]
+        if strange:
+            raise ValueError(f"captions: expected texts, {len(strange)} are something else, first {strange[0]!r}.")
         if model is None:
             model = embeddings.attrs.get("model", "") if isinstance(embeddings, xr.DataArray) else ""
         values = np.asarray(embeddings)

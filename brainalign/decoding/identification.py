@@ -281,7 +281,8 @@ def _distance_wins(brain: np.ndarray, captions: np.ndarray, allowed: np.ndarray)
     """Share of rivals beaten by each image's own caption, of shape (image,)."""
     own, rival = _row_correlations(brain, captions)
     with np.errstate(invalid="ignore"):
-        wins = (own > rival) + 0.5 * np.isclose(own, rival, rtol=0, atol=1e-12)
+        equal = np.isclose(own, rival, rtol=0, atol=1e-12)
+        wins = ((own > rival) & ~equal) + 0.5 * equal
         return (wins * allowed).sum(1) / allowed.sum(1)
 
 

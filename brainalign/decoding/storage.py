@@ -58,9 +58,10 @@ class Lines(Sequence):
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
-    def __getitem__(self, number: int) -> str:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
+    def __getitem__(self, number):
+        if isinstance(number, slice):
+            return [self[place] for place in range(*number.indices(len(self)))]
+        number = range(len(self))[number]  # counts from the end too, and refuses what is not there
         start, stop = int(self.bounds[number]), int(self.bounds[number + 1])
         return bytes(self.text[start : stop - 1]).decode("utf-8")
 

@@ -86,6 +86,11 @@ def cosine(predicted: ArrayLike, targets: ArrayLike, centre: ArrayLike = 0.0) ->
     a, b = np.asarray(predicted, dtype=float), np.asarray(targets, dtype=float)
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"predicted, targets: expected two arrays (image, target) alike, got {a.shape} and {b.shape}")
+    for name, values in (("predicted", a), ("targets", b)):
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{name}: {int((~np.isfinite(values)).sum())} values are not finite; leave these images out"
+            )
     a, b = a - np.asarray(centre, dtype=float), b - np.asarray(centre, dtype=float)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.divide((a * b).sum(1), lengths, out=np.zeros(len(a)), where=lengths > 1e-12)

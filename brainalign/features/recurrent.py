@@ -458,6 +458,10 @@ def _one_epoch(
                 f"the loss is {losses[-1]} in epoch {epoch + 1}; use a lower learning_rate or precision='float32'"
             )
     network.eval()
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        raise FloatingPointError(
+            f"weights are no longer finite after epoch {epoch + 1}; use a lower learning_rate or precision='float32'"
+        )
     return float(np.mean(losses))
 
 
