@@ -235,7 +235,7 @@ def surface_maps(
                 vmin=low,
                 vmax=high,
                 symmetric_cbar=False,
-                avg_method="median",
+                avg_method=_of_face,
                 axes=axis,
                 colorbar=False,
             )
@@ -340,3 +340,9 @@ def with_band(axis: Axes, x, middle, low, high, *, color: str, label: str | None
     """A line with the band of its interval."""
     axis.plot(x, middle, color=color, label=label, **style)
     axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
+
+
+def _of_face(corners: np.ndarray) -> float:
+    """The value of a triangle: the median of its corners that have one, if at least two have."""
+    known = corners[np.isfinite(corners)]
+    return float(np.median(known)) if len(known) > 1 else np.nan

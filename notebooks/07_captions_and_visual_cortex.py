@@ -995,7 +995,7 @@ if maps is not None:
 #   -y "{dataset: nsd, dataset_options: {root: /path/to/nsd, subjects: [1, 2, 3], space: fsaverage5, repeats: all}}"
 # ```
 #
-# The profile `book/profiles/nsd.yml` does so for chapters 7 to 9. Another sentence model is `-p embeddings all-minilm-l6-v2`, a folder, or a name on the Hugging Face hub.
+# The profile `book/profiles/nsd.yml` does so for chapters 7 to 11. Another sentence model is `-p embeddings all-minilm-l6-v2`, a folder, or a name on the Hugging Face hub.
 #
 # ## What the papers found
 #

@@ -300,20 +300,21 @@ by_region = xr.DataArray(
 
 # %% [markdown]
 # What would chance give? The model was fitted on other images, so it is fixed when the test images come. If a vertex had nothing to do with captions, every assignment of predictions to test images would be
-# as good as the true one. We permute the test images {glue:text}`n_permutations` times, in the same way for all vertices, and score again ({term}`permutation test`); nothing needs to be fitted again. So few permutations alone cannot give p-values small enough to correct for thousands of
+# as good as the true one. We permute the test images {glue:text}`n_permutations` times, in the same way for all vertices and people, who saw the same images, and score again ({term}`permutation test`); nothing needs to be fitted again. So few permutations alone cannot give p-values small enough to correct for thousands of
 # vertices, so each vertex is compared with the permuted scores of all, every one in units of its own vertex's mean and spread.
 
 # %%
 rng = np.random.default_rng(seed)
 n_test = len(test)
+orders = [rng.permutation(n_test) for _ in range(n_permutations)]
 p_person, found, region_null = {}, {}, []
 for person in people:
     predicted = zscore(models[person].predict(features["captions"][place(test)]))
     answers = zscore(observed[person])
     null = np.stack(
         [
-            np.einsum("iv,iv->v", predicted[rng.permutation(n_test)], answers) / n_test
-            for _ in range(n_permutations)
+            np.einsum("iv,iv->v", predicted[order], answers) / n_test
+            for order in orders
         ]
     )
     p_person[person] = stats.p_values(scores["captions", person], null, pool=True)
@@ -547,7 +548,7 @@ contrast_maps = {
 # %% [markdown]
 # The study drew these maps where a t-test over its eight people gave p < 0.05, *without* correction for the number of places. We draw them so, put them beside maps without any threshold, and count what is left at a false discovery rate of {glue:text}`q_percent` %. The second figure can be turned; its menu holds all of these maps and the planted zones.
 
-# %% tags=["hide-input", "remove-stderr"] mystnb={"image": {"alt": "Inflated right hemisphere, rows for people minus places, food minus people and neutral sentences, thresholded without correction: red patches in lateral and fusiform cortex for people, blue ones medially for places; hardly any colour for neutral sentences."}}
+# %% tags=["hide-input", "remove-stderr"] mystnb={"image": {"alt": "Inflated right hemisphere, rows for people minus places, food minus people and neutral sentences, thresholded without correction: red patches in lateral and fusiform cortex for people, blue ones medially for places; scattered pale patches for neutral sentences."}}
 shown = ["people - places", "food - people", "neutral - neutral"]
 series = {
     name: pd.Series(contrast_maps[name]["mean"].values, vertices) for name in shown
@@ -613,7 +614,7 @@ pd.DataFrame(rows).T
 
 # %% [markdown]
 # *What to see:* patches for people on the side and below, for places along the middle, and food between. After correction {glue:text}`fdr_left` vertices of all three maps together are left: {glue:text}`n_people` people are few for a test at each of {glue:text}`n_vertices` vertices. Of the two ways out, drawing the uncorrected map is the worse one:
-# it marks {glue:text}`neutral_marked` % of the vertices for sentences that say nothing. The better way is to ask fewer questions. Are the places where
+# it marks {glue:text}`neutral_marked` % of the vertices for sentences that say nothing. These are consistent, but small differences (see below), and with more people they would survive correction as well: a threshold on p does not replace a look at size. The better way is to ask fewer questions. Are the places where
 # people, places and food were planted the ones with the largest contrasts?
 
 # %% tags=["hide-input"]
@@ -730,7 +731,7 @@ for name, value in zip(names, values, strict=True):
 
 # %% [markdown]
 # *What to see:* the true split has a strength of {glue:text}`true_split`, the strongest of neutral splits {glue:text}`neutral_top`. Of the {glue:text}`n_splits` splits of the ten sentences, a share of {glue:text}`p_split` is as strong as the true one, the true one included.
-# Splits that mix the two topics are weaker, and neutral ones weaker still. This is a test over *sentences*: it says that the strength comes from the topic and not from these particular ones.
+# Splits that mix the two topics are weaker, and most neutral ones weaker still. This is a test over *sentences*, and about these ten only: where the share is that of the true split alone, it is the least that so many splits can give. Other sentences could be tried the same way.
 #
 # **Prediction is not observation.** These maps say what the fitted models expect. A model knows only the directions in which the training captions differ; of a sentence from another world it will say
 # something, and nothing warns us. Predicted selectivity asks to be confirmed by pictures.
@@ -1045,7 +1046,7 @@ glue("least_sign_p", least, display=False)
 
 # %% [markdown]
 # *What to see:* mean scores over people on the pairs of one kind, and the change that weights bring, with its interval over images: {glue:text}`within_animate` within the animate and {glue:text}`within_inanimate` within the inanimate images. Where these are at or below zero, all that the weights gained lies *between* the two kinds: they found the great
-# divide of human IT in the captions, and no finer distinction. The claim that these data carry is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does. That a sentence's finer content matters is not what weights bring out here.
+# divide of human IT in the captions, and no finer distinction that these 92 images could show. (The loss within the animate ones comes with leaving out dimensions rather than with weights: compare the columns.) The claim that these data carry is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does. That a sentence's finer content matters is not what weights bring out here.
 #
 # ## True by construction
 #
@@ -1061,7 +1062,7 @@ glue("least_sign_p", least, display=False)
 #
 # :::{admonition} Solution 1
 # :class: dropdown
-# Scores rise quickly at first and then ever more slowly, and have not levelled off. Noise in the responses of training images costs as much as few images do, so that more images and more repeats are two ways to buy the same thing.
+# Scores rise quickly at first and then ever more slowly. How many images are enough depends on the noise: with fewer repeats of each, more of them are needed.
 # :::
 
 # %% tags=["hide-cell"]
@@ -1127,7 +1128,7 @@ if planted_here:
 #   -y "{dataset: nsd, dataset_options: {root: /path/to/nsd, subjects: [1, 2, 3], space: fsaverage5, repeats: all}}"
 # ```
 #
-# The profile `book/profiles/nsd.yml` does so for chapters 7 to 9. Write your own sentences in the cell above; nothing else has to change.
+# The profile `book/profiles/nsd.yml` does so for chapters 7 to 11. Write your own sentences in the cell above; nothing else has to change.
 #
 # ## What the papers found
 #
