@@ -616,17 +616,20 @@ def _gram(parts: list[np.ndarray], rows: slice, debiased: bool) -> np.ndarray:
     negative diagonal.
     """
 
-    def gram(part: np.ndarray) -> np.ndarray:
-        gram = part[rows] @ part.T
+    n_rows = len(range(*rows.indices(len(parts[0]))))
+    grams = np.empty((len(parts), n_rows, len(parts[0])))
+
+    def fill(gram: np.ndarray, part: np.ndarray) -> None:
+        np.matmul(part[rows], part.T, out=gram)
         if debiased:
             n, diagonal = len(part), np.einsum("ij,ij->i", part, part)
             gram += (diagonal[rows, None] + diagonal) / (n - 2) - diagonal.sum() / ((n - 1) * (n - 2))
             gram[np.arange(len(gram)), np.arange(n)[rows]] = 0
-        return gram.ravel()
 
     # One thread a matrix: two threads at a small one mostly wait for each other.
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.stack(list(pool.map(gram, parts)))
+        list(pool.map(fill, grams, parts))
+    return grams.reshape(len(parts), -1)
 
 
 @functools.cache

@@ -900,6 +900,7 @@ glue("null_mean_high", f"{float(null.mean('shift').max()):.3f}", display=False)
 # would make all of them alike, so their least-squares fit is subtracted from layers and responses first. No other choice was made. Chance: {glue:text}`bold_shifts_text` circular shifts of the responses in time.
 
 # %%
+del features, middle_layers, origin, target  # a gigabyte that nothing below needs
 try:
     alice = datasets.load_listening("alice") if real_data else None
 except assets.AssetError as error:

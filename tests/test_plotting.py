@@ -53,7 +53,7 @@ def test_surface_maps_colour_one_hemisphere_and_leave_out_nan():
     figure = plotting.surface_maps({"a": mapped, "b": empty}, label="r", views=("lateral",), cmap="autumn")
     shown, bare = (axis.collections[0].get_facecolors() for axis in figure.axes[:2])
     coloured = shown[np.ptp(shown[:, :3], axis=1) > 0.1]  # drawn by depth, so in another order than the mesh's
-    assert len(coloured) == np.isin(inflated.faces, around).all(1).sum()
+    assert len(coloured) == (np.isin(inflated.faces, around).sum(1) >= 2).sum()
     np.testing.assert_allclose(coloured, np.tile(plt.get_cmap("autumn")(0.5), (len(coloured), 1)), atol=0.01)
     assert np.ptp(bare[:, :3], axis=1).max() < 0.1
     assert figure.axes[-1].get_ylim() == (1, 3)  # the range of both maps
