@@ -50,7 +50,7 @@ def folder(tmp_path) -> Path:
     return save_viewing(make(), tmp_path / "mine")
 
 
-def problems_of(folder: Path, *expected: str) -> None:
+def assert_problems(folder: Path, *expected: str) -> None:
     """Each expected text is in a line of its own, and nothing else is wrong; loading says the same."""
     found = check_folder(folder)
     assert len(found) == len(expected), found
@@ -93,7 +93,7 @@ def test_dissimilarities_alone(tmp_path):
     data = load_viewing(saved)
     xr.testing.assert_identical(data.rdms, rdms)
     np.save(saved / "rdms" / "b.npy", np.ones((2, 9)))
-    problems_of(saved, "rdms: expected shape (session, 10)")
+    assert_problems(saved, "rdms: expected shape (session, 10)")
 
 
 def test_the_least_that_is_needed(tmp_path):
@@ -185,7 +185,7 @@ def test_what_is_wrong_is_named(folder, file, text, expected):
 
 def test_arrays_that_do_not_fit(folder):
     np.save(folder / "vertices" / "p1.npy", np.arange(2))
-    problems_of(folder, "responses/p1.npy: expected 5 images and 2 vertices as its last two dimensions, got (5, 3)")
+    assert_problems(folder, "responses/p1.npy: expected 5 images and 2 vertices as its last two dimensions, got (5, 3)")
     (folder / "vertices" / "p1.npy").unlink()
     (folder / "responses" / "p1.npy").write_bytes((folder / "responses" / "p1.npy").read_bytes()[:100])
     assert any("p1.npy: cannot be read as an array" in line for line in check_folder(folder))
@@ -198,7 +198,7 @@ def test_arrays_that_do_not_fit(folder):
 
 def test_pictures_of_two_sizes(folder):
     Image.new("RGB", (5, 5)).save(folder / "pictures" / "dog.png")
-    problems_of(folder, "pictures: expected all of one size, got [(5, 5, 3), (8, 6, 3)]")
+    assert_problems(folder, "pictures: expected all of one size, got [(5, 5, 3), (8, 6, 3)]")
 
 
 def test_the_command_tells_what_is_there_and_what_is_wrong(folder, capsys):
@@ -229,7 +229,7 @@ def test_files_that_would_be_passed_over_are_named(folder):
     (folder / "responses" / "p3.csv").write_text("1,2\n")
     Image.new("RGB", (6, 8)).save(folder / "pictures" / "dog.jpg")
     (folder / "rois.csv").write_text("vertex\n7\n8\n10300\n")
-    problems_of(
+    assert_problems(
         folder,
         "responses: expected NAME.npy and nothing else, got ['p3.csv']",
         "pictures: 1 image(s) have two files",

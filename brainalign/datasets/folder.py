@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import get_args
@@ -36,7 +35,17 @@ import xarray as xr
 from scipy.io import wavfile
 
 from brainalign import cortex
-from brainalign.datasets.tables import SETTINGS, UNKNOWN, as_is, read_array, read_settings, read_table, to_numbers
+from brainalign.datasets.tables import (
+    SETTINGS,
+    UNKNOWN,
+    as_is,
+    listed,
+    new_folder,
+    read_array,
+    read_settings,
+    read_table,
+    to_numbers,
+)
 from brainalign.datasets.types import (
     CHANNEL_COLUMNS,
     WORD_COLUMNS,
@@ -108,14 +117,9 @@ def save_listening(data: Listening, folder: str | os.PathLike[str]) -> Path:
     ValueError
         For a sound whose rate is not a whole number of Hz, which WAV files cannot hold.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"folder: {folder} exists and is not an empty folder; remove it or choose another name.")
     if data.audio is not None and data.audio.rate != round(data.audio.rate):
         raise ValueError(f"audio: expected a whole number of Hz, got {data.audio.rate}; resample it.")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
+    with new_folder(folder) as part:
         settings = {"name": data.name, "modality": data.modality, "space": "fsaverage"}
         (part / "dataset.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         data.words.to_csv(part / "words.csv", index=False)
@@ -127,12 +131,7 @@ def save_listening(data: Listening, folder: str | os.PathLike[str]) -> Path:
             np.save(part / "times.npy", data.signal["time"].to_numpy(), allow_pickle=False)
         if data.audio is not None:
             wavfile.write(part / "audio.wav", round(data.audio.rate), np.asarray(data.audio.samples, dtype="float32"))
-        if folder.exists():
-            folder.rmdir()  # empty: not everywhere can it be replaced
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
+    return Path(folder)
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[Listening | None, list[str]]:
@@ -165,7 +164,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[Listening | None, list[
             data = _listening(settings, words, channels, responses, signal, times, audio)
         except ValueError as error:  # what only all parts together show
             problems.append(str(error))
-    return data, [" ".join(problem.split()).rstrip(".") + "." for problem in problems]
+    return data, listed(problems)
 
 
 def _files(folder: Path, field: str) -> list[Path]:

@@ -1,6 +1,6 @@
 """Files of a reader's own: settings, tables and arrays, read so that all that is wrong is listed and nothing guessed.
 
-Each function adds what it finds to a list of problems, one line each, and goes on as far as it can.
+Each function that reads adds what it finds to a list of problems, one line each, and goes on as far as it can.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -149,3 +152,31 @@ def read_array(path: Path, problems: list[str], *, mapped: bool = False) -> np.n
         )
         return None
     return array if mapped or array.dtype.kind == "f" else array.astype("float64")
+
+
+@contextmanager
+def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder beside `folder` to write into, which takes its place when all went well and is removed otherwise.
+
+    Raises
+    ------
+    FileExistsError
+        If `folder` is there and not an empty folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"folder: {folder} exists and is not an empty folder; remove it or choose another name.")
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            folder.rmdir()  # empty: not everywhere can it be replaced
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def listed(problems: Sequence[str]) -> list[str]:
+    """Problems as lines, each of them a sentence."""
+    return [" ".join(problem.split()).rstrip(".") + "." for problem in problems]

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from functools import reduce
 from pathlib import Path
 
@@ -36,7 +35,7 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from brainalign.datasets.tables import SETTINGS, as_is, read_array, read_settings, read_table
+from brainalign.datasets.tables import SETTINGS, as_is, listed, new_folder, read_array, read_settings, read_table
 from brainalign.datasets.viewing import Viewing, caption_problems, number_problems
 
 KEYS = ("name", "space")
@@ -97,17 +96,12 @@ def save_viewing(data: Viewing, folder: str | os.PathLike[str]) -> Path:
     ValueError
         For names of people or images that no file can have, or labels that the layout does not hold.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"folder: {folder} exists and is not an empty folder; remove it or choose another name.")
     names = [*data.people, *(data.rdms["subject"].to_numpy() if data.rdms is not None else [])]
     names = [str(name) for name in [*names, *(data.image_names if data.images is not None else [])]]
     unfit = [n for n in names if not n or n != n.strip() or n[0] == "." or set(n) & set('/\\:*?"<>|\0')]
     if unfit:
         raise ValueError(f"data: {unfit[:5]} cannot be names of files; rename these people or images.")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
+    with new_folder(folder) as part:
         (part / SETTINGS).write_text(json.dumps({"name": data.name, "space": data.space}) + "\n", encoding="utf-8")
         data.captions[["image", "caption"]].to_csv(part / "captions.csv", index=False)
         pd.DataFrame({"image": list(data.test_images)}).to_csv(part / "test_images.csv", index=False)
@@ -130,12 +124,7 @@ def save_viewing(data: Viewing, folder: str | os.PathLike[str]) -> Path:
         problems = read_viewing_folder(part, numbers=False)[1]
         if problems:
             raise ValueError("data: the folder could not be read back:\n" + "\n".join(problems))
-        if folder.exists():
-            folder.rmdir()  # empty: not everywhere can it be replaced
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
+    return Path(folder)
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -158,7 +147,7 @@ def read_viewing_folder(folder: str | os.PathLike[str], *, numbers: bool = True)
     settings = _settings(folder, problems)
     captions = _captions(folder, problems)
     if captions is None:  # everything else is told by the images that it names
-        return None, _tidy(problems)
+        return None, listed(problems)
     fields = {"captions": captions, "name": settings.get("name", "mine"), "space": settings.get("space", "")}
     images = pd.Index(captions["image"].unique(), name="image")
     fields["responses"] = _responses(folder, images, problems)
@@ -179,11 +168,7 @@ def read_viewing_folder(folder: str | os.PathLike[str], *, numbers: bool = True)
         for repeat in range(array.sizes["repeat"] if numbers else 0):  # one at a time: less memory
             found = [*number_problems(array[repeat])]
             problems += [f"responses/{person}.npy, repeat {repeat + 1}: {problem}" for problem in found]
-    return None if problems else Viewing(**fields), _tidy(problems)
-
-
-def _tidy(problems: list[str]) -> list[str]:
-    return [" ".join(problem.split()).rstrip(".") + "." for problem in problems]
+    return None if problems else Viewing(**fields), listed(problems)
 
 
 def _settings(folder: Path, problems: list[str]) -> dict:
