@@ -1,4 +1,7 @@
-"""Fractional ridge regression with one fraction for all targets: the second study's regression, to compare with."""
+"""Fractional ridge regression with one fraction for all targets: the second study's regression, to compare with.
+
+Its authors' package, fracridge, does not run with current scikit-learn: its version 2.0 calls what has been removed.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,10 @@ class FractionalRidgeCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=4)
         if y.ndim != 2:
             raise ValueError(f"y must have shape (n_samples, n_targets), got {y.shape}.")
+        for name, values in (("X", X), ("y", y)):
+            flat = np.ptp(values, axis=0) == 0
+            if flat.all() or (name == "y" and flat.any()):
+                raise ValueError(f"{name}: {int(flat.sum())} columns are constant; leave them out.")
         fractions = np.asarray(FRACTIONS if self.fractions is None else self.fractions, dtype=float)
         if fractions.ndim != 1 or not fractions.size or not ((fractions > 0) & (fractions <= 1)).all():
             raise ValueError(f"fractions must be a list of numbers above 0, to 1, got {fractions.tolist()}.")
@@ -85,7 +92,8 @@ class _Path:
         self.basis, self.squares = vt[real].T, s[real] ** 2
         self.plain = u[:, real].T @ (y - self.mean_y) / s[real, None]  # least squares
         self.alphas = np.append(0, np.geomspace(self.squares[-1] / 1e4, self.squares[0] * 1e4, 200))
-        parts = self.plain**2 / (self.plain**2).sum(0)
+        lengths = (self.plain**2).sum(0)
+        parts = self.plain**2 / np.where(lengths > 0, lengths, 1)  # a target may be constant in a fold
         self.lengths = np.sqrt((self.squares / (self.squares + self.alphas[:, None])) ** 2 @ parts)  # falling from 1
 
     def weights(self, fraction: float) -> np.ndarray:

@@ -329,6 +329,8 @@ def reweighted_rdms(
         )
     if not np.isfinite(targets).all() or not (alphas.size and (alphas > 0).all()):
         raise ValueError("rdms must be finite and alphas positive.")
+    if int(n_components) != n_components:
+        raise ValueError(f"n_components must be a whole number, got {n_components!r}.")
     if not 4 <= n_folds <= n // 3 or n_components < 1:
         raise ValueError(f"n_folds must lie between 4 and {n // 3}, n_components above 0: {n_folds}, {n_components}.")
     fold = np.random.default_rng(seed).permutation(np.arange(n) % n_folds)
@@ -357,6 +359,10 @@ def _weighted(targets, x, train, test, n_components, alphas) -> np.ndarray:
     parts = ((x[first] - x[second]) @ axes.T) ** 2
     parts = np.column_stack([parts.sum(1), parts])  # the first one alone is the RDM as it comes
     inside = train[first] & train[second]
+    if not parts[inside, 0].std() > 0:
+        raise ValueError(f"features: alike in all {int(train.sum())} training images of a fold; use fewer folds.")
+    if not (np.ptp(targets[:, inside], axis=1) > 0).all():
+        raise ValueError(f"rdms: all distances among the {int(train.sum())} training images of a fold are the same.")
     parts = (parts - parts[inside].mean(0)) / parts[inside, 0].std()
     gram = parts[inside].T @ parts[inside] / inside.sum()
     wanted = parts[inside].T @ scipy.stats.zscore(targets[:, inside], axis=1).T / inside.sum()

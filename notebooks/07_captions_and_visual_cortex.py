@@ -36,7 +36,7 @@
 # ## Parameters
 
 # %% tags=["parameters"]
-dataset: str = "virtual"  # "virtual", or "nsd" for your copy of that data set
+dataset: str = "virtual"  # "virtual", "nsd" for your copy of that data set, or a folder of yours
 dataset_options: dict = {}  # passed to datasets.load_viewing
 embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
 batch_size: int = 100  # images that are compared with each other at once
@@ -83,6 +83,7 @@ options = dict(dataset_options)
 if dataset == "virtual":  # planted from the model that is tested
     options.setdefault("embeddings", embeddings)
 data = datasets.load_viewing(dataset, **options)
+data.require(people=2, repeats=2)
 people, title = data.people, data.name.capitalize()
 planted_here = data.truth is not None
 data

@@ -33,7 +33,7 @@
 # ## Parameters
 
 # %% tags=["parameters"]
-dataset: str = "virtual"  # "virtual", or "nsd" for your copy of that data set
+dataset: str = "virtual"  # "virtual", "nsd" for your copy of that data set, or a folder of yours
 dataset_options: dict = {}  # passed to datasets.load_viewing
 embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
 n_folds: int = 5  # parts of the training images that choose the penalties
@@ -83,6 +83,7 @@ options = dict(dataset_options)
 if dataset == "virtual":  # planted from the model that is tested
     options.setdefault("embeddings", embeddings)
 data = datasets.load_viewing(dataset, **options)
+data.require(people=2, repeats=2, training=20)
 vertices = reduce(np.intersect1d, [a["vertex"].values for a in data.responses.values()])
 if not len(vertices):
     raise ValueError("dataset_options: people share no vertex; take a surface space.")
@@ -382,6 +383,7 @@ pd.DataFrame(rows).T
 # %% tags=["remove-cell"]
 glue("first_name", first, display=False)
 glue("n_permutations", n_permutations, display=False)
+glue("n_test_images", len(test), display=False)
 high_ones = [roi for roi in regions if roi != "early"]
 lead = by_region.sel(model="captions") - by_region.sel(model="other people")
 glue(
@@ -424,7 +426,7 @@ for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* means over all vertices of a region, those of mere noise included. Captions are ahead of pixels in all regions but the early one in {glue:text}`captions_lead` of {glue:text}`n_people` people, and behind
+# *What to see:* means over all vertices of a region, those of mere noise included. Intervals and p-values are over people, for these {glue:text}`n_test_images` images; others might give other scores. Captions are ahead of pixels in all regions but the early one in {glue:text}`captions_lead` of {glue:text}`n_people` people, and behind
 # them in the early region in {glue:text}`pixels_lead`. Beyond the early region the captions' score is {glue:text}`share_low` to {glue:text}`share_high` % of the ceiling (the table divides means of regions, so that
 # no vertex with a ceiling near zero spoils the ratio). And they go beyond what the other people's responses tell, in {glue:text}`beyond_people` of {glue:text}`n_people` people: tuning that is one's own can be learnt from one's own responses only.
 #
@@ -666,7 +668,7 @@ zone_table
 # mean maps of the two contrasts find the zones with {glue:text}`auc_least` or more, single people with {glue:text}`auc_single` or more. Against *all* other vertices, most of which are driven by captions and may well prefer people to places by chance, it is {glue:text}`auc_least_all` or more in the mean maps.
 #
 # Now look at the neutral sentences. Nothing should come out, and yet their contrast in the zones has corrected p-values down to {glue:text}`neutral_p`. The test is not wrong. No two sets of sentences are equal to the model, so that their difference points *somewhere*, and since people share tuning it has the same sign in all of them. A small p
-# over people says that a difference is consistent, not that it is about people or places. Its size does: at most {glue:text}`neutral_size` s.d. in a zone, where the contrasts that are meant have {glue:text}`topic_size` or more.
+# over people says that a difference is consistent, not that it is about people or places. The area under the curve against noise does not tell them apart either: the neutral contrast reaches {glue:text}`neutral_auc` in one direction or the other, because vertices of noise are predicted to do nothing at all. Its size does: at most {glue:text}`neutral_size` s.d. in a zone, where the contrasts that are meant have {glue:text}`topic_size` or more.
 #
 # ### Is it the sentences?
 #
@@ -716,6 +718,7 @@ names = [
     "neutral_p",
     "neutral_size",
     "topic_size",
+    "neutral_auc",
 ]
 values = [NOT_PLANTED] * len(names)
 if planted_here:
@@ -726,6 +729,8 @@ if planted_here:
     values.append(f"{idle_p:.3f}")
     values.append(f"{idle['mean (s.d.)'].abs().max():.2f}")
     values.append(f"{meant['mean (s.d.)'].abs().min():.2f}")
+    idle_auc = idle["AUC against noise"]
+    values.append(f"{np.maximum(idle_auc, 1 - idle_auc).max():.2f}")
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
@@ -807,14 +812,19 @@ early_kept = (
 )
 glue("early_kept", early_kept, display=False)
 glue("lost_p", f"{lost['p_fdr'].loc[high_ones].max():.1g}", display=False)
-versus = (pooled - columns["others' responses"]).mean(1)[high_rows]
-glue("versus_low", f"{versus.min():+.2f}", display=False)
-glue("versus_high", f"{versus.max():+.2f}", display=False)
+versus = xr.DataArray(
+    pooled - columns["others' responses"],
+    {"model": regions, "subject": people},
+    ("model", "subject"),
+)
+versus = rsa.subject_tests(versus).models.loc[high_ones]
+texts = [f"{r['mean']:+.2f} ({r['low']:+.3f} to {r['high']:+.3f})" for _, r in versus.iterrows()]
+glue("versus", ", ".join(f"{roi} {text}" for roi, text in zip(high_ones, texts, strict=True)), display=False)
 
 # %% [markdown]
 # *What to see:* beyond the early region another person's model keeps {glue:text}`kept_low` to {glue:text}`kept_high` % of the score of one's own; the loss, in the last column with its 95 % interval over the people tested, is what people do not share
 # (p at most {glue:text}`lost_p`, corrected for the number of regions). In the early region, where captions stand in for pixels, it keeps {glue:text}`early_kept`: what a stand-in predicts there is common to all.
-# The mean of the others' models differs from the others' *measured responses to the very images* by {glue:text}`versus_low` to {glue:text}`versus_high`: a model is free of the noise of single responses, and of all that captions do not tell.
+# The mean of the others' models, less the others' *measured responses to the very images*: {glue:text}`versus`, with 95 % intervals over people. A model is free of the noise of single responses, and of all that captions do not tell.
 #
 # ## Four real people
 #

@@ -35,7 +35,7 @@
 # ## Parameters
 
 # %% tags=["parameters"]
-dataset: str = "virtual"  # a data set with responses: "virtual" or "nsd"
+dataset: str = "virtual"  # "virtual", "nsd" for your copy of that data set, or a folder of yours
 dataset_options: dict = {}  # passed to datasets.load_viewing
 embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
 light: str = "all-minilm-l6-v2"  # a lighter sentence model, to compare
@@ -509,6 +509,7 @@ options = dict(dataset_options)
 if dataset == "virtual":  # planted from the model that is tested
     options.setdefault("embeddings", embeddings)
 data = datasets.load_viewing(dataset, **options)
+data.require(people=2)
 planted_here = data.truth is not None
 data
 

@@ -35,7 +35,7 @@
 # ## Parameters
 
 # %% tags=["parameters"]
-dataset: str = "virtual"  # "virtual", or "nsd" for your copy of that data set
+dataset: str = "virtual"  # "virtual", "nsd" for your copy of that data set, or a folder of yours
 dataset_options: dict = {}  # passed to datasets.load_viewing
 embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
 second_model: str = "all-minilm-l6-v2"  # another one, which judges written sentences
@@ -90,6 +90,7 @@ if dataset == "virtual":
     weak = {"n_people": 2, "n_train": 400, "n_test": 200, "snr": 0.03}
     options = {"embeddings": embeddings, **weak, **options}
 data = datasets.load_viewing(dataset, **options)
+data.require(training=20)
 people, title = data.people, data.name.capitalize()
 test = list(data.test_images)
 regions = rois or list(data.rois)

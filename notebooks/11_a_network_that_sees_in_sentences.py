@@ -35,7 +35,7 @@
 # ## Parameters
 
 # %% tags=["parameters"]
-dataset: str = "virtual"  # "virtual", or "nsd" for your copy of that data set
+dataset: str = "virtual"  # "virtual", "nsd" for your copy of that data set, or a folder of yours
 dataset_options: dict = {}  # passed to datasets.load_viewing
 embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
 preset: str = "small"  # the networks: "small", or "paper" for a GPU
@@ -484,11 +484,11 @@ if dataset == "virtual":  # planted from the model that the networks learn from
 if dataset == "nsd":  # the pictures, as large as the networks see them
     options.setdefault("images", size)
 data = datasets.load_viewing(dataset, **options)
+data.require(people=2, images=True)
 people, title = data.people, data.name.capitalize()
 planted_here = data.truth is not None
 regions = list(data.rois)
 high = [region for region in regions if region != "early"]
-assert data.images is not None, "the networks need the pictures that people saw"
 data
 
 # %%

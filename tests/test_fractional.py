@@ -69,3 +69,13 @@ def test_noise_is_shrunk_and_drags_the_others_along(rng):
 def test_bad_fractions(rng, fractions):
     with pytest.raises(ValueError, match="fractions must be a list of numbers above 0, to 1"):
         FractionalRidgeCV(fractions).fit(*made_up(rng))
+
+
+def test_constant_columns_are_named(rng):
+    x, y = made_up(rng)
+    with pytest.raises(ValueError, match="y: 1 columns are constant"):
+        FractionalRidgeCV().fit(x, np.column_stack([y, np.ones(len(y))]))
+    with pytest.raises(ValueError, match="X: 30 columns are constant"):
+        FractionalRidgeCV().fit(np.ones_like(x), y)
+    dead = FractionalRidgeCV().fit(np.column_stack([x, np.ones(len(x))]), y)
+    np.testing.assert_allclose(dead.coef_[:, :-1], FractionalRidgeCV().fit(x, y).coef_, atol=1e-10)

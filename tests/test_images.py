@@ -493,6 +493,8 @@ def test_folder_of_pictures_is_read_in_the_order_of_its_captions(tmp_path):
         ("categories.csv", "image,dog\na.png,1\nb.png,2\n", "must have one row of 0 and 1"),
         ("captions.csv", "image,text\nb.png,One.\n", "no column .'caption'"),
         ("captions.csv", "image,caption\nc.png,One.\n", "c.png cannot be read as a picture"),
+        ("captions.csv", "image,caption\n../b.png,One.\n", "which is outside of"),
+        ("captions.csv", "image,caption\nb.png,None\nb.png, \n", "1 rows without image or text, first 3"),
         ("a.png", "no picture", "a.png cannot be read as a picture"),
     ]:
         before = (tmp_path / file).read_bytes()

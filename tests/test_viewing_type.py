@@ -201,3 +201,19 @@ def test_pictures_with_names_must_have_the_order_of_the_captions():
         make(images=pictures.assign_coords(image=[*IMAGES[:4], "z"]))
     with pytest.raises(ValueError, match=r"captions describe 1 image\(s\) that are not there, first \['e'\]"):
         make(images=pictures[:4])
+
+
+def test_what_an_analysis_needs_is_listed():
+    make().require(people=2, repeats=2, images=True, training=1)
+    with pytest.raises(ValueError) as error:
+        make(rois=None, truth=None, images=None).require(people=3, repeats=4, images=True, training=2)
+    for text in (
+        "responses of 3 people or more, here of 2",
+        "4 repeats or more, 'p' has 2",
+        "2 images or more outside of the test set, 'q' has 1",
+        "regions of interest",
+        "the pictures",
+    ):
+        assert text in str(error.value)
+    with pytest.raises(ValueError, match="responses of 1 people or more, here of 0"):
+        make(responses=None, rois=None, truth=None, rdms=rdms()).require(rois=False)

@@ -198,6 +198,42 @@ class Viewing:
             raise ValueError(f"responses[{person!r}]: {problem}")
         return mean
 
+    def require(
+        self, *, people: int = 1, repeats: int = 1, rois: bool = True, images: bool = False, training: int = 0
+    ) -> None:
+        """Refuse data that an analysis cannot use, sound as they may be.
+
+        Parameters
+        ----------
+        people, repeats : int
+            How many of them, at least, with responses.
+        rois, images : bool
+            Whether regions of interest, or the pictures, are needed.
+        training : int
+            Images of each person outside of the test set, at least.
+
+        Raises
+        ------
+        ValueError
+            Lists all that is lacking.
+        """
+        lacking = []
+        arrays = self.responses or {}
+        if len(arrays) < people:
+            lacking.append(f"responses of {people} people or more, here of {len(arrays)}")
+        for person, array in arrays.items():
+            if array.sizes["repeat"] < repeats:
+                lacking.append(f"{repeats} repeats or more, {person!r} has {array.sizes['repeat']}")
+            n_training = len(self.train_images(person))
+            if n_training < training:
+                lacking.append(f"{training} images or more outside of the test set, {person!r} has {n_training}")
+        if rois and (self.rois is None or not self.rois.any(axis=None)):
+            lacking.append("regions of interest, a table of vertex x ROI that marks some vertex")
+        if images and self.images is None:
+            lacking.append("the pictures")
+        if lacking:
+            raise ValueError(f"{self.name!r} cannot be used here. Needed: {'; '.join(lacking)}.")
+
     def select(self, *, people: Sequence[str] | None = None, vertices=None) -> Viewing:
         """The same data set with only some people, or some vertices.
 

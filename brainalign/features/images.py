@@ -152,24 +152,36 @@ def read_folder(folder: str | os.PathLike[str], size: int) -> tuple[np.ndarray, 
     """
     folder = Path(folder)
     captions = _table(folder / "captions.csv", ["image", "caption"])
+    blank = (captions[["image", "caption"]].apply(lambda column: column.str.strip()) == "").any(axis=1)
+    if blank.any():
+        raise ValueError(
+            f"folder: captions.csv has {int(blank.sum())} rows without image or text, first {int(blank.argmax()) + 2}"
+        )
     names = pd.Index(captions["image"].unique(), name="image")
     found = np.empty((len(names), size, size, 3), dtype=np.uint8)
     for row, name in enumerate(names):
         try:
-            with Image.open(folder / str(name)) as picture:
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"folder: captions.csv names {name!r}, which is outside of {folder}; move it inside")
+            with Image.open(folder / name) as picture:
                 found[row] = resize(np.asarray(picture.convert("RGB"))[None], size)[0]
         except OSError as error:
-            raise ValueError(f"folder: {folder / str(name)} cannot be read as a picture ({error})") from error
+            raise ValueError(f"folder: {folder / name} cannot be read as a picture ({error})") from error
     if not (folder / "categories.csv").exists():
         return found, captions, None
-    categories = _table(folder / "categories.csv", ["image"]).set_index("image")
+    categories = (
+        _table(folder / "categories.csv", ["image"]).set_index("image").apply(lambda column: column.str.strip())
+    )
     bare = names.difference(categories.index)
-    if len(bare) or categories.index.has_duplicates or not categories.isin([0, 1]).all(axis=None):
+    if len(bare) or categories.index.has_duplicates or not categories.isin(["0", "1"]).all(axis=None):
+        strange = int((~categories.isin(["0", "1"])).to_numpy().sum())
         raise ValueError(
             f"folder: {folder / 'categories.csv'} must have one row of 0 and 1 for each picture of captions.csv; "
-            f"{len(bare)} have none, first {bare[:5].tolist()}"
+            f"{len(bare)} have none, first {bare[:5].tolist()}; {strange} cells hold something else"
         )
-    return found, captions, categories.loc[names].astype(bool)
+    if not categories.shape[1]:
+        raise ValueError(f"folder: {folder / 'categories.csv'} has no column beside image; name one for each category")
+    return found, captions, categories.loc[names] == "1"
 
 
 def published_networks() -> pd.DataFrame:
@@ -293,7 +305,7 @@ def find_device(name: str) -> torch.device:
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)  # "None" and "null" are captions, too
     except (OSError, ValueError) as error:
         raise ValueError(f"folder: {path} cannot be read as a table ({error})") from error
     missing = [column for column in columns if column not in table]
