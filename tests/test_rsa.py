@@ -520,6 +520,9 @@ def test_reweighting_finds_nothing_in_noise(rng):
         ({"n_folds": 3}, "n_folds must lie between 4 and 4"),
         ({"n_folds": 5}, "n_folds must lie between 4 and 4"),
         ({"n_components": 0}, "n_components above 0"),
+        ({"n_components": 2.5}, "n_components must be a whole number"),
+        ({"features": np.ones((12, 4))}, "features: alike in all"),
+        ({"rdms": np.ones(66)}, "rdms: all distances among"),
     ],
 )
 def test_bad_input_of_reweighting(rng, change, message):
