@@ -9,7 +9,7 @@ samples) is decomposed instead.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ __all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate
 DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 """Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
 
-_BATCH_BYTES = 2**26  # bound on one fold's trial predictions
+_BATCH_BYTES = 2**24  # bound on one fold's trial predictions
 _SHARED_BYTES = 2**28  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
 _ROUNDING = 1e-6  # of a sum of eigenvalues: an error in single precision that is nothing beside larger penalties
 _NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
@@ -63,11 +63,14 @@ class _Fit:
         """Weights on the component scores, of shape (component, channel), for one alpha a channel."""
         return self.targets / (self.eigenvalues[:, None] + alpha)
 
-    def coef(self, alpha: torch.Tensor) -> torch.Tensor:
-        w = self.weights(alpha)
-        for m in reversed(self.maps):
-            w = m @ w
-        return w
+    def coef(self, alpha: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Weights on the features (feature, channel), some channels at a time: all at once are large."""
+        n, size = len(alpha), max(1, _BATCH_BYTES // (8 * self.free_x.shape[1]))
+        for part in (slice(start, start + size) for start in range(0, n, size)):
+            w = self.targets[:, part] / (self.eigenvalues[:, None] + alpha[part])
+            for m in reversed(self.maps):
+                w = m @ w
+            yield part, w
 
 
 class _Sweep:
@@ -352,6 +355,7 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
             folds = custom_folds(self.cv, len(X), None if groups is None else codes)
         _check_components(self.n_components, X.shape[1], min(len(train) for train, _ in folds))
         device, parts = torch_device(self.device), []
+        weights = np.empty((y.shape[1], X.shape[1]))
         with fold_map(*X.shape, device) as run:
             for columns in _channel_chunks(*X.shape, y.shape[1]):
                 sweep = _Sweep(
@@ -366,11 +370,13 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
                 )
                 [(best, mse)] = _choose_alphas(sweep, [folds], run)
                 fit = sweep.fit(everything)
-                coef = fit.coef(sweep.alphas[best])
-                intercept = fit.free_y[0] + sweep.offset_y - (fit.free_x[0] + sweep.offset_x) @ coef
-                parts.append((coef.cpu().numpy(), intercept.cpu().numpy(), best, mse))
-        coef, intercept, best, mse = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
-        self.coef_ = coef[:, 0] if one else coef.T
+                here = weights[columns[0] : columns[-1] + 1]
+                for part, coef in fit.coef(sweep.alphas[best]):
+                    here[part] = coef.T.cpu().numpy()
+                taken = here @ (fit.free_x[0] + sweep.offset_x).cpu().numpy()
+                parts.append(((fit.free_y[0] + sweep.offset_y).cpu().numpy() - taken, best, mse))
+        intercept, best, mse = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
+        self.coef_ = weights[0] if one else weights
         self.intercept_ = intercept[0] if one else intercept
         self.alpha_ = alphas[best[0]] if one else alphas[best]
         self.cv_mse_ = mse[:, 0] if one else mse
