@@ -710,7 +710,9 @@ def _names(array: xr.DataArray, dim: str) -> np.ndarray:
 
 
 def _channel_chunks(n_samples: int, n_features: int, n_channels: int) -> list[np.ndarray]:
-    size = max(1, _SHARED_BYTES // (8 * (n_samples + n_features)))
+    # every chunk decomposes the training sets anew, which costs little where there are few samples
+    allowed = _SHARED_BYTES // 8 if n_samples < n_features else _SHARED_BYTES
+    size = max(1, allowed // (8 * (n_samples + n_features)))
     return np.split(np.arange(n_channels), range(size, n_channels, size))
 
 

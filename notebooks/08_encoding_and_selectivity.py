@@ -197,7 +197,7 @@ glue("q_percent", f"{100 * q:g}", display=False)
 # vertices without signal, and too much for those with a lot. How much does it matter?
 
 # %%
-every = slice(None, None, max(1, len(vertices) // 7000))  # enough vertices to compare
+every = slice(None, None, max(1, len(vertices) // 4000))  # enough vertices to compare
 kinds = {
     "a penalty each": RidgeSweepCV(cv=n_folds),
     "one penalty for all": None,
@@ -253,7 +253,7 @@ glue("fraction", f"{kinds['one fraction for all'].fraction_:.2f}", display=False
 
 # %% [markdown]
 # *What to see:* the table holds mean scores of {glue:text}`first_name` on the test images, by {term}`region of interest`, and for the quarter of vertices with the highest noise ceilings. There, one penalty for all
-# costs {glue:text}`one_alpha_cost`, and one fraction for all (the one chosen is {glue:text}`fraction`) {glue:text}`one_fraction_cost`: for the *score* it hardly matters here, where most vertices have signal and Pearson's r does not see how large a prediction is. For the *size* of predictions it does. In the quarter
+# costs {glue:text}`one_alpha_cost`, and one fraction for all (the one chosen is {glue:text}`fraction`) {glue:text}`one_fraction_cost`: for the *score* that is little, since Pearson's r does not see how large a prediction is. For the *size* of predictions it does. In the quarter
 # with the lowest ceilings, the predictions of the study's rule vary by {glue:text}`size_fraction` s.d., those with a penalty each by {glue:text}`size_each`. These vertices have little to predict, so most of it is noise, which would come back when we subtract predictions below.
 # The figure shows why: vertices with much signal ask for other penalties than those with little.
 #
@@ -280,6 +280,7 @@ for person in people:
         predicted = model.predict(values[place(test)])
         scores[name, person] = correlations(predicted, observed[person])
         if name == "captions":
+            model.coef_ = model.coef_.astype("float32")  # half the memory
             models[person] = model
 for person in people:
     others = np.mean([observed[other] for other in people if other != person], axis=0)
@@ -313,10 +314,7 @@ for person in people:
     predicted = zscore(models[person].predict(features["captions"][place(test)]))
     answers = zscore(observed[person])
     null = np.stack(
-        [
-            np.einsum("iv,iv->v", predicted[order], answers) / n_test
-            for order in orders
-        ]
+        [np.einsum("iv,iv->v", predicted[order], answers) / n_test for order in orders]
     )
     p_person[person] = stats.p_values(scores["captions", person], null, pool=True)
     found[person] = stats.fdr(p_person[person], q)[0]
@@ -616,7 +614,7 @@ pd.DataFrame(rows).T
 
 # %% [markdown]
 # *What to see:* patches for people on the side and below, for places along the middle, and food between. After correction {glue:text}`fdr_left` vertices of all three maps together are left: {glue:text}`n_people` people are few for a test at each of {glue:text}`n_vertices` vertices. Of the two ways out, drawing the uncorrected map is the worse one:
-# it marks {glue:text}`neutral_marked` % of the vertices for sentences that say nothing. These are consistent, but small differences (see below), and with more people they would survive correction as well: a threshold on p does not replace a look at size. The better way is to ask fewer questions. Are the places where
+# it marks {glue:text}`neutral_marked` % of the vertices of the regions beyond early cortex for sentences that say nothing. These are consistent, but small differences (see below), and with more people they would survive correction as well: a threshold on p does not replace a look at size. The better way is to ask fewer questions. Are the places where
 # people, places and food were planted the ones with the largest contrasts?
 
 # %% tags=["hide-input"]
@@ -665,9 +663,9 @@ zone_table
 
 # %% [markdown]
 # *What to see:* the mean contrast in the zones with a t-test over people, corrected over the rows; and the area under the curve, turned so that 1 is the expected sign, of the mean map and in single people. Against vertices of noise, the
-# mean maps of the two contrasts find the zones with {glue:text}`auc_least` or more, single people with {glue:text}`auc_single` or more. Against *all* other vertices, most of which are driven by captions and may well prefer people to places by chance, it is {glue:text}`auc_least_all` or more in the mean maps.
+# mean maps of the two contrasts find the zones with {glue:text}`auc_least` or more, single people with {glue:text}`auc_single` or more. Against *all* other vertices, among which those driven by captions elsewhere may well prefer people to places by chance, it is {glue:text}`auc_least_all` or more in the mean maps.
 #
-# Now look at the neutral sentences. Nothing should come out, and yet their contrast in the zones has corrected p-values down to {glue:text}`neutral_p`. The test is not wrong. No two sets of sentences are equal to the model, so that their difference points *somewhere*, and since people share tuning it has the same sign in all of them. A small p
+# Now look at the neutral sentences. Nothing should come out, and yet the least of their corrected p-values is {glue:text}`neutral_p`. The test is not wrong. No two sets of sentences are equal to the model, so that their difference points *somewhere*, and since people share tuning it has the same sign in all of them. A small p
 # over people says that a difference is consistent, not that it is about people or places. The area under the curve against noise does not tell them apart either: the neutral contrast reaches {glue:text}`neutral_auc` in one direction or the other, because vertices of noise are predicted to do nothing at all. Its size does: at most {glue:text}`neutral_size` s.d. in a zone, where the contrasts that are meant have {glue:text}`topic_size` or more.
 #
 # ### Is it the sentences?
@@ -704,8 +702,9 @@ glue("n_splits", len(halves), display=False)
 glue("p_split", f"{p_split:.3f}", display=False)
 glue("true_split", f"{true_split:.2f}", display=False)
 glue("neutral_top", f"{strength['neutral'].max():.2f}", display=False)
-marked = 100 * float((contrast_maps["neutral - neutral"]["p"] < 0.05).mean())
-glue("neutral_marked", f"{marked:.0f}", display=False)
+beyond = data.rois.loc[vertices, regions[1:] or regions].any(axis=1).to_numpy()
+marked = (contrast_maps["neutral - neutral"]["p"].values < 0.05)[beyond]
+glue("neutral_marked", f"{100 * marked.mean():.0f}", display=False)
 glue(
     "fdr_left",
     int(sum(int(m["rejected"].sum()) for m in contrast_maps.values())),
@@ -726,7 +725,7 @@ if planted_here:
     idle = zone_table.loc["neutral - neutral"]
     values = [f"{meant[f'AUC against {c}'].min():.3f}" for c in ("noise", "all else")]
     values.append(meant["single people"].min().split()[0])
-    values.append(f"{idle_p:.3f}")
+    values.append("less than 0.001" if idle_p < 0.001 else f"{idle_p:.3f}")
     values.append(f"{idle['mean (s.d.)'].abs().max():.2f}")
     values.append(f"{meant['mean (s.d.)'].abs().min():.2f}")
     idle_auc = idle["AUC against noise"]
@@ -818,8 +817,15 @@ versus = xr.DataArray(
     ("model", "subject"),
 )
 versus = rsa.subject_tests(versus).models.loc[high_ones]
-texts = [f"{r['mean']:+.2f} ({r['low']:+.3f} to {r['high']:+.3f})" for _, r in versus.iterrows()]
-glue("versus", ", ".join(f"{roi} {text}" for roi, text in zip(high_ones, texts, strict=True)), display=False)
+texts = [
+    f"{r['mean']:+.3f} ({r['low']:+.3f} to {r['high']:+.3f})"
+    for _, r in versus.iterrows()
+]
+glue(
+    "versus",
+    ", ".join(f"{roi} {text}" for roi, text in zip(high_ones, texts, strict=True)),
+    display=False,
+)
 
 # %% [markdown]
 # *What to see:* beyond the early region another person's model keeps {glue:text}`kept_low` to {glue:text}`kept_high` % of the score of one's own; the loss, in the last column with its 95 % interval over the people tested, is what people do not share
@@ -1038,25 +1044,28 @@ if objects is not None:
             n_resamples=n_resamples,
             seed=seed,
         )
-        change = boot.sel(model=asked_for[2]) - boot.sel(model=asked_for[0])
-        edge = change["draws"].quantile([0.025, 0.975]).values
         row = {n: f"{float(boot['score'].sel(model=n)):.2f}" for n in asked_for}
-        within_gain[name] = "{:+.2f} ({:+.2f} to {:+.2f})".format(
-            float(change["score"]), *edge
-        )
-        rows[f"within {name}"] = row | {"weighted less captions": within_gain[name]}
+        for other in asked_for[:2]:
+            change = boot.sel(model=asked_for[2]) - boot.sel(model=other)
+            edge = change["draws"].quantile([0.025, 0.975]).values
+            text = "{:+.3f} ({:+.3f} to {:+.3f})".format(float(change["score"]), *edge)
+            row[f"weighted less {other.split(', ')[-1]}"] = text
+            within_gain[name, other] = text
+        rows[f"within {name}"] = row
     within_table = pd.DataFrame(rows).T
 within_table if objects is not None else None
 
 # %% tags=["remove-cell"]
 for name in ("animate", "inanimate"):
-    glue(f"within_{name}", within_gain.get(name, NO_DATA), display=False)
+    for key, other in (("within", "captions"), ("few", "captions, few dimensions")):
+        text = within_gain.get((name, other), NO_DATA)
+        glue(f"{key}_{name}", text, display=False)
 least = f"{2.0 ** (1 - len(brains)):.3f}" if objects is not None else NO_DATA
 glue("least_sign_p", least, display=False)
 
 # %% [markdown]
 # *What to see:* mean scores over people on the pairs of one kind, and the change that weights bring, with its interval over images: {glue:text}`within_animate` within the animate and {glue:text}`within_inanimate` within the inanimate images. Where these are at or below zero, all that the weights gained lies *between* the two kinds: they found the great
-# divide of human IT in the captions, and no finer distinction that these 92 images could show. (The loss within the animate ones comes with leaving out dimensions rather than with weights: compare the columns.) The claim that these data carry is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does. That a sentence's finer content matters is not what weights bring out here.
+# divide of human IT in the captions, and no finer distinction that these 92 images could show. Beside the same few dimensions with equal weights, which tells weights from leaving out dimensions, the change is {glue:text}`few_animate` and {glue:text}`few_inanimate`. The claim that these data carry is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does. That a sentence's finer content matters is not what weights bring out here.
 #
 # ## True by construction
 #

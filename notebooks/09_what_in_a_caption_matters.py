@@ -507,7 +507,7 @@ glue("n_boot", n_boot, display=False)
 # %% tags=["hide-output"]
 options = dict(dataset_options)
 if dataset == "virtual":  # planted from the model that is tested
-    options.setdefault("embeddings", embeddings)
+    options = {"embeddings": embeddings, "roi": "streams", **options}
 data = datasets.load_viewing(dataset, **options)
 data.require(people=2)
 planted_here = data.truth is not None

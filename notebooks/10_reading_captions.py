@@ -88,7 +88,7 @@ def span(values):
 options = dict(dataset_options)
 if dataset == "virtual":
     weak = {"n_people": 2, "n_train": 400, "n_test": 200, "snr": 0.03}
-    options = {"embeddings": embeddings, **weak, **options}
+    options = {"embeddings": embeddings, "roi": "streams", **weak, **options}
 data = datasets.load_viewing(dataset, **options)
 data.require(training=20)
 people, title = data.people, data.name.capitalize()
@@ -563,7 +563,7 @@ expected = is_own.sum() / (is_own.sum() + len(index))
 glue("own_share", f"{100 * expected:.0f}", display=False)
 gain = decoding.correlations(decoded[first], truth) - decoding.correlations(goals[neighbour], truth)
 gain = stats.bootstrap_ci(gain, n_resamples=n_resamples, seed=seed)
-glue("gain", f"{gain.estimate:.2f} [{gain.low:.2f}, {gain.high:.2f}]", display=False)
+glue("gain", f"{gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}]", display=False)
 
 # %% [markdown]
 # *What to see:* the decoder does better than the nearest training image, by {glue:text}`gain` in r, because it can mix what it learned from many. Look at the last row too: who knew the target and took the best of all training images would reach

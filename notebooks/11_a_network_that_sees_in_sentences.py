@@ -480,7 +480,7 @@ glue("reverse", reverse, display=False)
 # %% tags=["hide-output", "remove-stderr"]
 options = dict(dataset_options)
 if dataset == "virtual":  # planted from the model that the networks learn from
-    options.setdefault("embeddings", embeddings)
+    options = {"embeddings": embeddings, "roi": "streams", **options}
 if dataset == "nsd":  # the pictures, as large as the networks see them
     options.setdefault("images", size)
 data = datasets.load_viewing(dataset, **options)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest, pearsonr, rankdata
 from sklearn.linear_model import RidgeCV
 
-from brainalign import cortex, similarity, stats
+from brainalign import cortex, searchlight, similarity, stats
 from brainalign.datasets import load_viewing
 from brainalign.datasets.viewers import (
     GRID,
@@ -82,6 +82,43 @@ def test_same_seed_same_numbers():
     assert not one.captions.equals(other.captions)
 
 
+def test_some_regions_hold_what_they_hold_in_the_whole_cortex():
+    clean = {"n_people": 1, "n_train": 5, "n_test": 20, "n_repeats": 1, "snr": 1e6, "embeddings": LIGHT}
+    whole = load_viewing("virtual", **clean)
+    for roi, names in (("ventral", ["ventral"]), (["early", "parietal"], ["early", "parietal"]), ("streams", STREAMS)):
+        part = load_viewing("virtual", roi=roi, **clean)
+        wanted = whole.rois.index[whole.rois[list(names)].any(axis=1)]
+        assert part.truth.equals(whole.truth.loc[wanted])
+        assert part.rois.equals(whole.rois.loc[wanted])
+        driven = wanted[part.truth["drive"] != "none"]
+        one, other = (found.responses["v01"].sel(vertex=driven) for found in (part, whole))
+        np.testing.assert_allclose(one, other, atol=0.02)
+
+
+def test_the_searchlight_finds_the_zones_in_the_cortex(data, sentences):
+    """Against all of noise, in the mean map and in each person's; blur costs most in patches smaller than a disc."""
+    meshes = [cortex.mesh(side) for side in cortex.HEMISPHERES]
+    discs = searchlight.geodesic_discs(meshes, 10, vertices=data.truth.index)
+    maps = []
+    for person in data.people:
+        images = data.images_of(person)
+        batches = np.arange(len(images)).reshape(-1, 100)
+        models = {"sentence": similarity.rdm(sentences[images][batches])}
+        maps.append(searchlight.rsa_map(data.mean_responses(person, images), models, discs, batches=batches)[0])
+    truth = data.truth.loc[maps[0]["centre"].to_numpy()]
+    zones, noise = (truth["zone"] != "").to_numpy(), (truth["drive"] == "none").to_numpy()
+    patches = noise & truth["region"].isin(sum((STREAMS[roi] for roi in HIGH), ())).to_numpy()
+    for found in (np.mean(maps, axis=0), *maps):
+        assert area(found[zones], found[noise]) > 0.95
+        assert area(found[zones], found[patches]) < 0.9
+
+
+def area(found: np.ndarray, others: np.ndarray) -> float:
+    """The share of pairs in which the first is larger: the area under the curve."""
+    ranks = rankdata(np.concatenate([found, others]))[: len(found)]
+    return (ranks.sum() - len(found) * (len(found) + 1) / 2) / (len(found) * len(others))
+
+
 def test_noise_ceiling_estimates_the_planted_one(data):
     for person in data.people:
         ceiling = stats.noise_ceiling(data.responses[person])["ceiling"].to_numpy()
@@ -145,9 +182,7 @@ def test_zones_prefer_their_category(data):
             contrast = responses[yes].mean(0) - responses[no].mean(0)
             zone = (data.truth["zone"] == category).to_numpy()
             nothing = (data.truth["drive"] == "none").to_numpy()
-            ranks = rankdata(np.concatenate([contrast[zone], contrast[nothing]]))[: zone.sum()]
-            area = (ranks.sum() - zone.sum() * (zone.sum() + 1) / 2) / (zone.sum() * nothing.sum())
-            assert area > 0.95, (person, category, area)
+            assert area(contrast[zone], contrast[nothing]) > 0.95, (person, category)
 
 
 def test_people_share_some_of_their_tuning_and_no_noise(data):
@@ -206,6 +241,8 @@ def test_gabor_energies_know_the_place_and_turn_with_the_picture(rng):
     [
         ({"n_test": 2}, "n_people, n_repeats, n_train, n_test: expected at least 1, 1, 0 and 3, got 4, 3, 225 and 2"),
         ({"snr": 0.0}, "snr: expected a positive number"),
+        ({"roi": ["ventral", "FFA"]}, "roi: expected 'streams' or some of early, ventral, lateral, parietal, got"),
+        ({"roi": []}, "roi: expected 'streams' or some of"),
         ({"zone": 1.5}, "shared, zone: expected shares from 0 to 1, got 0.6 and 1.5"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +27,6 @@ STREAMS = {
 }
 """Regions of the Desikan-Killiany annotation that make up each ROI: stand-ins for the streams of the Natural Scenes
 Dataset, which are drawn by hand."""
-
-OUTSIDE = ("supramarginal", "middletemporal")
-"""Regions next to the streams that hold nothing but noise."""
 
 ZONES = pd.DataFrame(
     [
@@ -69,6 +67,7 @@ def virtual_viewing(
     snr: float = 0.35,
     shared: float = 0.6,
     zone: float = 0.5,
+    roi: str | Sequence[str] | None = None,
     embeddings: str = "all-mpnet-base-v2",
     seed: int = 0,
     device: str = "auto",
@@ -88,7 +87,7 @@ def virtual_viewing(
     - zones for people, places and food (`ZONES`): a share `zone` of the variance is the projection on the category's
       direction (what it adds to the embedding of a scene, by least squares over `SUPERCATEGORIES`), the rest as around
       it but without what goes along with the category;
-    - noise patches within these ROIs (`PATCHES`) and around them (`OUTSIDE`): nothing.
+    - noise patches within these ROIs (`PATCHES`), and all of the cortex around them: nothing.
 
     Tuning has a part that people share (share `shared` of its variance) and one of each person's own. Each part is
     Gaussian noise smoothed along the mesh, so tuning of neighbours is alike **by construction** (r 0.6 at 6 mm, 0.1 at
@@ -107,6 +106,9 @@ def virtual_viewing(
         Share of the tuning's variance that people have in common, from 0 to 1.
     zone : float
         Share of the variance in a zone that follows the category, from 0 to 1.
+    roi : str or sequence of str, optional
+        Keep only these of `STREAMS`, or "streams" for all of them. Default: the cortex without the medial wall. What
+        is planted in a vertex is the same.
     embeddings : str
         The model of the captions, see `features.captions.embed`.
     seed : int
@@ -117,15 +119,18 @@ def virtual_viewing(
     Returns
     -------
     Viewing
-        On "fsaverage5", only the vertices named above; float32 responses with variance 1 in each repeat. `truth`
-        [drive, zone, area, region, snr, ceiling]: drive "pixels", "caption" or "none"; zone the category or ""; area
-        and region their names; ceiling, the correlation of the noiseless response with the mean over repeats.
+        On "fsaverage5"; float32 responses with variance 1 in each repeat. `truth` [drive, zone, area, region, snr,
+        ceiling]: drive "pixels", "caption" or "none"; zone the category or ""; area and region their names; ceiling,
+        the correlation of the noiseless response with the mean over repeats.
 
     Raises
     ------
     ValueError
-        For sizes or shares that leave nothing to make.
+        For sizes or shares that leave nothing to make, and other regions.
     """
+    names = list(STREAMS) if roi in (None, "streams") else [roi] if isinstance(roi, str) else list(roi)
+    if not names or not set(names) <= set(STREAMS):
+        raise ValueError(f"roi: expected 'streams' or some of {', '.join(STREAMS)}, got {roi!r}.")
     if min(n_people, n_repeats) < 1 or n_train < 0 or n_test < 3:
         raise ValueError(
             f"n_people, n_repeats, n_train, n_test: expected at least 1, 1, 0 and 3, got {n_people}, {n_repeats}, "
@@ -139,24 +144,27 @@ def virtual_viewing(
     embedded = captions.embed(scenes.captions, embeddings, device=device, progress=progress).to_numpy()
     energies = zscore(gabor_energies(scenes.images), axis=0).astype("float32")
     rng = np.random.default_rng([seed, 1])
-    truth = _layout(snr, n_repeats, rng)
+    layout = _layout(snr, n_repeats, rng)
+    driven = layout[layout["drive"] != "none"]
+    truth = layout if roi is None else layout[layout["region"].isin(sum((STREAMS[name] for name in names), ()))]
     toward = _toward(embedded, scenes.categories)
     embedded = embedded - embedded.mean(0)
 
-    step = _neighbour_means(truth.index.to_numpy())
+    step = _neighbour_means(driven.index.to_numpy())
     common = _draw_tuning(embedded.shape[1], step, rng)
+    ratio = truth["snr"].to_numpy("float32")
+    gain, filled = np.sqrt(ratio / (1 + ratio)), truth.index.isin(driven.index)
     test, responses = np.arange(n_test), {}
     for person in range(n_people):
         rng = np.random.default_rng([seed, 2, person])
         tuning = common.mixed(_draw_tuning(embedded.shape[1], step, rng), shared)
         shown = np.r_[test, n_test + person * n_train + np.arange(n_train)]
-        planted = _planted(truth, tuning, embedded, energies, toward, zone)[shown]
-        noise = rng.standard_normal((n_repeats, *planted.shape), dtype="float32")
-        ratio = truth["snr"].to_numpy("float32")
-        noise *= 1 / np.sqrt(1 + ratio)
-        noise += planted * np.sqrt(ratio / (1 + ratio))
+        planted = _planted(driven, tuning, embedded, energies, toward, zone)[shown][:, driven.index.isin(truth.index)]
+        values = rng.standard_normal((n_repeats, len(shown), len(truth)), dtype="float32")
+        values *= 1 / np.sqrt(1 + ratio)
+        values[..., filled] += planted * gain[filled]
         responses[f"v{person + 1:02d}"] = xr.DataArray(
-            noise, dims=("repeat", "image", "vertex"), coords={"image": shown, "vertex": truth.index.to_numpy()}
+            values, dims=("repeat", "image", "vertex"), coords={"image": shown, "vertex": truth.index.to_numpy()}
         )
     rois = pd.DataFrame({name: truth["region"].isin(regions) for name, regions in STREAMS.items()})
     return Viewing(
@@ -233,7 +241,7 @@ def _layout(snr: float, n_repeats: int, rng: np.random.Generator) -> pd.DataFram
         region = cortex.regions(hemisphere)
         table = pd.DataFrame({"region": region})
         table["drive"] = table["region"].map(drive)
-        table.loc[table["region"].isin(OUTSIDE), "drive"] = "none"
+        table.loc[(table["region"] != "") & table["drive"].isna(), "drive"] = "none"
         table[["zone", "area"]] = ""
         for _, planted in ZONES.iterrows():
             centre = cortex.mni152_to_fsaverage(planted[["x", "y", "z"]].to_numpy(float)) * [1 if side else -1, 1, 1]
@@ -320,8 +328,8 @@ def _toward(embedded: np.ndarray, categories: pd.DataFrame) -> dict[str, np.ndar
 
 
 def _planted(truth, tuning: _Tuning, embedded, energies, toward, zone: float) -> np.ndarray:
-    """Responses of all vertices to all images without noise, shape (image, vertex), variance 1 (0 where nothing is)."""
-    planted = np.zeros((len(embedded), len(truth)), dtype="float32")
+    """Responses of the vertices in `truth` to all images without noise, shape (image, vertex), variance 1."""
+    planted = np.empty((len(embedded), len(truth)), dtype="float32")
     drive, vertices = truth["drive"].to_numpy(), truth.index.to_numpy()
     seen = drive == "pixels"
     planted[:, seen] = zscore(energies @ _receptive_fields(vertices[seen], tuning.phase[seen]), axis=0)
