@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
-from scipy.linalg.blas import dsyr, dsyrk
+from scipy.linalg.blas import dspr, dsyrk
+from scipy.linalg.lapack import dtrttp
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.csgraph import dijkstra
 from scipy.stats import rankdata
@@ -234,7 +235,7 @@ def rsa_map(
         for k, batch in enumerate(batches):
             patterns = _patterns(values[batch])
             # Of an image's variance over the brain; of less, left over from large products, too much would be rounding.
-            least = 1e-3 * patterns[:, :-1].var(0)
+            least = 1e-3 * patterns[:, 1:].var(0)
             # Correlations, not distances, of the brain are compared with them, hence the sign.
             weights = -_comparable(models.values[:, k], method, "model_rdms")
             scores = Parallel(n_jobs=n_jobs, prefer="threads")(
@@ -304,16 +305,16 @@ def _libraries() -> ThreadpoolController:
 
 
 def _patterns(responses: np.ndarray) -> np.ndarray:
-    """One batch's responses of shape (location, image + 1), around 0, the last column of ones.
+    """One batch's responses of shape (location, 1 + image), around 0, the first column of ones.
 
     With the ones, sums and numbers of locations come along with the products.
     """
     values = np.ones((responses.shape[1], len(responses) + 1))
-    values[:, :-1] = responses.T
+    values[:, 1:] = responses.T
     if not np.isfinite(values).all():
         raise ValueError(f"responses: {(~np.isfinite(values)).sum()} non-finite values; leave those locations out.")
     # Correlations over locations do not change; products round less.
-    values[:, :-1] -= values[:, :-1].mean(0)
+    values[:, 1:] -= values[:, 1:].mean(0)
     return values
 
 
@@ -322,8 +323,10 @@ def _block_scores(
 ) -> np.ndarray:
     """Scores of shape (model, centre) of one block."""
     n = len(least)
-    upper = np.ravel_multi_index(np.triu_indices(n, 1), (n + 1, n + 1))
-    found = np.empty((len(centres), len(upper)))
+    # Pairs are packed: the upper triangle row by row with its diagonal, which is kept at 0.
+    diagonal = np.r_[0, np.cumsum(np.arange(n, 1, -1))]
+    pairs = np.delete(np.arange(n * (n + 1) // 2), diagonal)
+    found = np.empty((len(centres), n * (n + 1) // 2))
     changes = members[1:] - members[:-1]
     came, went = (changes > 0).tocsr(), (changes < 0).tocsr()
     sizes, n_changes = np.diff(members.indptr), np.append(members.indptr[1], np.diff(changes.indptr))
@@ -335,30 +338,33 @@ def _block_scores(
         else:
             inner[:] = 0
             _add_products(inner, patterns.take(_row(members, k), 0), 1)
-        similar = inner.copy()
-        dsyr(-1 / size, inner[:, n], lower=1, a=similar.T, overwrite_a=1)  # takes the means over locations out
-        variance = similar.diagonal()[:n] / size
+        packed, _ = dtrttp(inner.T, uplo="L")
+        sums, products = packed[1 : n + 1], packed[n + 1 :]
+        dspr(n, -1 / size, sums, products, lower=1, overwrite_ap=1)  # takes the means over locations out
+        variance = products[diagonal] / size
         if (variance > least).all():
-            spread = 1 / np.sqrt(variance * size)
-            similar[:n, :n] *= spread[:, None]
-            similar[:n, :n] *= spread
-            similar.take(upper, out=found[k], mode="clip")  # "raise" would make a copy
+            scale = dspr(n, 1.0, 1 / np.sqrt(variance * size), np.zeros(len(products)), lower=1, overwrite_ap=1)
+            np.multiply(products, scale, out=found[k])
         else:
             try:
-                found[k] = 1 - rdm(patterns[_row(members, k), :n].T)
+                found[k, pairs] = 1 - rdm(patterns[_row(members, k), 1:].T)
             except ValueError as error:
                 raise ValueError(f"responses around location {centres[k]}: {error}") from error
     if method == "spearman":
-        found = rankdata(found, axis=1)
-    found -= found.mean(1, keepdims=True)
+        found[:, pairs] = rankdata(found[:, pairs], axis=1)
+    found[:, diagonal] = 0
+    found -= found.sum(1, keepdims=True) / len(pairs)
+    found[:, diagonal] = 0
     length = np.sqrt(np.einsum("ij,ij->i", found, found))
-    flat = length <= 1e-8 * np.sqrt(len(upper))
+    flat = length <= 1e-8 * np.sqrt(len(pairs))
     if flat.any():
         raise ValueError(
             f"responses around location(s) {centres[flat][:5].tolist()}: all images are equally far apart; where "
             "locations have baselines far above their responses, z-score each location over images."
         )
-    return weights @ found.T / length
+    full = np.zeros((len(weights), found.shape[1]))
+    full[:, pairs] = weights
+    return full @ found.T / length
 
 
 def _add_products(inner: np.ndarray, part: np.ndarray, sign: float) -> None:
