@@ -820,19 +820,20 @@ if maps is not None and "pixels" in features:
     significant &= group["mean"].max("model") > 0
     estimate = winner.where(significant, "neither").to_series()
     estimate.index = maps["centre"].values
-    coded = {"higher score": estimate.map(kinds.index).astype(float)}
+    shades = {"pixels": 0.0, "captions": 1.0}  # the cortex shows through the others
+    coded = {"higher score": estimate.map(shades)}
     if planted_here:
         drive = data.truth["drive"].replace({"none": "neither", "caption": "captions"})
-        coded["planted"] = drive.map(kinds.index).astype(float)
+        coded["planted"] = drive.map(shades)
     figure = plotting.surface_maps(
         coded,
         label="",
         hemisphere=hemisphere,
-        limits=(-0.5, 2.5),
-        cmap=ListedColormap([plotting.COLORS["black"], BLUE, ORANGE]),
+        limits=(-0.5, 1.5),
+        cmap=ListedColormap([BLUE, ORANGE]),
         title=f"What drives each place, {data.name}",
     )
-    figure.axes[-1].set_yticks(range(3), kinds)
+    figure.axes[-1].set_yticks(range(2), list(shades))
     plt.show()
 
 # %% tags=["hide-input"]
