@@ -39,7 +39,7 @@ __all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate
 DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 """Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
 
-_BATCH_BYTES = 2**24  # bound on one fold's trial predictions
+_BATCH_BYTES = 2**24  # bound on one fold's trial predictions, and on a part of the final weights
 _SHARED_BYTES = 2**28  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
 _ROUNDING = 1e-6  # of a sum of eigenvalues: an error in single precision that is nothing beside larger penalties
 _NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
@@ -59,15 +59,15 @@ class _Fit:
     eigenvalues: torch.Tensor  # (component,)
     targets: torch.Tensor  # (component, channel): component scores times responses
 
-    def weights(self, alpha: torch.Tensor) -> torch.Tensor:
-        """Weights on the component scores, of shape (component, channel), for one alpha a channel."""
-        return self.targets / (self.eigenvalues[:, None] + alpha)
+    def weights(self, alpha: torch.Tensor, part: slice = slice(None)) -> torch.Tensor:
+        """Weights of some channels on the component scores, of shape (component, channel), for one alpha a channel."""
+        return self.targets[:, part] / (self.eigenvalues[:, None] + alpha[part])
 
     def coef(self, alpha: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
         """Weights on the features (feature, channel), some channels at a time: all at once are large."""
-        n, size = len(alpha), max(1, _BATCH_BYTES // (8 * self.free_x.shape[1]))
-        for part in (slice(start, start + size) for start in range(0, n, size)):
-            w = self.targets[:, part] / (self.eigenvalues[:, None] + alpha[part])
+        size = max(32, _BATCH_BYTES // (8 * self.free_x.shape[1]))
+        for part in (slice(start, start + size) for start in range(0, len(alpha), size)):
+            w = self.weights(alpha, part)
             for m in reversed(self.maps):
                 w = m @ w
             yield part, w
@@ -472,7 +472,7 @@ def cross_validate(
     -----
     Memory, beside inputs and outputs: one layer in double precision, a few times over; the folds' shared moments, a
     chunk of channels, and the folds worked on at once, each bounded to 256 MiB unless a single fold needs more (five
-    matrices of the square of the number of features or, where these are fewer, of samples); and 128 MiB of trial
+    matrices of the square of the number of features or, where these are fewer, of samples); and some 32 MiB of trial
     predictions a thread.
 
     The ridge path by decomposition: Hastie, Tibshirani & Friedman, *The Elements of Statistical Learning*, 2nd edition,
@@ -710,9 +710,10 @@ def _names(array: xr.DataArray, dim: str) -> np.ndarray:
 
 
 def _channel_chunks(n_samples: int, n_features: int, n_channels: int) -> list[np.ndarray]:
-    # every chunk decomposes the training sets anew, which costs little where there are few samples
-    allowed = _SHARED_BYTES // 8 if n_samples < n_features else _SHARED_BYTES
-    size = max(1, allowed // (8 * (n_samples + n_features)))
+    rank = min(n_samples, n_features)
+    most = max(1, _SHARED_BYTES // (8 * (n_samples + rank)))
+    # Every chunk decomposes the training sets anew, which costs little beside so many channels.
+    size = min(most, max(8 * rank, most // 16))
     return np.split(np.arange(n_channels), range(size, n_channels, size))
 
 

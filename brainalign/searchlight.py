@@ -24,7 +24,7 @@ from threadpoolctl import ThreadpoolController
 from brainalign import stats
 from brainalign.cortex import Mesh
 from brainalign.rsa import ModelRDMs, batch_rdms, check_batches, one_sample_t
-from brainalign.similarity import _comparable, rdm
+from brainalign.similarity import _TIE, _comparable, rdm
 
 BLOCK = 2**20  # numbers of RDMs held at once by a worker: 8 MB, which stays in the processor's cache
 
@@ -326,7 +326,7 @@ def _block_scores(
     # Pairs are packed: the upper triangle row by row with its diagonal, which is kept at 0.
     diagonal = np.r_[0, np.cumsum(np.arange(n, 1, -1))]
     pairs = np.delete(np.arange(n * (n + 1) // 2), diagonal)
-    found = np.empty((len(centres), n * (n + 1) // 2))
+    found = np.zeros((len(centres), n * (n + 1) // 2))
     changes = members[1:] - members[:-1]
     came, went = (changes > 0).tocsr(), (changes < 0).tocsr()
     sizes, n_changes = np.diff(members.indptr), np.append(members.indptr[1], np.diff(changes.indptr))
@@ -339,19 +339,20 @@ def _block_scores(
             inner[:] = 0
             _add_products(inner, patterns.take(_row(members, k), 0), 1)
         packed, _ = dtrttp(inner.T, uplo="L")
-        sums, products = packed[1 : n + 1], packed[n + 1 :]
-        dspr(n, -1 / size, sums, products, lower=1, overwrite_ap=1)  # takes the means over locations out
-        variance = products[diagonal] / size
-        if (variance > least).all():
-            scale = dspr(n, 1.0, 1 / np.sqrt(variance * size), np.zeros(len(products)), lower=1, overwrite_ap=1)
-            np.multiply(products, scale, out=found[k])
+        # takes the means over locations out
+        products = dspr(n, -1 / size, packed[1 : n + 1], packed[n + 1 :], lower=1, overwrite_ap=1)
+        squares = products[diagonal]
+        if (squares > least * size).all():
+            found[k] = dspr(n, 1.0, 1 / np.sqrt(squares), found[k], lower=1, overwrite_ap=1)
+            found[k] *= products
         else:
             try:
                 found[k, pairs] = 1 - rdm(patterns[_row(members, k), 1:].T)
             except ValueError as error:
                 raise ValueError(f"responses around location {centres[k]}: {error}") from error
     if method == "spearman":
-        found[:, pairs] = rankdata(found[:, pairs], axis=1)
+        # Smaller differences are rounding, as in `similarity.compare_rdms`.
+        found[:, pairs] = rankdata(np.round(found[:, pairs] / _TIE), axis=1)
     found[:, diagonal] = 0
     found -= found.sum(1, keepdims=True) / len(pairs)
     found[:, diagonal] = 0

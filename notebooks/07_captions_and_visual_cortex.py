@@ -15,10 +15,10 @@
 # %% [markdown]
 # # Captions and visual cortex
 #
-# Show a person a photograph, and ask five others to describe it in a sentence. {cite:t}`doerig2025` report that what a language model makes
+# Show a person a photograph, and ask five others to describe it in a sentence. {cite:t}`doerig2025`, *the study* from here on, report that what a language model makes
 # of the sentences resembles what the visual cortex makes of the photograph: pictures with similar captions evoke similar responses. How can a
-# list of numbers that comes from a sentence be compared with the responses of thousands of places in the brain? This chapter takes the way
-# round the question what each number means: it compares only how far apart the pictures are.
+# list of numbers that comes from a sentence be compared with the responses of thousands of places in the brain? This chapter avoids
+# the question of what each number means: it compares only how far apart the pictures are.
 #
 # :::{admonition} In this chapter
 # **You will learn**
@@ -102,9 +102,10 @@ captions = data.captions.loc[data.captions["image"].isin(shown), ["image", "capt
 captions.style.hide().set_properties(**{"text-align": "left"})
 
 # %% [markdown]
-# The responses come from places on a standard cortical surface, {term}`fsaverage5`. Each place is a {term}`vertex`. Vertices are grouped
-# into regions of interest ({term}`region of interest`): early visual cortex, where vision enters the cortex, and a ventral, a lateral and a
-# parietal region further on. To see single responses we take the vertex of each region whose repeats agree best, and one that is mere noise where we know of one.
+# The responses come from places on a standard cortical surface, {term}`fsaverage5`. Each place is a {term}`vertex`; there are {glue:text}`n_vertices`. Some of them form
+# regions of interest ({term}`region of interest`): early visual cortex, where vision enters the cortex, and a ventral, a lateral and a parietal region further on. In the virtual
+# viewers these regions make up {glue:text}`share_regions` % of the cortex. Within them, *zones* prefer people, places or food, as some areas of real brains do. Everything else, and a few small *patches* inside the regions, is mere noise: a method should find
+# nothing there. To see single responses we take the vertex of each region whose repeats agree best, and one of noise where we know of one.
 
 # %%
 first = people[0]
@@ -150,16 +151,19 @@ glue("n_test", len(data.test_images), display=False)
 glue("n_repeats", seen.sizes["repeat"], display=False)
 glue("n_vertices", f"{seen.sizes['vertex']:,}", display=False)
 glue("agreement", f"{agreement.median():.2f}", display=False)
+in_regions = data.rois.reindex(agreement.index).any(axis=1)
+glue("agreement_regions", f"{agreement[in_regions].median():.2f}", display=False)
+glue("share_regions", f"{100 * in_regions.mean():.0f}", display=False)
 
 # %% [markdown]
-# *What to see:* each dot is one presentation, the dash their mean; the dashed line at 0 is about the vertex's mean over all images. One presentation says little: over all
-# {glue:text}`n_vertices` vertices, two repeats correlate at {glue:text}`agreement` in the median. From here on we use the mean over repeats.
+# *What to see:* each dot is one presentation, the dash their mean; the dashed line at 0 is about the vertex's mean over all images. One presentation says little: in
+# the regions, two repeats correlate at {glue:text}`agreement_regions` in the median vertex (over all vertices at {glue:text}`agreement`). Nor do three dots that happen to lie together prove anything, as those of a noise vertex sometimes do. From here on we use the mean over repeats.
 #
 # ## Distances instead of responses
 #
 # The responses of all vertices of a region to one image are a *pattern*. Two images that the region treats alike have similar patterns. The usual
 # measure is the {term}`correlation distance`: one less Pearson's correlation of the two patterns over vertices. It is 0 for patterns of the same shape, 1 for
-# unrelated ones, 2 for opposites. By hand, for the first eight test images:
+# unrelated ones, 2 for opposites. By hand, for the first eight test images (the first four are shown):
 
 # %%
 region = "ventral" if "ventral" in data.rois else data.rois.columns[0]
@@ -218,7 +222,7 @@ for axis, (name, table) in zip(axes, tables.items(), strict=True):
     axis.set_yticks(range(len(few)), few)
     axis.set(xlabel="image")
     axis.set_title(name, fontsize=10)
-    figure.colorbar(drawn, ax=axis, shrink=0.6)
+    figure.colorbar(drawn, ax=axis, shrink=0.6, label="correlation distance")
 axes[0].set_ylabel("image")
 figure.suptitle(
     f"Correlation distances of eight images, {data.name}",
@@ -240,7 +244,7 @@ for name in ("captions", "pixels"):
     glue(f"test_{name}", texts[1], display=False)
 
 # %% [markdown]
-# *What to see:* dark cells are pairs that are close. The score of a model is the correlation of its cells with those of the brain, over pairs. Over these
+# *What to see:* dark cells are pairs that are close (each table has a scale of its own). The score of a model is the correlation of its cells with those of the brain, over pairs. Over these
 # {glue:text}`n_pairs_few` pairs captions reach {glue:text}`few_captions` and pixels {glue:text}`few_pixels`; eight images are few, and such numbers change a lot with the choice
 # of images. Over the {glue:text}`n_pairs_test` pairs of all test images it is {glue:text}`test_captions` and {glue:text}`test_pixels`.
 #
@@ -314,7 +318,8 @@ if objects is not None:
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two 92 by 92 heat maps of ranked dissimilarities: human IT, with a block of similar animate images, and captions, with blocks along the diagonal for bodies, faces, animals and objects."}}
 if objects is not None:
     figure, axes = plt.subplots(1, 2, figsize=(8.8, 4), sharey=True)
-    blocks = {"bodies": 0, "faces": 12, "animals": 24, "nature": 48, "artefacts": 71}
+    blocks = {"human bodies": 0, "human faces": 12, "animal bodies": 24}
+    blocks |= {"animal faces": 36, "nature": 48, "artefacts": 71}
     tables = {
         "human IT, mean of four people": brains.mean("subject").values,
         "captions": models["captions"],
@@ -336,8 +341,8 @@ if objects is not None:
     plt.show()
 
 # %% [markdown]
-# *What to see:* 0 is the closest pair, 100 the farthest. In human IT the faces of people and of animals lie close together (mean percentile {glue:text}`brain_faces`), closer than
-# the bodies and the faces of animals ({glue:text}`brain_animals`). For the captions it is {glue:text}`caption_faces` and {glue:text}`caption_animals`.
+# *What to see:* 0 is the closest pair, 100 the farthest. In human IT, faces of people and faces of animals lie close together (mean percentile {glue:text}`brain_faces`), closer than
+# animals' bodies lie to animals' faces ({glue:text}`brain_animals`). For the captions these two are {glue:text}`caption_faces` and {glue:text}`caption_animals`.
 #
 # ### Beside what?
 #
@@ -429,6 +434,7 @@ if objects is not None:
 names = ["real_captions", "real_captions_interval", "real_ceiling", "real_p"]
 names += ["real_animacy", "real_rank", "n_object_pairs", "n_subjects", "least_sign_p"]
 names += ["session_low", "session_high", "n_beyond", "categories_r", "real_to_ceiling"]
+names += ["categories_word"]
 values = [NO_DATA] * len(names)
 if objects is not None:
     row = drawn_images.sel(model="captions")
@@ -460,6 +466,7 @@ if objects is not None:
         int(stats.fdr(chance_p, q)[0].sum()),
     ]
     values += [f"{sorts_r:.2f}", at]
+    values += ["no worse than" if sorts_r >= score else "less well than"]
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 glue("n_permutations", n_permutations, display=False)
@@ -467,11 +474,11 @@ glue("n_resamples", n_resamples, display=False)
 glue("q_percent", f"{100 * q:g}", display=False)
 
 # %% [markdown]
-# *What to see:* captions reach {glue:text}`real_captions` (95 % interval over images {glue:text}`real_captions_interval`; p = {glue:text}`real_p` against chance). The noise ceiling, from
-# {glue:text}`real_ceiling`, is low, and captions lie {glue:text}`real_to_ceiling` it: these data are noisy, and two sessions of one person correlate at only
-# {glue:text}`session_low` to {glue:text}`session_high`. Of the nine RDMs, {glue:text}`n_beyond` are beyond chance at a false discovery rate of {glue:text}`q_percent` %, and the
-# rivals that score higher than the captions are {glue:text}`real_rank` of eight; animacy has {glue:text}`real_animacy`. The words of each image's published category labels (abbreviated as they are, without three sets that have no theme), embedded without any sentence, have
-# {glue:text}`categories_r`; chapter 9 takes captions apart in this way.
+# *What to see:* captions reach {glue:text}`real_captions` (95 % interval over images {glue:text}`real_captions_interval`; p = {glue:text}`real_p` against chance). The noise ceiling goes from
+# {glue:text}`real_ceiling`, and captions lie {glue:text}`real_to_ceiling` it. Its lower end is low: these data are noisy, and two sessions of one person correlate at only
+# {glue:text}`session_low` to {glue:text}`session_high`. Of the nine RDMs, {glue:text}`n_beyond` are beyond chance at a false discovery rate of {glue:text}`q_percent` %, and
+# of the eight rivals {glue:text}`real_rank` scored higher than the captions; animacy has {glue:text}`real_animacy`. The words of each image's published category labels (abbreviated as they are, without three sets that have no theme), embedded without any sentence, have
+# {glue:text}`categories_r`. So on these pictures the names of categories do {glue:text}`categories_word` whole captions; chapter 9 takes captions apart in this way and tests it.
 #
 # Are the differences from the rivals more than luck?
 
@@ -508,7 +515,7 @@ if objects is not None:
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 names = ["gap_animacy", "gap_animacy_interval", "gap_animacy_people", "gap_verdict"]
-names += ["clear_better", "clear_worse", "real_share", "real_claim"]
+names += ["clear_better", "clear_worse", "real_share"]
 values = [NO_DATA] * len(names)
 if objects is not None:
     edge = bounds.sel(model="animacy").values
@@ -524,8 +531,7 @@ if objects is not None:
     worse = [NAMES[n] for n in rivals if bounds.sel(model=n).values[1] < 0]
     values += [", ".join(better) or "none", ", ".join(worse) or "none"]
     reached = float(scores.sel(model="captions").mean()) / float(ceiling["lower"])
-    claim = "they show" if edge[0] > 0 else "they do not show"
-    values += [f"{100 * reached:.0f}", claim]
+    values += [f"{100 * reached:.0f}"]
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
@@ -574,18 +580,18 @@ if objects is not None:
     for name in ("animate or not", "six kinds"):
         row = finer.loc[name]
         values += [f"{row['mean of permutations']:.2f}", f"{row['p']:.3f}"]
-        values.append("more" if row["p"] <= q else "no more that we can show")
+        values.append("something" if row["p"] <= q else "nothing that we can show")
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 glue("least_p", f"{1 / (1 + n_permutations):.3f}", display=False)
 
 # %% [markdown]
 # *What to see:* captions exchanged within animate and inanimate images still score {glue:text}`finer_animacy` on average; the real ones {glue:text}`real_captions` (p =
-# {glue:text}`finer_animacy_p`, where {glue:text}`least_p` is the smallest possible). Within the six kinds it is {glue:text}`finer_six` (p = {glue:text}`finer_six_p`). So captions match
-# {glue:text}`finer_animacy_verdict` than animacy, and {glue:text}`finer_six_verdict` than the six kinds.
+# {glue:text}`finer_animacy_p`, where {glue:text}`least_p` is the smallest possible). Within the six kinds it is {glue:text}`finer_six` (p = {glue:text}`finer_six_p`). So captions hold {glue:text}`finer_animacy_verdict`
+# of human IT beyond animacy, and {glue:text}`finer_six_verdict` beyond the six kinds, whatever their score as a whole.
 #
 # This is the claim that these people support, and the size of it. A model that knows nothing but captions matches a person's human IT {glue:text}`real_share` % as well as the mean of the other
-# people does, and much of that is the kind of thing that is shown. That whole captions are better than the plainest category, {glue:text}`real_claim`.
+# people does, and much of that is the kind of thing that is shown. As a whole, captions {glue:text}`gap_verdict` the plainest category.
 #
 # ## Regions of virtual viewers
 #
@@ -684,8 +690,8 @@ for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* in the early region pixels lead by {glue:text}`early_gap`, in {glue:text}`early_all` of {glue:text}`n_people` people; in each of the others captions lead by {glue:text}`high_gap` or more, in
-# {glue:text}`n_high_all` of {glue:text}`n_people` people in all of them. A paired t-test over people, corrected for the number of regions, gives at most p = {glue:text}`worst_p`. That is what was planted. (Virtual people resemble each other closely, with noise ceilings from
+# *What to see:* in the early region pixels lead by {glue:text}`early_gap`, in {glue:text}`early_all` of {glue:text}`n_people` people; in each of the others captions lead by {glue:text}`high_gap` or more; {glue:text}`n_high_all` of {glue:text}`n_people` people
+# show it in every one of these. A paired t-test over people, corrected for the number of regions, gives at most p = {glue:text}`worst_p`. That is what was planted. (Virtual people resemble each other closely, with noise ceilings from
 # {glue:text}`top_low` to {glue:text}`top_high`, hence such p-values from so few.)
 #
 # Look at the *lower* points, too. In early cortex, where nothing was driven by them, captions are {glue:text}`early_word` chance. The reason is in the scenes: pictures with
@@ -766,7 +772,7 @@ if maps is not None:
         label="score (Pearson r)",
         hemisphere=hemisphere,
         limits=(0, float(group["mean"].max())),
-        title=f"Searchlight, mean of {len(people)} people, {data.name}",
+        title=f"Searchlight, {hemisphere} hemisphere, mean of {len(people)} people, {data.name}",
     )
     plt.show()
 
@@ -790,6 +796,7 @@ view
 # %% tags=["remove-cell"]
 glue("radius", f"{radius:g}", display=False)
 names = ["n_discs", "disc_size", "share_captions", "share_pixels", "share_both"]
+names += ["planted_captions", "planted_pixels"]
 values = [NO_MAP] * len(names)
 if maps is not None:
     share = group["rejected"].mean("centre")
@@ -804,12 +811,16 @@ if maps is not None:
         values[-2:] = [
             f"{100 * float(found):.0f}" for found in (share.sel(model="pixels"), both)
         ]
+    values += [NOT_PLANTED] * 2
+    if planted_here:
+        drives = data.truth.loc[maps["centre"].values, "drive"]
+        values[-2:] = [f"{100 * (drives == k).mean():.0f}" for k in ("caption", "pixels")]
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* the mean score over people where it is significant; gray has no data or nothing significant. The second figure shows the same on both hemispheres, to be turned. There are {glue:text}`n_discs` discs, of {glue:text}`disc_size` vertices in the median. Captions
-# are significant in {glue:text}`share_captions` % of them and pixels in {glue:text}`share_pixels` %; {glue:text}`share_both` % match *both*: the lesson of the previous section again, and of significance where noise is low. What differs is
+# *What to see:* the mean score over people where it is significant; gray is not significant, or without data. The second figure shows the same on both hemispheres, to be turned. There are {glue:text}`n_discs` discs, of {glue:text}`disc_size` vertices in the median (none around vertices at the edge of the data, where less than half a disc would be filled). Captions
+# are significant in {glue:text}`share_captions` % of them and pixels in {glue:text}`share_pixels` %, {glue:text}`share_both` % in *both*; planted they are around {glue:text}`planted_captions` and {glue:text}`planted_pixels` %. Discs reach beyond what was planted, and, as in the previous section, one description leaks into what follows the other. Single specks elsewhere are false discoveries, which we count below. What differs is
 # how much. So we colour each place by the description with the higher mean score, if it is significant, and put the truth beside it.
 
 # %% tags=["hide-input", "remove-stderr"] mystnb={"image": {"alt": "Inflated right hemisphere, two rows: the description with the higher score, and what was planted. The areas agree, but borders of planted areas reach further in the estimate."}}
@@ -831,7 +842,7 @@ if maps is not None and "pixels" in features:
         hemisphere=hemisphere,
         limits=(-0.5, 1.5),
         cmap=ListedColormap([BLUE, ORANGE]),
-        title=f"What drives each place, {data.name}",
+        title=f"What drives each place, {hemisphere} hemisphere, {data.name}",
     )
     figure.axes[-1].set_yticks(range(2), list(shades))
     plt.show()
@@ -839,7 +850,7 @@ if maps is not None and "pixels" in features:
 # %% tags=["hide-input"]
 confusion = None
 if maps is not None and "pixels" in features and planted_here:
-    planted = drive.loc[estimate.index].rename("planted around")
+    planted = drive.loc[estimate.index].rename("planted in the middle")
     confusion = pd.crosstab(planted, estimate.rename("higher score"))
     confusion = confusion.reindex(index=kinds, columns=kinds, fill_value=0)
 confusion
@@ -847,7 +858,7 @@ confusion
 # %% tags=["remove-cell"]
 zone_names = ["person", "place", "food"]
 names = ["n_noise", "bare_rejected", "false_share", "blurred_share"]
-names += ["right_captions", "right_pixels", "auc_all", "auc_people"]
+names += ["vertex_false", "right_captions", "right_pixels", "auc_all", "auc_people"]
 names += [f"auc_{name}" for name in ("zones", *zone_names)]
 names += [
     f"{what}_{name}" for what in ("n", "auc") for name in ("bare", "near", "patch")
@@ -871,6 +882,7 @@ if maps is not None and planted_here:
     values = [f"{noise.sum():,}", f"{100 * caption_found[bare].mean():.1f}"]
     values += [f"{100 * (caption_found & bare).sum() / caption_found.sum():.1f}"]
     values += [f"{100 * caption_found[noise & ~bare].mean():.0f}"]
+    values += [f"{100 * (caption_found & noise).sum() / caption_found.sum():.0f}"]
     values += [NO_PIXELS] * 2
     if confusion is not None:
         rates = [
@@ -889,23 +901,23 @@ for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
-# *What to see:* in the virtual viewers the areas are where they were planted. {glue:text}`right_captions` % of the vertices driven by captions and {glue:text}`right_pixels` % of those driven by pixels are coloured so.
-# But the estimate reaches further than the truth. Of the {glue:text}`n_noise` noise vertices, those whose disc holds a planted vertex are significant in {glue:text}`blurred_share` %: the map is right about the *disc* and wrong about the *vertex* in its middle.
+# *What to see:* in the virtual viewers the areas are where they were planted. {glue:text}`right_captions` % of the vertices driven by captions and {glue:text}`right_pixels` % of those driven by pixels are coloured so (rows of the table are what was planted in the middle of a disc, columns what the map says).
+# But the estimate reaches further than the truth. Of the {glue:text}`n_noise` noise vertices, those whose disc holds a planted vertex are significant for captions in {glue:text}`blurred_share` %: the map is right about the *disc* and wrong about the *vertex* in its middle.
 # A searchlight blurs, and small patches of noise inside an active region disappear.
 #
-# One number for how well a map separates is the {term}`area under the curve` (AUC): the chance that a vertex driven by captions scores higher than one of noise; 0.5 is guessing. Against all noise vertices it is {glue:text}`auc_all` (in the maps of
-# single people {glue:text}`auc_people`), and {glue:text}`auc_zones` for the zones that prefer people ({glue:text}`auc_person`), places ({glue:text}`auc_place`) or food ({glue:text}`auc_food`). Be careful with such a number: it depends on what the vertices are held against. Most of a brain lies
+# One number for how well a map separates is the {term}`area under the curve` (AUC): the chance that a vertex driven by captions scores higher than one of noise; 0.5 is guessing. Against all noise vertices it is {glue:text}`auc_all` ({glue:text}`auc_people` in the maps of
+# single people), and {glue:text}`auc_zones` for the zones that prefer people ({glue:text}`auc_person`), places ({glue:text}`auc_place`) or food ({glue:text}`auc_food`). Be careful with such a number: it depends on what the vertices are held against. Most of this cortex lies
 # far from anything planted, and that is easy. Against the {glue:text}`n_bare` noise vertices whose disc holds nothing planted the AUC is {glue:text}`auc_bare`; against the {glue:text}`n_near` next to the regions, whose disc reaches into one, {glue:text}`auc_near`; and against the
 # {glue:text}`n_patch` in the noise patches *within* the regions, which are {glue:text}`patch_radius` mm in radius, only {glue:text}`auc_patch`: a disc of {glue:text}`radius` mm does not resolve what is smaller than itself. That is the price of the blur; the encoding models of chapter 8 take each vertex by
-# itself, and do not pay it. (Vertices are no independent samples, so we give the range over people and no interval.)
+# itself, and do not pay it. (Vertices are no independent samples, so there is no interval.)
 #
 # And the false discoveries? Of these bare noise discs {glue:text}`bare_rejected` % are significant for captions, which makes {glue:text}`false_share` % of all that is found. The correction promises the
-# latter: at most {glue:text}`q_percent` % of the *findings* are false on average. The more there truly is to be found, the more false places that permits.
+# latter: at most {glue:text}`q_percent` % of the *findings* are false on average. The more there truly is to be found, the more false places that permits. And it speaks of discs: as a statement about the vertex in the middle, {glue:text}`vertex_false` % of the findings lie on noise.
 #
 # ## True by construction
 #
 # The virtual viewers' high-level regions respond to the embeddings of the very captions that we score, and early cortex to the very Gabor energies. That captions win there was planted, and so
-# was the likeness of neighbours and of people; noise is independent between vertices, which real noise is not, so that discs average it away too well. These sections show that the method finds what is there, how far it blurs, and that a second description
+# was the likeness of neighbours and of people; noise is independent between vertices, which real noise is not, so that discs average it away too well. The rest of the cortex responds to nothing, where in real people much of it responds to pictures in some way: areas under the curve and shares of false findings are better here than real data would allow. These sections show that the method finds what is there, how far it blurs, and that a second description
 # leaks into places that it does not drive. They say nothing about people. The section on objects92 does, about four of them and 92 pictures of objects.
 #
 # ## Exercises
@@ -917,7 +929,7 @@ for name, value in zip(names, values, strict=True):
 #
 # :::{admonition} Solution 1
 # :class: dropdown
-# Large discs average more vertices, so that scores rise; and they reach further, so that less of the noise stays apart from what surrounds it. Small ones do the reverse. There is no right radius
+# Large discs average more vertices, so that scores rise; and they reach further, so that less of the noise stays apart from what surrounds it. Small ones reach less far, but their scores are low and noisy, so that they do not separate better either. There is no right radius
 # without a question: for "is it in this lobe" large is fine, for a border it is not.
 # :::
 
@@ -938,7 +950,7 @@ if maps is not None:
         rows[f"{factor * radius:g} mm"] = row
     columns = [
         "vertices in a disc",
-        "upper tenth of scores",
+        "score that a tenth exceeds",
         "AUC, noise in and next to regions",
     ]
     solved = pd.DataFrame.from_dict(rows, "index").round(2)

@@ -101,7 +101,7 @@ data
 # $$\hat y = b + \sum_k w_k x_k .$$
 #
 # There are more weights than images to learn them from, so that without a restraint the sum would fit everything, noise included. {term}`Ridge regression <ridge regression>`
-# {cite:p}`hoerl1970` is the restraint: it charges large weights a penalty. How large should the penalty be? Here is one vertex of the ventral region under all penalties.
+# {cite:p}`hoerl1970` is the restraint: it charges large weights a penalty. How large should the penalty be? Here is the vertex of the ventral region whose repeats agree best, under all penalties.
 
 # %% tags=["remove-stderr"]
 features = {"captions": embed(data.captions, embeddings, device=device).values}
@@ -186,7 +186,7 @@ glue("q_percent", f"{100 * q:g}", display=False)
 # %% [markdown]
 # *What to see:* left, with the smallest penalty the model reproduces the training images (r = {glue:text}`one_unrestrained`) and predicts the test images at
 # {glue:text}`one_unrestrained_test`. The dashed line is the penalty that {term}`cross-validation` *within the training images* chooses; with it, the fit is {glue:text}`one_train` and
-# the test score {glue:text}`one_test`, where the {term}`noise ceiling` is {glue:text}`one_ceiling`. Test images have no part in the choice. Right, each dot is a test image.
+# the test score {glue:text}`one_test`, where the {term}`noise ceiling` is {glue:text}`one_ceiling`. Test images have no part in the choice. The largest penalty still predicts something: its weights are nearly zero but point in a useful direction, and r does not see size. Right, each dot is a test image.
 #
 # ## Every place its own penalty
 #
@@ -212,7 +212,9 @@ for name, model in kinds.items():
     choices[name] = correlations(model.predict(x_test), y_test[:, every])
 few_ceilings = ceiling[every]
 strong = few_ceilings > np.quantile(few_ceilings, 0.75)
-weak = few_ceilings <= np.quantile(few_ceilings, 0.25)
+lowest = np.quantile(few_ceilings, 0.25)
+weak = few_ceilings <= lowest
+weak_name = "lowest quarter" if lowest > 0 else "0: repeats do not agree"
 rows = {}
 for name, r in choices.items():
     row = {roi: r[data.rois.loc[vertices[every], roi]].mean() for roi in data.rois}
@@ -225,7 +227,7 @@ rows.round(3)
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of the penalties chosen: vertices with a high noise ceiling take smaller penalties, those without signal mostly the largest one."}}
 alphas = kinds["a penalty each"].alpha_
 steps = np.searchsorted(DEFAULT_ALPHAS, alphas * 0.999)
-groups = {"highest quarter": strong, "lowest quarter": weak}
+groups = {"highest quarter": strong, weak_name: weak}
 figure, axis = plt.subplots(figsize=(7, 2.8))
 for k, (name, members) in enumerate(groups.items()):
     share = np.bincount(steps[members], minlength=len(DEFAULT_ALPHAS)) / members.sum()
@@ -249,13 +251,19 @@ glue("one_fraction_cost", f"{cost['one fraction for all']:.3f}", display=False)
 size = rows["s.d. predicted, lowest ceilings"]
 glue("size_each", f"{size['a penalty each']:.2f}", display=False)
 glue("size_fraction", f"{size['one fraction for all']:.2f}", display=False)
+weak_text = "the quarter of vertices with the lowest ceilings"
+if not lowest > 0:
+    weak_text = "the vertices whose repeats do not agree at all (a ceiling of 0; most are mere noise)"
+glue("weak_text", weak_text, display=False)
+largest = (alphas[weak] == DEFAULT_ALPHAS[-1]).mean()
+glue("weak_largest", f"{100 * largest:.0f}", display=False)
 glue("fraction", f"{kinds['one fraction for all'].fraction_:.2f}", display=False)
 
 # %% [markdown]
 # *What to see:* the table holds mean scores of {glue:text}`first_name` on the test images, by {term}`region of interest`, and for the quarter of vertices with the highest noise ceilings. There, one penalty for all
-# costs {glue:text}`one_alpha_cost`, and one fraction for all (the one chosen is {glue:text}`fraction`) {glue:text}`one_fraction_cost`: for the *score* that is little, since Pearson's r does not see how large a prediction is. For the *size* of predictions it does. In the quarter
-# with the lowest ceilings, the predictions of the study's rule vary by {glue:text}`size_fraction` s.d., those with a penalty each by {glue:text}`size_each`. These vertices have little to predict, so most of it is noise, which would come back when we subtract predictions below.
-# The figure shows why: vertices with much signal ask for other penalties than those with little.
+# costs {glue:text}`one_alpha_cost`, and one fraction for all (the one chosen is {glue:text}`fraction`) {glue:text}`one_fraction_cost`: for the *score* that matters little, since Pearson's r does not see how large a prediction is. (All vertices have a say in the one value, and most of them have no signal.) For the *size* of predictions it matters a lot. In
+# {glue:text}`weak_text`, the predictions of the study's rule vary by {glue:text}`size_fraction` s.d., those with a penalty each by {glue:text}`size_each`. Nearly all of that is noise, which would come back when we subtract predictions below.
+# The figure shows why: vertices with signal ask for smaller penalties than those without, of which {glue:text}`weak_largest` % choose the largest there is.
 #
 # ## What can a score be held against?
 #
@@ -303,7 +311,7 @@ by_region = xr.DataArray(
 # %% [markdown]
 # What would chance give? The model was fitted on other images, so it is fixed when the test images come. If a vertex had nothing to do with captions, every assignment of predictions to test images would be
 # as good as the true one. We permute the test images {glue:text}`n_permutations` times, in the same way for all vertices and people, who saw the same images, and score again ({term}`permutation test`); nothing needs to be fitted again. So few permutations alone cannot give p-values small enough to correct for thousands of
-# vertices, so each vertex is compared with the permuted scores of all, every one in units of its own vertex's mean and spread.
+# vertices, so we express each score, true or permuted, in units of the mean and spread of its vertex's permuted scores, and compare each vertex with the permuted scores of all together.
 
 # %%
 rng = np.random.default_rng(seed)
@@ -406,6 +414,7 @@ rates = [float(flags.mean()) for flags in found.values()]
 glue("found_low", f"{100 * min(rates):.1f}", display=False)
 glue("found_high", f"{100 * max(rates):.1f}", display=False)
 names = ["noise_nominal", "noise_found", "false_share", "early_found"]
+names += ["planted_captions", "planted_pixels"]
 values = [NOT_PLANTED] * len(names)
 if planted_here:
     drive = data.truth.loc[vertices, "drive"].to_numpy()
@@ -420,15 +429,16 @@ if planted_here:
     values += [
         f"{100 * np.mean([f[drive == 'pixels'].mean() for f in found.values()]):.0f}"
     ]
+    values += [f"{100 * (drive == kind).mean():.0f}" for kind in ("caption", "pixels")]
 for name, value in zip(names, values, strict=True):
     glue(name, value, display=False)
 
 # %% [markdown]
 # *What to see:* means over all vertices of a region, those of mere noise included. Intervals and p-values are over people, for these {glue:text}`n_test_images` images; others might give other scores. Captions are ahead of pixels in all regions but the early one in {glue:text}`captions_lead` of {glue:text}`n_people` people, and behind
 # them in the early region in {glue:text}`pixels_lead`. Beyond the early region the captions' score is {glue:text}`share_low` to {glue:text}`share_high` % of the ceiling (the table divides means of regions, so that
-# no vertex with a ceiling near zero spoils the ratio). And they go beyond what the other people's responses tell, in {glue:text}`beyond_people` of {glue:text}`n_people` people: tuning that is one's own can be learnt from one's own responses only.
+# no vertex with a ceiling near zero spoils the ratio). There they also go beyond what the other people's responses tell, in {glue:text}`beyond_people` of {glue:text}`n_people` people: tuning that is one's own can be learnt from one's own responses only.
 #
-# At a {term}`false discovery rate` of {glue:text}`q_percent` %, captions predict {glue:text}`found_low` to {glue:text}`found_high` % of a person's vertices. Is that count honest? Of the vertices in which nothing was planted,
+# At a {term}`false discovery rate` of {glue:text}`q_percent` %, captions predict {glue:text}`found_low` to {glue:text}`found_high` % of a person's vertices (planted: captions in {glue:text}`planted_captions` %, pixels in {glue:text}`planted_pixels` %). Is that count honest? Of the vertices in which nothing was planted,
 # {glue:text}`noise_nominal` % have p < 0.05 without correction, about as many as should; after it {glue:text}`noise_found` % are left, which make {glue:text}`false_share` % of all findings. But captions also "predict" {glue:text}`early_found` % of the vertices that are
 # driven by pixels, and by nothing else. As in chapter 7: **a significant score does not say what drives a vertex.** Pictures with similar captions look alike, and the regression finds it. The rival tells them apart.
 #
@@ -466,11 +476,12 @@ else:
     print(f"Maps are drawn on fsaverage5; these data are in {data.space!r}.")
 
 # %% tags=["remove-cell"]
-names = ["auc_encoding", "winner_captions", "winner_pixels"]
+names = ["auc_encoding", "winner_captions", "winner_pixels", "noise_passed"]
 values = [NOT_PLANTED] * len(names)
 if planted_here:
     caption_map = group["mean"][0].values
     values[0] = f"{roc_auc_score(told[told | noise], caption_map[told | noise]):.3f}"
+    values[3] = f"{100 * float(group['rejected'][0].values[noise].mean()):.1f}"
     if "pixels" in features:
         ahead = group["mean"][0].values > group["mean"][1].values
         values[1] = f"{100 * ahead[told].mean():.0f}"
@@ -480,8 +491,8 @@ for name, value in zip(names, values, strict=True):
 
 # %% [markdown]
 # *What to see:* captions and pixels each predict best what they were planted in. Unlike the searchlight, an encoding model takes each vertex by itself and does not blur: the {term}`area under the curve` of captions' scores, for vertices driven by captions against *all* noise
-# vertices, is {glue:text}`auc_encoding`. If we say of each vertex that it is driven by the description with the higher mean score, we are right for {glue:text}`winner_captions` % of those driven by captions
-# and {glue:text}`winner_pixels` % of those driven by pixels. The price is that a vertex must have enough signal of its own.
+# vertices, is {glue:text}`auc_encoding`. Among the vertices that are driven by something, the higher mean score names the right description for {glue:text}`winner_captions` % (captions)
+# and {glue:text}`winner_pixels` % (pixels), though pixels pass the test in some places that captions drive. That nothing drives a vertex, only the test can say: {glue:text}`noise_passed` % of the noise vertices pass it for captions. The price is that a vertex must have enough signal of its own.
 #
 # ## Sentences that nobody saw
 #
@@ -565,7 +576,7 @@ if on_surface:
         hemisphere=hemisphere,
         limits=(-limit, limit),
         cmap="RdBu_r",
-        title=f"Contrasts, p < 0.05 uncorrected, {data.name}",
+        title=f"Contrasts, p < 0.05 uncorrected, {hemisphere} hemisphere, {data.name}",
     )
     plt.show()
 
@@ -601,11 +612,15 @@ if on_surface:
 view
 
 # %% tags=["hide-input"]
+beyond = data.rois.loc[vertices, regions[1:] or regions].any(axis=1).to_numpy()
 rows = {}
 for name in shown:
     result, one_map = contrast_maps[name], series[name]
     row = {"size (s.d. over vertices)": f"{one_map.std():.2f}"}
     row["p < 0.05 uncorrected (%)"] = f"{100 * float((result['p'] < 0.05).mean()):.1f}"
+    row["in the regions beyond early (%)"] = (
+        f"{100 * float((result['p'].values < 0.05)[beyond].mean()):.1f}"
+    )
     row[f"after correction, q = {q:g} (%)"] = (
         f"{100 * float(result['rejected'].mean()):.1f}"
     )
@@ -613,8 +628,10 @@ for name in shown:
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# *What to see:* patches for people on the side and below, for places along the middle, and food between. After correction {glue:text}`fdr_left` vertices of all three maps together are left: {glue:text}`n_people` people are few for a test at each of {glue:text}`n_vertices` vertices. Of the two ways out, drawing the uncorrected map is the worse one:
-# it marks {glue:text}`neutral_marked` % of the vertices of the regions beyond early cortex for sentences that say nothing. These are consistent, but small differences (see below), and with more people they would survive correction as well: a threshold on p does not replace a look at size. The better way is to ask fewer questions. Are the places where
+# *What to see:* compact dark patches, red where people (or food) are expected to give the larger response, blue where places (or people) are; white is hardly different from 0. Not all of it was planted. The pale strip along the calcarine sulcus, in the views from the middle and from below, is early cortex, which pixels drive: {glue:text}`strip` % of what people - places marks lies there. Captions stand in for pixels, and sentences do too.
+#
+# After correction {glue:text}`fdr_left` vertices of all three maps together are left: {glue:text}`n_people` people are few for so many tests. There are two ways out: to do without the correction, or to ask fewer questions. The first is the worse one. Beyond early cortex, where captions drive, it
+# marks {glue:text}`neutral_marked` % of the vertices of the regions for sentences that say nothing (in the whole cortex fewer, as most of it predicts next to nothing). These are consistent, but small differences (see below), and with more people they would survive correction as well: a threshold on p does not replace a look at size. So we ask fewer questions. Are the places where
 # people, places and food were planted the ones with the largest contrasts?
 
 # %% tags=["hide-input"]
@@ -637,7 +654,7 @@ if planted_here:
         p = rsa.one_sample_t(means)[1]
         aucs = [
             roc_auc_score(here[here | others], sign * one_map[here | others])
-            for others in (noise, ~here)
+            for others in (noise, told & ~here)
             for one_map in (values.mean(0), *values)
         ]
         aucs = np.reshape(aucs, (2, -1))
@@ -649,7 +666,7 @@ if planted_here:
                 "p": p,
                 "AUC against noise": aucs[0, 0],
                 "single people": f"{aucs[0, 1:].min():.3f} to {aucs[0, 1:].max():.3f}",
-                "AUC against all else": aucs[1, 0],
+                "AUC against other driven": aucs[1, 0],
             }
         )
     zone_table = pd.DataFrame(rows).set_index(["contrast", "zones"])
@@ -662,8 +679,8 @@ if planted_here:
 zone_table
 
 # %% [markdown]
-# *What to see:* the mean contrast in the zones with a t-test over people, corrected over the rows; and the area under the curve, turned so that 1 is the expected sign, of the mean map and in single people. Against vertices of noise, the
-# mean maps of the two contrasts find the zones with {glue:text}`auc_least` or more, single people with {glue:text}`auc_single` or more. Against *all* other vertices, among which those driven by captions elsewhere may well prefer people to places by chance, it is {glue:text}`auc_least_all` or more in the mean maps.
+# *What to see:* the mean contrast in the zones with a t-test over people, corrected over the rows; and the area under the curve, turned so that 1 is the expected sign (neutral sentences have none, and values below 0.5 count as much as those above), of the mean map and in single people. Against vertices of noise, the
+# mean maps of the two contrasts find the zones with {glue:text}`auc_least` or more, single people with {glue:text}`auc_single` or more. Noise predicts next to nothing, so that this is easy. Against the *other vertices driven by captions*, which may well prefer people to places by chance, it is {glue:text}`auc_least_all` or more in the mean maps.
 #
 # Now look at the neutral sentences. Nothing should come out, and yet the least of their corrected p-values is {glue:text}`neutral_p`. The test is not wrong. No two sets of sentences are equal to the model, so that their difference points *somewhere*, and since people share tuning it has the same sign in all of them. A small p
 # over people says that a difference is consistent, not that it is about people or places. The area under the curve against noise does not tell them apart either: the neutral contrast reaches {glue:text}`neutral_auc` in one direction or the other, because vertices of noise are predicted to do nothing at all. Its size does: at most {glue:text}`neutral_size` s.d. in a zone, where the contrasts that are meant have {glue:text}`topic_size` or more.
@@ -702,9 +719,13 @@ glue("n_splits", len(halves), display=False)
 glue("p_split", f"{p_split:.3f}", display=False)
 glue("true_split", f"{true_split:.2f}", display=False)
 glue("neutral_top", f"{strength['neutral'].max():.2f}", display=False)
-beyond = data.rois.loc[vertices, regions[1:] or regions].any(axis=1).to_numpy()
 marked = (contrast_maps["neutral - neutral"]["p"].values < 0.05)[beyond]
 glue("neutral_marked", f"{100 * marked.mean():.0f}", display=False)
+strip = NOT_PLANTED
+if planted_here:
+    passing = contrast_maps["people - places"]["p"].values < 0.05
+    strip = f"{100 * (drive[passing] == 'pixels').mean():.0f}"
+glue("strip", strip, display=False)
 glue(
     "fdr_left",
     int(sum(int(m["rejected"].sum()) for m in contrast_maps.values())),
@@ -723,11 +744,13 @@ values = [NOT_PLANTED] * len(names)
 if planted_here:
     meant = zone_table.loc[["people - places", "food - people"]]
     idle = zone_table.loc["neutral - neutral"]
-    values = [f"{meant[f'AUC against {c}'].min():.3f}" for c in ("noise", "all else")]
+    values = [
+        f"{meant[f'AUC against {c}'].min():.3f}" for c in ("noise", "other driven")
+    ]
     values.append(meant["single people"].min().split()[0])
     values.append("less than 0.001" if idle_p < 0.001 else f"{idle_p:.3f}")
-    values.append(f"{idle['mean (s.d.)'].abs().max():.2f}")
-    values.append(f"{meant['mean (s.d.)'].abs().min():.2f}")
+    values.append(f"{idle['mean (s.d.)'].abs().max():.3f}")
+    values.append(f"{meant['mean (s.d.)'].abs().min():.3f}")
     idle_auc = idle["AUC against noise"]
     values.append(f"{np.maximum(idle_auc, 1 - idle_auc).max():.2f}")
 for name, value in zip(names, values, strict=True):
@@ -735,7 +758,7 @@ for name, value in zip(names, values, strict=True):
 
 # %% [markdown]
 # *What to see:* the true split has a strength of {glue:text}`true_split`, the strongest of neutral splits {glue:text}`neutral_top`. Of the {glue:text}`n_splits` splits of the ten sentences, a share of {glue:text}`p_split` is as strong as the true one, the true one included.
-# Splits that mix the two topics are weaker, and most neutral ones weaker still. This is a test over *sentences*, and about these ten only: where the share is that of the true split alone, it is the least that so many splits can give. Other sentences could be tried the same way.
+# Splits that mix the two topics are weaker, and most neutral ones weaker still. This is a test over *sentences*, and about these ten only: where the true split (the one bar at the dashed line) is alone, the share is the smallest that so many splits can give. Other sentences could be tried the same way.
 #
 # **Prediction is not observation.** These maps say what the fitted models expect. A model knows only the directions in which the training captions differ; of a sentence from another world it will say
 # something, and nothing warns us. Predicted selectivity asks to be confirmed by pictures.
@@ -828,9 +851,9 @@ glue(
 )
 
 # %% [markdown]
-# *What to see:* beyond the early region another person's model keeps {glue:text}`kept_low` to {glue:text}`kept_high` % of the score of one's own; the loss, in the last column with its 95 % interval over the people tested, is what people do not share
+# *What to see:* each row of a matrix is a model, each column the person it was tested on; the diagonal is one's own, and 0 would be chance. Beyond the early region another person's model keeps {glue:text}`kept_low` to {glue:text}`kept_high` % of the score of one's own; the loss, in the last column with its 95 % interval over the people tested, is what people do not share
 # (p at most {glue:text}`lost_p`, corrected for the number of regions). In the early region, where captions stand in for pixels, it keeps {glue:text}`early_kept`: what a stand-in predicts there is common to all.
-# The mean of the others' models, less the others' *measured responses to the very images*: {glue:text}`versus`, with 95 % intervals over people. A model is free of the noise of single responses, and of all that captions do not tell.
+# The mean of the others' models predicts about as well as the others' *measured responses to the very images*. Beyond the early region the difference is {glue:text}`versus` (95 % intervals over people): a model is free of the noise of single responses, but also of all that captions do not tell. In the early region, where captions tell little, the measured responses are ahead.
 #
 # ## Four real people
 #
@@ -1065,12 +1088,12 @@ glue("least_sign_p", least, display=False)
 
 # %% [markdown]
 # *What to see:* mean scores over people on the pairs of one kind, and the change that weights bring, with its interval over images: {glue:text}`within_animate` within the animate and {glue:text}`within_inanimate` within the inanimate images. Where these are at or below zero, all that the weights gained lies *between* the two kinds: they found the great
-# divide of human IT in the captions, and no finer distinction that these 92 images could show. Beside the same few dimensions with equal weights, which tells weights from leaving out dimensions, the change is {glue:text}`few_animate` and {glue:text}`few_inanimate`. The claim that these data carry is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does. That a sentence's finer content matters is not what weights bring out here.
+# divide of human IT in the captions, and no finer distinction that these 92 images could show. Beside the same few dimensions with equal weights, which tells weights from leaving out dimensions, the change is {glue:text}`few_animate` and {glue:text}`few_inanimate`. The claim that these data carry is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does. The weights do not bring out a sentence's finer content, of which chapter 7's permutations found some.
 #
 # ## True by construction
 #
 # The virtual viewers' high-level vertices *are* weighted sums of caption embeddings plus noise, from the very model we fit, and their early vertices are weighted sums of the very Gabor energies. So a linear model is the right one there, captions must win where they do, and how far another's model carries
-# follows from the share of tuning that was made common. Zones were planted along what categories add to captions, so that sentences about these categories must find them. All of this shows that the method recovers what is there, how large its scores can get under given noise, and where it misleads (captions
+# follows from the share of tuning that was made common. Zones were planted along what categories add to captions, so that sentences about these categories must find them. The rest of the cortex responds to nothing, where in real people much of it responds to pictures in some way; what is held against noise here is held against an easy rival. All of this shows that the method recovers what is there, how large its scores can get under given noise, and where it misleads (captions
 # that "predict" early cortex). It says nothing about people. Only the section on four real people does.
 #
 # ## Exercises

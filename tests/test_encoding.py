@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 from scipy.stats import binomtest
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GroupKFold, KFold
@@ -97,6 +98,24 @@ def test_agrees_without_shared_moments_and_in_small_chunks(monkeypatch):
     monkeypatch.setattr(encoding, "_SHARED_BYTES", 8 * (120 + 15) * 2)  # two channels at a time, moments not kept
     monkeypatch.setattr(encoding, "_BATCH_BYTES", 1)
     xr.testing.assert_allclose(cross_validate(x, y, **settings), shared)
+
+
+@pytest.mark.parametrize("n_components", [None, 5])
+@pytest.mark.parametrize(("n_samples", "n_features"), [(120, 15), (40, 70)])
+def test_many_targets_are_fitted_in_chunks_and_parts(monkeypatch, n_samples, n_features, n_components):
+    x = np.random.default_rng(0).standard_normal((n_samples, n_features))
+    y = x @ np.random.default_rng(1).standard_normal((n_features, 150))
+    y += 5 * np.random.default_rng(2).standard_normal(y.shape) + 3
+    model = RidgeSweepCV(ALPHAS, cv=4, n_components=n_components, dtype="float64")
+    whole = clone(model).fit(x, y)
+    monkeypatch.setattr(encoding, "_SHARED_BYTES", 8 * (n_samples + min(n_samples, n_features)) * 70)
+    monkeypatch.setattr(encoding, "_BATCH_BYTES", 1)
+    chunks = encoding._channel_chunks(n_samples, n_features, 150)
+    assert [len(chunk) for chunk in chunks] == [70, 70, 10]  # of parts of 32
+    small = clone(model).fit(x, y)
+    np.testing.assert_array_equal(small.alpha_, whole.alpha_)
+    for name in ("coef_", "intercept_", "cv_mse_"):
+        np.testing.assert_allclose(getattr(small, name), getattr(whole, name), rtol=1e-7, atol=1e-9)
 
 
 def test_agrees_for_large_offsets_and_outlying_features():

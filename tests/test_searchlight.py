@@ -203,15 +203,17 @@ def test_rounding_stays_small_where_the_brain_is_uneven(rng):
     np.testing.assert_allclose(rsa_map(responses, rdm(models), neighbours), expected, atol=1e-6)
 
 
-def test_neighbourhoods_in_any_order_and_of_any_size(rng):
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+def test_neighbourhoods_in_any_order_and_of_any_size(rng, method):
+    """Among two locations all correlations are 1 or -1: ties, whatever rounding says."""
     locations = [rng.choice(50, size, replace=False) for size in (2, 30, 3, 50, 12, 49, 2)]
     own = csr_array(np.stack([np.isin(np.arange(50), some) for some in locations]).astype(np.int8))
     neighbours = Neighbours(np.arange(7), own)
     responses, models = rng.standard_normal((9, 50)), rng.standard_normal((2, 9, 4))
-    expected = slow_map(responses, models, neighbours, "pearson")
-    np.testing.assert_allclose(rsa_map(responses, rdm(models), neighbours), expected, atol=1e-10)
+    expected = slow_map(responses, models, neighbours, method)
+    np.testing.assert_allclose(rsa_map(responses, rdm(models), neighbours, method=method), expected, atol=1e-10)
     single = Neighbours(neighbours.centres[1:2], neighbours.members[1:2])
-    np.testing.assert_allclose(rsa_map(responses, rdm(models), single), expected[:, 1:2], atol=1e-10)
+    np.testing.assert_allclose(rsa_map(responses, rdm(models), single, method=method), expected[:, 1:2], atol=1e-10)
 
 
 def test_map_keeps_the_names_of_vertices(rng):

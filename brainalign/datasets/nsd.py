@@ -423,7 +423,8 @@ def _regions(copy: _Copy, person: str, space: str, wanted: list[int] | None) -> 
         found = np.concatenate([labels[rows] for labels, rows in zip(maps, places, strict=True)])
     if not len(names):
         raise ValueError(f"roi: {person} has no vertex in it; do the ROI files belong to this data set?")
-    rois = pd.DataFrame({name: found == label for label, name in enumerate(STREAMS, start=1)}, index=names)
+    kept = range(1, len(STREAMS) + 1) if wanted is None else wanted
+    rois = pd.DataFrame({STREAMS[label - 1]: found == label for label in kept}, index=names)
     return _Region(places, rois.rename_axis("vertex"))
 
 

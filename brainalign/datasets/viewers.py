@@ -100,15 +100,15 @@ def virtual_viewing(
     n_people, n_train, n_test, n_repeats : int
         People, scenes of each alone, scenes of all, presentations of each scene.
     snr : float
-        Median over vertices of the variance of the planted response over that of the noise of one repeat. It differs
-        between vertices by a factor of up to 4 and is the same in all people.
+        Median over the vertices that respond of the variance of the planted response over that of the noise of one
+        repeat. It differs between them by a factor of up to 4 and is the same in all people.
     shared : float
         Share of the tuning's variance that people have in common, from 0 to 1.
     zone : float
         Share of the variance in a zone that follows the category, from 0 to 1.
     roi : str or sequence of str, optional
         Keep only these of `STREAMS`, or "streams" for all of them. Default: the cortex without the medial wall. What
-        is planted in a vertex is the same.
+        is planted in a vertex is the same, its noise is not.
     embeddings : str
         The model of the captions, see `features.captions.embed`.
     seed : int
@@ -128,7 +128,8 @@ def virtual_viewing(
     ValueError
         For sizes or shares that leave nothing to make, and other regions.
     """
-    names = list(STREAMS) if roi in (None, "streams") else [roi] if isinstance(roi, str) else list(roi)
+    names = list(STREAMS) if roi is None else [roi] if isinstance(roi, str) else list(roi)
+    names = list(STREAMS) if names == ["streams"] else names
     if not names or not set(names) <= set(STREAMS):
         raise ValueError(f"roi: expected 'streams' or some of {', '.join(STREAMS)}, got {roi!r}.")
     if min(n_people, n_repeats) < 1 or n_train < 0 or n_test < 3:
@@ -166,7 +167,7 @@ def virtual_viewing(
         responses[f"v{person + 1:02d}"] = xr.DataArray(
             values, dims=("repeat", "image", "vertex"), coords={"image": shown, "vertex": truth.index.to_numpy()}
         )
-    rois = pd.DataFrame({name: truth["region"].isin(regions) for name, regions in STREAMS.items()})
+    rois = pd.DataFrame({name: truth["region"].isin(STREAMS[name]) for name in names})
     return Viewing(
         name="virtual viewers",
         captions=scenes.captions,
