@@ -32,6 +32,7 @@ of words, and at the level "category" their mean is taken.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -360,7 +361,12 @@ class _SentenceModel(_Encoder):
                     )
             return model.encode(some, batch_size=self.batch_size, show_progress_bar=False).astype("float32")
 
-        return _through(self.store, key, self.name, texts, SHARD_TEXTS, compute, self.progress)
+        try:
+            yield from _through(self.store, key, self.name, texts, SHARD_TEXTS, compute, self.progress)
+        finally:
+            if model is not None:
+                model = None
+                gc.collect()  # its parts refer to each other, and would stay in memory beside whatever comes next
 
     def load(self) -> Any:
         from sentence_transformers import SentenceTransformer  # takes seconds to import
