@@ -458,8 +458,8 @@ if data.audio is not None:
 # tells whether our claims can be trusted. Both go through the same fits, the second as further channels.
 
 # %%
-silent = None
-if data.truth is not None:
+with_silent = data.truth is not None
+if with_silent:
     silent = datasets.load_listening(
         dataset, **{**dataset_options, "language": False, "controls": False}
     )
@@ -467,6 +467,7 @@ if data.truth is not None:
     silent_people = silent.channels["subject"].to_numpy()[keep]
     more = silent.responses[:, keep]
     both_cohorts = xr.concat([responses, more], "channel", coords="minimal")
+    del silent  # its signal is large
 else:
     both_cohorts = responses
 both_cohorts = xr.DataArray(both_cohorts.to_numpy(), dims=("word", "channel"))
@@ -716,7 +717,7 @@ glue("gain_worst", f"{best_gain[bits.argmax()]:.2f}", display=False)
 # %%
 careless, ranked = {}, np.argsort(bits)
 few = {family[ranked[k]] for k in (0, len(family) // 2, -1)}
-if silent is not None:
+if with_silent:
     for spec in sorted(few):
         sound_only = xr.DataArray(more.to_numpy(), dims=("word", "channel"))
         some = components[spec][::4]
@@ -730,7 +731,7 @@ if silent is not None:
     display(pd.DataFrame(nothing).T[shown_columns].style.format({"r": signed}))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Gain over sound of the best layer against performance for the cohort with and the cohort without language; the latter lies flat at zero."}}
-if silent is not None:
+if with_silent:
     figure, axis = plt.subplots(figsize=(6.4, 3.4))
     value, chance = measures["best layer"]
     above = value - chance.mean(0)
@@ -746,7 +747,7 @@ if silent is not None:
 names = ["careless", "nothing_r", "nothing_interval"]
 names += ["nothing_verdict", "nothing_gain", "nothing_peak", "nothing_peak_verdict"]
 values = ["(nothing was planted here)"] * len(names)
-if silent is not None:
+if with_silent:
     found, peak_found = nothing["best layer"], nothing["peak depth"]
     values = [
         " to ".join(sorted({f"{ends(careless.values()):.2f}" for ends in (min, max)})),

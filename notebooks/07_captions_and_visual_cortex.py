@@ -222,7 +222,8 @@ for axis, (name, table) in zip(axes, tables.items(), strict=True):
     axis.set_yticks(range(len(few)), few)
     axis.set(xlabel="image")
     axis.set_title(name, fontsize=10)
-    figure.colorbar(drawn, ax=axis, shrink=0.6, label="correlation distance")
+    bar = figure.colorbar(drawn, ax=axis, shrink=0.6)
+bar.set_label("correlation distance")
 axes[0].set_ylabel("image")
 figure.suptitle(
     f"Correlation distances of eight images, {data.name}",
