@@ -469,7 +469,7 @@ if on_surface:
         label="score (Pearson r)",
         hemisphere=hemisphere,
         limits=(0, float(group["mean"].max())),
-        title=f"Encoding, mean of {len(people)} people, {data.name}",
+        title=f"Encoding, {hemisphere} hemisphere, mean of {len(people)} people, {data.name}",
     )
     plt.show()
 else:
