@@ -103,8 +103,8 @@ captions.style.hide().set_properties(**{"text-align": "left"})
 
 # %% [markdown]
 # The responses come from places on a standard cortical surface, {term}`fsaverage5`. Each place is a {term}`vertex`; there are {glue:text}`n_vertices`. Some of them form
-# regions of interest ({term}`region of interest`): early visual cortex, where vision enters the cortex, and a ventral, a lateral and a parietal region further on. In the virtual
-# viewers these regions make up {glue:text}`share_regions` % of the cortex. Within them, *zones* prefer people, places or food, as some areas of real brains do. Everything else, and a few small *patches* inside the regions, is mere noise: a method should find
+# regions of interest ({term}`region of interest`): early visual cortex, where vision enters the cortex, and a ventral, a lateral and a parietal region further on. Here the regions
+# hold {glue:text}`share_regions` % of the vertices. In the virtual viewers, *zones* within them prefer people, places or food, as some areas of real brains do; everything else, and a few small *patches* inside the regions, is mere noise: a method should find
 # nothing there. To see single responses we take the vertex of each region whose repeats agree best, and one of noise where we know of one.
 
 # %%
@@ -151,7 +151,7 @@ glue("n_test", len(data.test_images), display=False)
 glue("n_repeats", seen.sizes["repeat"], display=False)
 glue("n_vertices", f"{seen.sizes['vertex']:,}", display=False)
 glue("agreement", f"{agreement.median():.2f}", display=False)
-in_regions = data.rois.reindex(agreement.index).any(axis=1)
+in_regions = data.rois.any(axis=1).reindex(agreement.index, fill_value=False)
 glue("agreement_regions", f"{agreement[in_regions].median():.2f}", display=False)
 glue("share_regions", f"{100 * in_regions.mean():.0f}", display=False)
 
@@ -878,12 +878,18 @@ if maps is not None and planted_here:
     caption_found = group["rejected"].sel(model="captions").values
 
     def auc(wanted, others, scores=caption_map):
+        if not (wanted.any() and others.any()):  # with some regions only, not all kinds are there
+            return "(none here)"
         return f"{roc_auc_score(wanted[wanted | others], scores[wanted | others]):.2f}"
 
-    values = [f"{noise.sum():,}", f"{100 * caption_found[bare].mean():.1f}"]
-    values += [f"{100 * (caption_found & bare).sum() / caption_found.sum():.1f}"]
-    values += [f"{100 * caption_found[noise & ~bare].mean():.0f}"]
-    values += [f"{100 * (caption_found & noise).sum() / caption_found.sum():.0f}"]
+    def percent(part, whole, digits=0):
+        if not whole.any():
+            return "(none here)"
+        return f"{100 * (part & whole).sum() / whole.sum():.{digits}f}"
+
+    values = [f"{noise.sum():,}", percent(caption_found, bare, 1)]
+    values += [percent(bare, caption_found, 1), percent(caption_found, noise & ~bare)]
+    values += [percent(noise, caption_found)]
     values += [NO_PIXELS] * 2
     if confusion is not None:
         rates = [
@@ -946,8 +952,7 @@ if maps is not None:
         row = [int(np.median(np.diff(some.members.indptr))), one.quantile(0.9)]
         if planted_here:
             side = data.truth.loc[one.index, "drive"]
-            chosen = (side == "caption") | one.index.isin(close)
-            row.append(roc_auc_score(side[chosen] == "caption", one[chosen]))
+            row.append(auc(side == "caption", one.index.isin(close), one))
         rows[f"{factor * radius:g} mm"] = row
     columns = [
         "vertices in a disc",

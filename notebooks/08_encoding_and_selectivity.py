@@ -612,7 +612,7 @@ if on_surface:
 view
 
 # %% tags=["hide-input"]
-beyond = data.rois.loc[vertices, regions[1:] or regions].any(axis=1).to_numpy()
+beyond = data.rois.loc[vertices, high_ones or regions].any(axis=1).to_numpy()
 rows = {}
 for name in shown:
     result, one_map = contrast_maps[name], series[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -211,6 +212,20 @@ def test_nothing_is_computed_twice(level, store, monkeypatch):
         TABLE.sample(frac=1, random_state=0), LIGHT, level=level, store=store, images=first["item"].to_numpy()
     )
     np.testing.assert_array_equal(first, again)
+
+
+def test_a_model_leaves_memory_when_its_texts_are_done(monkeypatch):
+    loaded = []
+    load = module._SentenceModel.load
+
+    def noted(self):
+        model = load(self)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(module._SentenceModel, "load", noted)
+    embed(TABLE, LIGHT, store=False)
+    assert len(loaded) == 1 and loaded[0]() is None
 
 
 def test_each_text_is_computed_once(counted):

@@ -423,7 +423,7 @@ def _regions(copy: _Copy, person: str, space: str, wanted: list[int] | None) -> 
         found = np.concatenate([labels[rows] for labels, rows in zip(maps, places, strict=True)])
     if not len(names):
         raise ValueError(f"roi: {person} has no vertex in it; do the ROI files belong to this data set?")
-    kept = range(1, len(STREAMS) + 1) if wanted is None else wanted
+    kept = range(1, len(STREAMS) + 1) if wanted is None else sorted(wanted)
     rois = pd.DataFrame({STREAMS[label - 1]: found == label for label in kept}, index=names)
     return _Region(places, rois.rename_axis("vertex"))
 

@@ -167,7 +167,7 @@ def virtual_viewing(
         responses[f"v{person + 1:02d}"] = xr.DataArray(
             values, dims=("repeat", "image", "vertex"), coords={"image": shown, "vertex": truth.index.to_numpy()}
         )
-    rois = pd.DataFrame({name: truth["region"].isin(STREAMS[name]) for name in names})
+    rois = pd.DataFrame({name: truth["region"].isin(STREAMS[name]) for name in STREAMS if name in names})
     return Viewing(
         name="virtual viewers",
         captions=scenes.captions,
