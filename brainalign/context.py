@@ -175,7 +175,8 @@ def _checked(predictions: xr.DataArray, responses: xr.DataArray) -> tuple[xr.Dat
                 f"{name} has {int(bad.sum())} non-finite values; leave out samples that were not tested, and channels "
                 "with missing responses."
             )
-        flat = (array.max(responses.dims[0]) == array.min(responses.dims[0])).any(set(array.dims) - set(responses.dims))
+        sample = responses.dims[:1]
+        flat = (array.max(sample) == array.min(sample)).any(set(array.dims) - set(responses.dims))
         if flat.any():
             raise ValueError(f"{name} is flat (constant) in {int(flat.sum())} channels; leave them out.")
     return predictions.sortby("context"), responses.to_numpy().astype(float)

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from nilearn import datasets, surface
-from pygeodesic.geodesic import PyGeodesicAlgorithmExact
 from scipy.spatial import cKDTree
 
 from brainalign import assets
@@ -71,6 +69,8 @@ def mesh(hemisphere: str, kind: str = "pial") -> Mesh:
     -------
     Mesh
     """
+    from nilearn import surface  # here and below: it is slow to load
+
     _check_hemisphere(hemisphere)
     return Mesh(*(np.asarray(part) for part in surface.load_surf_mesh(_fsaverage5()[f"{kind}_{hemisphere}"])))
 
@@ -78,6 +78,8 @@ def mesh(hemisphere: str, kind: str = "pial") -> Mesh:
 @cache
 def sulcal_depth(hemisphere: str) -> np.ndarray:
     """Sulcal depth of fsaverage5, shape (vertex,): positive in sulci."""
+    from nilearn import surface
+
     _check_hemisphere(hemisphere)
     return np.asarray(surface.load_surf_data(_fsaverage5()[f"sulc_{hemisphere}"]))
 
@@ -97,6 +99,11 @@ def nearest_vertex(xyz, hemisphere: str, kind: str = "pial") -> np.ndarray:
     -------
     array of shape (...)
         Vertex numbers.
+
+    Raises
+    ------
+    ValueError
+        For points that are not finite or have no three coordinates, or another hemisphere.
     """
     xyz = np.asarray(xyz, dtype=float)
     if xyz.shape[-1:] != (3,) or not np.isfinite(xyz).all():
@@ -129,7 +136,14 @@ def geodesic_distance(source: int, hemisphere: str, kind: str = "pial") -> np.nd
     -------
     array of shape (vertex,)
         mm.
+
+    Raises
+    ------
+    ValueError
+        For a source that is no vertex of the surface, or another hemisphere.
     """
+    from pygeodesic.geodesic import PyGeodesicAlgorithmExact
+
     vertices, faces = mesh(hemisphere, kind)
     if not 0 <= source < len(vertices):
         raise ValueError(f"source: expected a vertex number from 0 to {len(vertices) - 1}, got {source}.")
@@ -171,6 +185,8 @@ def regions(hemisphere: str) -> np.ndarray:
     Desikan et al. (2006). An automated labeling system for subdividing the human cerebral cortex on MRI scans into
     gyral based regions of interest. NeuroImage 31, 968-980.
     """
+    from nilearn import surface
+
     _check_hemisphere(hemisphere)
     folder = assets.fetch("desikan-killiany")
     numbers = surface.load_surf_data(str(folder / f"atlas-desikankilliany-{hemisphere[0]}h.label.gii.gz"))
@@ -212,6 +228,11 @@ def locate(xyz, *, max_distance: float = 20.0) -> pd.DataFrame:
     DataFrame [region, hemisphere, x, y, z, distance_pmc, distance_pmc_euclidean, vertex, off_surface]
         One row a point, numbers in mm: geodesic and straight distance of the nearest vertex from posteromedial
         Heschl's gyrus of its hemisphere, distance of the point from that vertex. NaN (and "") where unknown.
+
+    Raises
+    ------
+    ValueError
+        For infinite coordinates, or another shape.
     """
     xyz = np.asarray(xyz, dtype=float)
     if xyz.ndim != 2 or xyz.shape[1] != 3 or np.isinf(xyz).any():
@@ -236,6 +257,8 @@ def locate(xyz, *, max_distance: float = 20.0) -> pd.DataFrame:
 
 @cache
 def _fsaverage5():
+    from nilearn import datasets
+
     return datasets.fetch_surf_fsaverage("fsaverage5")
 
 

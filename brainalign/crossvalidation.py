@@ -94,7 +94,8 @@ def group_codes(groups: ArrayLike | None, n_samples: int) -> np.ndarray:
 
 def custom_folds(cv: Any, n_samples: int, codes: np.ndarray | None) -> Folds:
     """Folds of a scikit-learn splitter or an iterable of (train, test), checked."""
-    folds, tested = [], np.zeros(n_samples, dtype=bool)
+    folds: Folds = []
+    tested = np.zeros(n_samples, dtype=bool)
     for train, test in check_cv(cv).split(np.zeros((n_samples, 1)), None, codes):
         train, test = np.asarray(train), np.asarray(test)
         for name, index in (("train", train), ("test", test)):

@@ -9,7 +9,8 @@ samples) is decomposed instead.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from brainalign.crossvalidation import (
     Folds,
@@ -34,7 +36,17 @@ from brainalign.crossvalidation import (
 )
 from brainalign.stats import circular_shifts
 
-__all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "contiguous_folds", "cross_validate", "shift_null", "shifted_responses"]
+__all__ = [
+    "DEFAULT_ALPHAS",
+    "RidgeSweepCV",
+    "content_null",
+    "contiguous_folds",
+    "cross_validate",
+    "rolled_sweeps",
+    "shift_null",
+    "shifted_responses",
+    "word_sweep",
+]
 
 DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 """Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
@@ -116,7 +128,8 @@ class _Sweep:
         self._share_moments(training_sets)
 
     def _share_moments(self, training_sets: list[np.ndarray]) -> None:
-        self.cells = self.total = None
+        self.cells: torch.Tensor | None = None
+        self.total: Any = None  # a tensor, unless every training set has a kernel
         if max(len(train) for train in training_sets) < self.p:
             return
         # Samples that belong to the same training sets form a cell; its moments are computed once, where memory allows.
@@ -193,9 +206,12 @@ class _Sweep:
         k = self.n_components or len(values)
         return values[-k:].clamp(min=0), vectors[:, -k:]
 
-    def squared_errors(self, train: np.ndarray, test: np.ndarray) -> torch.Tensor:
-        """Sums of squared held-out errors of one fold, of shape (alpha, channel)."""
+    def squared_errors(self, train: np.ndarray, tests: list[np.ndarray]) -> list[torch.Tensor]:
+        """Sums of squared errors of one training set's model on each test set, of shape (alpha, channel)."""
         fit = self.fit(train, self.dtype)
+        return [self._squared_errors(fit, test) for test in tests]
+
+    def _squared_errors(self, fit: _Fit, test: np.ndarray) -> torch.Tensor:
         x = self.x[test] - self.free[test] @ fit.free_x
         if len(fit.maps) == 1:
             scores = x.to(self.dtype) @ fit.maps[0].to(self.dtype)
@@ -231,11 +247,20 @@ class _Sweep:
 
 def _choose_alphas(sweep: _Sweep, inner: list[Folds], run: Callable) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each list of folds, each channel's best alpha (its position) and the mean squared errors (alpha, channel)."""
-    tasks = [fold for folds in inner for fold in folds]
-    errors = iter(run(sweep.squared_errors, *zip(*tasks, strict=True)))
+    tasks: dict[bytes, tuple[np.ndarray, list, list]] = {}  # lists of folds may share training sets: one fit for each
+    for number, folds in enumerate(inner):
+        for train, test in folds:
+            _, tests, numbers = tasks.setdefault(train.tobytes(), (train, [], []))
+            tests.append(test)
+            numbers.append(number)
+    total: list[Any] = [0] * len(inner)
+    trains, tests, numbers = zip(*tasks.values(), strict=True)
+    for errors, users in zip(run(sweep.squared_errors, trains, tests), numbers, strict=True):
+        for number, error in zip(users, errors, strict=True):
+            total[number] = total[number] + error
     chosen = []
-    for folds in inner:
-        mse = sum(next(errors) for _ in folds).cpu().numpy() / sum(len(test) for _, test in folds)
+    for folds, error in zip(inner, total, strict=True):
+        mse = error.cpu().numpy() / sum(len(test) for _, test in folds)
         chosen.append((mse.argmin(0), mse))
     return chosen
 
@@ -255,7 +280,7 @@ def _check_components(n_components: int | None, n_features: int, smallest: int) 
         )
 
 
-def _check_baseline(baseline: Any, n_samples: int, training_sets: list[np.ndarray]) -> np.ndarray | None:
+def _check_baseline(baseline: Any, n_samples: int, training_sets: list[np.ndarray]) -> Any:
     if baseline is None:
         return None
     baseline = np.asarray(baseline, dtype=np.float64)
@@ -356,8 +381,8 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         _check_components(self.n_components, X.shape[1], min(len(train) for train, _ in folds))
         device, parts = torch_device(self.device), []
         weights = np.empty((y.shape[1], X.shape[1]))
-        with fold_map(*X.shape, device) as run:
-            for columns in _channel_chunks(*X.shape, y.shape[1]):
+        with fold_map(len(X), X.shape[1], device) as run:
+            for columns in _channel_chunks(len(X), X.shape[1], y.shape[1]):
                 sweep = _Sweep(
                     X,
                     y[:, columns],
@@ -394,10 +419,10 @@ def cross_validate(
     responses: xr.DataArray | np.ndarray,
     *,
     groups: ArrayLike | None = None,
-    baseline: xr.DataArray | np.ndarray | None = None,
+    baseline: ArrayLike | None = None,
     alphas: ArrayLike | None = None,
     n_splits: int = 10,
-    inner_splits: int = 5,
+    inner_splits: int | None = 5,
     n_components: int | None = None,
     gap: int = 0,
     standardize: bool = True,
@@ -428,11 +453,13 @@ def cross_validate(
     baseline : DataArray or array of shape (word, column), optional
         Predictors of no interest, such as word rate. They enter every model beside the layer and without a penalty, so
         that the layer explains what they leave; predictions and scores are those of both together.
-    alphas : array-like, optional
+    alphas : array-like of shape (n_alphas,), optional
         Penalties to choose from, `DEFAULT_ALPHAS` unless given. They are on the scale of the sum of squares of a
         feature (the number of samples, if standardized).
     n_splits, inner_splits : int
-        Number of contiguous outer and inner test blocks (see `contiguous_folds`).
+        Number of contiguous outer and inner test blocks (see `contiguous_folds`). With ``inner_splits=None`` the inner
+        folds of an outer one are the other outer folds: blocks that were cleaned apart stay whole, and a fit that two
+        outer folds need is made once.
     n_components : int, optional
         Reduce the features to so many principal components, computed within each training fold, outer and inner.
     gap : int
@@ -452,10 +479,12 @@ def cross_validate(
     Returns
     -------
     Dataset
-        ``score`` (layer, channel); ``alpha`` (layer, split, channel); with a baseline, ``baseline_score`` (channel), of
-        its least-squares fit in the same folds, to which scores compare; with `return_predictions`, ``prediction``
-        (layer, word, channel), NaN for samples that `cv` never tests. Coordinates are carried over, the settings are
-        attributes.
+        ``score`` (layer, channel); ``alpha`` (layer, split, channel). With a baseline, ``baseline_score`` (channel), of
+        its least-squares fit in the same folds, and ``partial`` (layer, channel): the correlation of what that fit
+        leaves of the responses with what the layer adds to its prediction. A layer that does no more than shrink a bad
+        baseline raises ``score`` above ``baseline_score``; its ``partial`` stays at chance. With `return_predictions`,
+        ``prediction`` (layer, word, channel), NaN for samples that `cv` never tests. Coordinates are carried over, the
+        settings are attributes.
 
     Raises
     ------
@@ -489,12 +518,15 @@ def cross_validate(
         outer = blocks(np.arange(n), n_splits, codes, gap, "n_splits")
     else:
         outer = custom_folds(cv, n, None if groups is None else codes)
-    inner = [blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
+    if inner_splits is None:
+        inner = _other_folds(outer)
+    else:
+        inner = [blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
     training_sets = [train for folds in [outer, *inner] for train, _ in folds]
     baseline = _check_baseline(baseline, n, training_sets)
     n_free = 0 if baseline is None else baseline.shape[1]
     _check_components(n_components, p, min(map(len, training_sets)) - n_free)
-    options = {
+    options: dict[str, Any] = {
         "baseline": baseline,
         "standardize": standardize,
         "n_components": n_components,
@@ -502,7 +534,11 @@ def cross_validate(
         "dtype": _dtype(dtype),
     }
 
-    score = np.empty((n_layers, y.shape[1]))
+    free = np.ones((n, 1)) if baseline is None else np.column_stack([np.ones(n), baseline])
+    by_baseline = np.full_like(y, np.nan)  # held-out prediction without any layer
+    for train, test in outer:
+        by_baseline[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
+    score, partial = np.empty((2, n_layers, y.shape[1]))
     alpha = np.empty((n_layers, len(outer), y.shape[1]))
     predictions = np.full((n_layers, *y.shape), np.nan, dtype=np.float32) if return_predictions else None
     tested = np.sort(np.concatenate([test for _, test in outer]))
@@ -519,9 +555,11 @@ def cross_validate(
                 fitted = run(sweep.predict, *zip(*outer, strict=True), best)
                 for (_, test), predicted in zip(outer, fitted, strict=True):
                     held_out[test] = predicted
-                score[i, columns] = _pearson(held_out[tested], y[np.ix_(tested, columns)])
+                here = np.ix_(tested, columns)
+                score[i, columns] = _pearson(held_out[tested], y[here])
+                partial[i, columns] = _pearson(held_out[tested] - by_baseline[here], y[here] - by_baseline[here])
                 if predictions is not None:
-                    predictions[i][np.ix_(tested, columns)] = held_out[tested]
+                    predictions[i][here] = held_out[tested]
     _warn_about_edges(score, alpha, alphas, n, baseline is not None)
 
     sweep_coords = {k: c for k, c in features.coords.items() if c.dims == (layer_dim,)}
@@ -531,7 +569,7 @@ def cross_validate(
         coords=sweep_coords | channel_coords,
         attrs={
             "n_splits": len(outer),
-            "inner_splits": inner_splits,
+            "inner_splits": "outer" if inner_splits is None else inner_splits,
             "gap": gap,
             "standardize": int(standardize),
             "baseline": n_free,
@@ -543,14 +581,230 @@ def cross_validate(
     )
     result["score"].attrs["long_name"] = "Pearson correlation of responses with held-out predictions"
     if baseline is not None:
-        free, held_out = np.column_stack([np.ones(n), baseline]), np.empty_like(y)
-        for train, test in outer:
-            held_out[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
-        result["baseline_score"] = channel_dim, _pearson(held_out[tested], y[tested])
+        result["partial"] = (layer_dim, channel_dim), partial
+        result["baseline_score"] = channel_dim, _pearson(by_baseline[tested], y[tested])
     if predictions is not None:
         result["prediction"] = (layer_dim, sample_dim, channel_dim), predictions
         result = result.assign_coords({k: c for k, c in responses.coords.items() if c.dims == (sample_dim,)})
     return result
+
+
+def _other_folds(outer: Folds) -> list[Folds]:
+    """For each outer fold the others, without its test and gap samples."""
+    inner = [
+        [(np.intersect1d(train, other), np.intersect1d(train, test)) for k, (other, test) in enumerate(outer) if k != i]
+        for i, (train, _) in enumerate(outer)
+    ]
+    if len(outer) < 3 or any(len(part) < 2 for folds in inner for fold in folds for part in fold):
+        raise ValueError(
+            f"inner_splits=None takes the other outer folds as inner ones, but {len(outer)} outer folds leave too few "
+            "samples; use more of them, a smaller gap, or a number of inner_splits."
+        )
+    return inner
+
+
+def word_sweep(values: xr.DataArray, design: xr.DataArray, *, retained: float = 0.95) -> xr.DataArray:
+    """Regressors made of word values by a linear design, in as few columns as the design lets through.
+
+    Ridge regression with one penalty depends on regressors only by their products, sample by sample. A design that
+    smooths, as the haemodynamic response does, lets few directions through well: in these, hundreds of features have
+    the same products as a few columns. With all directions (``retained=1``) the fits are those of all features; with
+    the largest ones they are all but those, and several times faster. To be fitted with ``standardize=False``: every
+    feature is given the same weight here, by its standard deviation over words.
+
+    Parameters
+    ----------
+    values : DataArray of shape (..., word, feature)
+        Such as a model's layers.
+    design : DataArray of shape (time, word)
+        As from `signals.word_to_volume`, with whatever leaves the responses taken out of it (`signals.detrend_blocks`).
+        Where each sample is one word, a 1 in the place of the word: its values are then taken as they are.
+    retained : float
+        Share of the design's variance that is kept, from its largest directions on.
+
+    Returns
+    -------
+    DataArray of shape (..., time, feature)
+        float32.
+
+    Raises
+    ------
+    ValueError
+        For words that differ in number, values that never vary, or a share not above 0 and at most 1.
+    """
+    return _WordSweep(design, retained)(values)
+
+
+class _WordSweep:
+    """A design's directions, found once for many values."""
+
+    def __init__(self, design: xr.DataArray, retained: float) -> None:
+        if not 0 < retained <= 1:
+            raise ValueError(f"retained: expected a share above 0 and at most 1, got {retained!r}.")
+        self.design = design.transpose(..., "word")
+        weights = self.design.to_numpy()
+        # Responses to words: each sample is one word, and no direction is larger than another.
+        self.picked = weights.argmax(1) if (weights.sum(1) == 1).all() and weights.max() == 1 else None
+        if self.picked is not None:
+            return
+        left, sizes, right = np.linalg.svd(weights.astype(float), full_matrices=False)
+        share = np.cumsum(sizes**2) / (sizes**2).sum()
+        kept = slice(int(np.searchsorted(share, retained - 1e-9)) + 1)
+        self.left, self.right = left[:, kept], (sizes[kept, None] * right[kept]).astype("float32")
+
+    def __call__(self, values: xr.DataArray) -> xr.DataArray:
+        values = values.transpose(..., "word", "feature")
+        sample_dim, n_words = self.design.dims[0], self.design.sizes["word"]
+        if values.sizes["word"] != n_words:
+            raise ValueError(f"values: expected one row for each of {n_words} words, got {values.sizes['word']}.")
+        flat = values.to_numpy().reshape(-1, *values.shape[-2:])
+        made = np.stack([self.columns(_standard_scores(layer)) for layer in flat])
+        dims = (*values.dims[:-2], sample_dim, "feature")
+        coords = {name: c for name, c in values.coords.items() if not {"word", "feature"} & set(c.dims)}
+        made = made.reshape(*values.shape[:-2], *made.shape[1:])
+        return xr.DataArray(made, coords | {sample_dim: self.design[sample_dim]}, dims)
+
+    def columns(self, scores: np.ndarray, roll: int = 0) -> np.ndarray:
+        """Regressors (time, column) of standard scores (word, feature), rolled along the words."""
+        if self.picked is not None:
+            return scores[(self.picked - roll) % len(scores)].astype("float32")
+        through = np.roll(self.right, -roll, axis=1) @ scores  # rolling the design back moves less than the scores
+        if through.shape[1] > len(through):  # as many columns, with the same products
+            through = np.linalg.qr(through.T.astype(float), mode="r").T  # type: ignore[attr-defined]
+        return (self.left @ through).astype("float32")
+
+
+def _standard_scores(layer: np.ndarray) -> np.ndarray:
+    centred = layer - layer.mean(0, dtype=float)
+    spread = centred.std(0)
+    if not np.isfinite(spread).all() or not spread.any():
+        raise ValueError("values: every layer must be finite and have features that vary over words.")
+    return (centred / np.where(spread > 0, spread, 1.0)).astype("float32")
+
+
+def rolled_sweeps(
+    values: xr.DataArray,
+    design: xr.DataArray,
+    *,
+    n_rolls: int = 200,
+    min_roll: int = 50,
+    retained: float = 0.95,
+    seed: int = 0,
+) -> Sequence[xr.DataArray]:
+    """Regressors of descriptions that belong to other words: `word_sweep` of rolled values, roll by roll.
+
+    When words come, and how their descriptions follow each other, stays; which word is described does not.
+
+    Parameters
+    ----------
+    values, design, n_rolls, min_roll, retained, seed
+        As in `content_null`.
+
+    Returns
+    -------
+    sequence of DataArrays of shape (..., time, feature)
+        float32, each made when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        As `word_sweep` and `stats.circular_shifts`.
+    """
+    return _RolledSweeps(values, design, n_rolls, min_roll, retained, seed)
+
+
+class _RolledSweeps(Sequence[xr.DataArray]):
+    def __init__(
+        self, values: xr.DataArray, design: xr.DataArray, n_rolls: int, min_roll: int, retained: float, seed: int
+    ) -> None:
+        self.sweep = _WordSweep(design, retained)
+        values, n = values.transpose(..., "word", "feature"), values.sizes["word"]
+        if n != self.sweep.design.sizes["word"]:
+            raise ValueError(f"values: expected one row for each of {self.sweep.design.sizes['word']} words, got {n}.")
+        self.shape, self.dims = values.shape[:-2], (*values.dims[:-2], self.sweep.design.dims[0], "feature")
+        self.coords = {name: c for name, c in values.coords.items() if not {"word", "feature"} & set(c.dims)}
+        self.scores = [_standard_scores(layer) for layer in values.to_numpy().reshape(-1, *values.shape[-2:])]
+        orders = circular_shifts(n, n_rolls, min_shift=min_roll, seed=seed)
+        self.amounts = (n - orders[:, 0]) % n  # the first entry of an order is the word that comes to stand first
+
+    def __len__(self) -> int:
+        return len(self.amounts)
+
+    def __getitem__(self, number: Any) -> Any:
+        with threadpool_limits(1):  # decompositions this small lose by a second thread
+            made = np.stack([self.sweep.columns(scores, int(self.amounts[number])) for scores in self.scores])
+        return xr.DataArray(made.reshape(*self.shape, *made.shape[1:]), self.coords, self.dims)
+
+
+def content_null(
+    values: xr.DataArray,
+    design: xr.DataArray,
+    responses: xr.DataArray | np.ndarray,
+    *,
+    n_rolls: int = 200,
+    min_roll: int = 50,
+    baseline: xr.DataArray | np.ndarray | None = None,
+    retained: float = 0.95,
+    seed: int = 0,
+    **options: Any,
+) -> xr.DataArray:
+    """Find what chance gives when everything stays real but *which* word each description belongs to.
+
+    The descriptions are rolled along the words, regressors are built from them anew, and all is fitted again. When the
+    words came, the responses with their rhythm, what subjects share, the baseline and every step of the analysis stay
+    as they are: whatever the timing of the words, slow drifts or one story's luck give, they give here too. It is the
+    chance level for statements about subjects who heard one story. An interval over them is none: a description which
+    fits the story by luck fits everyone.
+
+    Parameters
+    ----------
+    values : DataArray of shape (..., word, feature)
+        Descriptions of the words, such as a model's layers; all are rolled alike.
+    design, retained
+        As in `word_sweep`, which makes the regressors. For responses to words, the identity.
+    responses : DataArray or array of shape (time, channel)
+    n_rolls : int
+        Number of rolls; as many as there are, if fewer.
+    min_roll : int
+        Least roll (words), forwards and backwards. Take it longer than the response to a word and the reach of a topic.
+    baseline, **options
+        As in `cross_validate`, the same as for the scores that are compared.
+    seed : int
+        The same seed gives the same rolls, so that models or contexts can be compared roll by roll.
+
+    Returns
+    -------
+    DataArray of shape (roll, ..., channel)
+        ``score`` or, with a baseline, ``partial`` of `cross_validate`, for the dimensions of the values. Any statistic
+        of the observed scores, a choice of the best layer included, is to be taken of every roll as well, then compared
+        (`stats.p_values`).
+
+    Raises
+    ------
+    ValueError
+        As `cross_validate`, `word_sweep` and `stats.circular_shifts`.
+    """
+    rolls = _RolledSweeps(values, design, n_rolls, min_roll, retained, seed)
+    observed = np.asarray(responses)
+
+    def fit(number: int) -> np.ndarray:
+        features = rolls[number].to_numpy()
+        features = xr.DataArray(features.reshape(-1, *features.shape[-2:]), dims=("layer", "time", "feature"))
+        found = cross_validate(features, observed, baseline=baseline, standardize=False, **options)
+        return found["score" if baseline is None else "partial"].to_numpy()
+
+    # Decompositions this small gain nothing from a second thread; two rolls at a time do.
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        null = np.stack(list(pool.map(fit, range(len(rolls)))))
+    coords, channel_dim, swept = dict(rolls.coords), "channel", rolls.dims[:-2] or ("layer",)
+    if isinstance(responses, xr.DataArray):
+        channel_dim = responses.dims[1]
+        coords |= {name: c for name, c in responses.coords.items() if c.dims == (channel_dim,)}
+    shape = len(null), *(rolls.shape or (1,)), null.shape[-1]
+    return xr.DataArray(null.reshape(shape), coords, ("roll", *swept, channel_dim))
 
 
 def shifted_responses(
@@ -596,7 +850,7 @@ def shifted_responses(
         baseline = _check_baseline(baseline, len(y), [np.arange(len(y))])
         free = np.column_stack([np.ones(len(y)), baseline])
         kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
-    ask = {"groups": groups, "min_shift": min_shift}
+    ask: dict[str, Any] = {"groups": groups, "min_shift": min_shift}
     if together:
         return kept + (y - kept)[circular_shifts(len(y), n_shifts, seed=seed, **ask)]
     copies = []
@@ -645,6 +899,10 @@ def shift_null(
 
     Notes
     -----
+    Shifts within passages also destroy a word's place in its phrase and passage: a response that follows position alone
+    lies beyond this chance level, so position belongs in the baseline. Responses and predictors that lost the same slow
+    components over the whole run are tied in a way that shifts break: see `signals.detrend_blocks`.
+
     Memory, beside that of `cross_validate`: a few arrays of (shift, word, channel) in double precision.
     """
     features, responses = _labelled(features, responses)
@@ -655,7 +913,7 @@ def shift_null(
     shape = len(copies), copies.shape[2]
     copies = xr.DataArray(np.swapaxes(copies, 0, 1).reshape(len(responses), -1), dims=(sample_dim, channel_dim))
     fit = cross_validate(features, copies, groups=groups, baseline=baseline, **options)
-    null = fit["score"].max(fit["score"].dims[0])
+    null = fit["score"].max(fit["score"].dims[:1])
     if baseline is not None:
         null = null - fit["baseline_score"]
     coords = {name: coord for name, coord in responses.coords.items() if coord.dims == (channel_dim,)}
@@ -705,7 +963,7 @@ def _labelled(features: Any, responses: Any) -> tuple[xr.DataArray, xr.DataArray
     return features, responses
 
 
-def _names(array: xr.DataArray, dim: str) -> np.ndarray:
+def _names(array: xr.DataArray, dim: Hashable) -> np.ndarray:
     return array[dim].to_numpy()  # positions where there are no labels
 
 

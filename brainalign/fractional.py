@@ -28,7 +28,7 @@ class FractionalRidgeCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
 
     Parameters
     ----------
-    fractions : array-like, optional
+    fractions : array-like of shape (n_fractions,), optional
         From above 0 to 1; `FRACTIONS` unless given.
     cv : int, scikit-learn splitter or iterable of (train, test)
         An integer means that many contiguous blocks.

@@ -8,8 +8,9 @@ of all pairs of ten thousand images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,27 @@ import scipy.optimize
 import scipy.stats
 import xarray as xr
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import squareform
+from scipy.stats import zscore
 from threadpoolctl import threadpool_limits
 
 from brainalign import stats
-from brainalign.similarity import compare_rdms, rdm
+from brainalign.datasets import Viewing
+from brainalign.similarity import _TIE, _comparable, compare_rdms, rdm
 
 ModelRDMs = Mapping[str, ArrayLike] | Sequence[ArrayLike]
+
+PUBLISHED = {
+    "animacy": "animate or not",
+    "FaceBodyManmadeNatobj": "four categories",
+    "monkeyIT": "monkey IT (data)",
+    "EVA": "human early visual (data)",
+    "HMAX": "HMAX",
+    "V1": "V1 model",
+    "Silhouette": "silhouette",
+    "RADON": "RADON",
+}
+"""Names in words for the RDMs that came with objects92."""
 
 
 class SubjectTests(NamedTuple):
@@ -108,6 +124,62 @@ def batch_rdms(model_rdms: ModelRDMs, n_images: int, batches: ArrayLike | None =
     return xr.DataArray(np.stack(found), {"model": names}, ("model", "batch", "pair"))
 
 
+def brain_rdms(data: Viewing, part: int | None = None) -> xr.DataArray:
+    """RDMs of the test images, which all people saw, for each region of interest.
+
+    Parameters
+    ----------
+    data : Viewing
+    part : int, optional
+        Take this repeat alone or, where only RDMs are known, this session. Default: mean responses over repeats, or
+        mean RDMs over sessions.
+
+    Returns
+    -------
+    DataArray of shape (region, subject, pair)
+        Pairs in the order of ``data.test_images``. Data without regions have one, by the name of their space.
+    """
+    whole = data.space or "all"
+    if data.responses is None and data.rdms is not None:
+        rdms = data.rdms.mean("session") if part is None else data.rdms.isel(session=part)
+        test = data.image_names.get_indexer(data.test_images)[None]
+        known = batch_rdms(list(rdms.values), len(data.image_names), test)[:, 0].rename(model="subject")
+        return known.assign_coords(subject=data.people).expand_dims(region=[whole])
+    if part is not None:
+        once = {person: array[part : part + 1] for person, array in (data.responses or {}).items()}
+        data = replace(data, responses=once)
+    regions = {whole: None} if data.rois is None else data.rois
+    found = []
+    for name in regions:
+        some = data.select(vertices=regions[name])
+        found.append([rdm(some.mean_responses(person, data.test_images).values) for person in data.people])
+    return xr.DataArray(found, {"region": list(regions), "subject": data.people}, ("region", "subject", "pair"))
+
+
+def rival_rdms(data: Viewing) -> dict[str, np.ndarray]:
+    """RDMs of the test images that no language model has a part in, to hold captions against.
+
+    Parameters
+    ----------
+    data : Viewing
+
+    Returns
+    -------
+    dict of str to array of shape (pair,)
+        For objects92 what was published with it (`datasets.objects92.model_rdms`), else Gabor energies where there are
+        pictures.
+    """
+    from brainalign.datasets import objects92, viewers
+
+    if data.name == "objects92":
+        return dict(zip(PUBLISHED.values(), objects92.model_rdms().sel(model=list(PUBLISHED)).values, strict=True))
+    if data.images is None:
+        return {}
+    shown = np.asarray(data.images[data.image_names.get_indexer(data.test_images)])
+    energies = viewers.gabor_energies(shown)
+    return {"pixels": np.asarray(rdm(zscore(energies[:, energies.std(0) > 0], axis=0)))}
+
+
 def score(
     responses: ArrayLike,
     model_rdms: ModelRDMs,
@@ -148,7 +220,7 @@ def score(
         compare_rdms(models.values[:, k], rdm(responses[..., batch, :], metric), method)
         for k, batch in enumerate(check_batches(batches, responses.shape[-2]))
     ]
-    return xr.DataArray(np.mean(scores, axis=0), models["model"].coords)
+    return xr.DataArray(np.mean(np.stack(scores), axis=0), models["model"].coords)
 
 
 def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "standardised") -> xr.Dataset:
@@ -199,6 +271,61 @@ def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "s
     return xr.Dataset({"lower": ("subject", lower), "upper": ("subject", upper)}, coords)
 
 
+def mantel_null(
+    model_rdms: ModelRDMs,
+    rdms: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    n_permutations: int = 999,
+    method: str = "pearson",
+    seed: int = 0,
+) -> xr.DataArray:
+    """Scores of models whose images have exchanged their names at random.
+
+    Pairs share images, so they are no independent observations; images are. All models and subjects see the same
+    exchanges.
+
+    Parameters
+    ----------
+    model_rdms : mapping of str to, or sequence of, arrays of shape (pair,)
+    rdms : array of shape (subject, pair)
+    groups : array of shape (image,), optional
+        Labels. Images change names within their group only, so that what the groups tell stays, and the rest goes.
+    n_permutations : int
+    method : {"pearson", "spearman", "cosine"}
+        See `similarity.compare_rdms`.
+    seed : int
+
+    Returns
+    -------
+    DataArray of shape (permutation, model, subject)
+
+    Raises
+    ------
+    ValueError
+        Another method, or as in `batch_rdms` and `similarity.compare_rdms`.
+
+    References
+    ----------
+    Mantel (1967), Cancer Research 27, 209-220.
+    """
+    if method not in ("pearson", "spearman", "cosine"):
+        raise ValueError(f"method must be 'pearson', 'spearman' or 'cosine', got {method!r}.")
+    brains = _comparable(np.atleast_2d(np.asarray(rdms, dtype=float)), method, "rdms")
+    place = squareform(np.arange(brains.shape[1]))
+    n = len(place)
+    models = batch_rdms(model_rdms, n)[:, 0]
+    rows = _comparable(models.values, method, "model_rdms")
+    rng, orders = np.random.default_rng(seed), np.tile(np.arange(n), (n_permutations, 1))
+    codes = np.zeros(n, dtype=int) if groups is None else pd.factorize(np.asarray(groups))[0]
+    for code in range(codes.max() + 1):
+        members = np.flatnonzero(codes == code)
+        orders[:, members] = rng.permuted(orders[:, members], axis=1)
+    first, second = np.triu_indices(n, 1)
+    null = [rows[:, place[order[first], order[second]]] @ brains.T for order in orders]
+    return xr.DataArray(np.array(null), {"model": models["model"].values}, ("permutation", "model", "subject"))
+
+
 def image_bootstrap(
     rdms: ArrayLike,
     model_rdms: ModelRDMs,
@@ -210,8 +337,9 @@ def image_bootstrap(
 ) -> xr.Dataset:
     """How much the scores of models would vary over other images of the kind.
 
-    Images are drawn with replacement; pairs of an image with itself are left out. All models see the same draws:
-    differences of ``draws`` between two models give the interval of their difference.
+    Images are drawn with replacement; pairs of an image with itself are left out, and so are draws in which all images
+    are alike to some model. All models see the same draws: differences of ``draws`` between two models give the
+    interval of their difference.
 
     Parameters
     ----------
@@ -233,7 +361,7 @@ def image_bootstrap(
     ------
     ValueError
         A number of pairs of no number of images, fewer than three images, a whitened method, a level not between 0 and
-        1, or as in `similarity.compare_rdms`, also where a draw leaves an RDM without differences.
+        1, a model to which the images of almost every draw are alike, or as in `similarity.compare_rdms`.
 
     References
     ----------
@@ -253,16 +381,21 @@ def image_bootstrap(
     place = np.zeros((n, n), dtype=int)
     first, second = np.triu_indices(n, 1)
     place[first, second] = place[second, first] = np.arange(len(first))
-    rng, draws = np.random.default_rng(seed), []
-    while len(draws) < n_resamples:
+    rng = np.random.default_rng(seed)
+    estimate = np.mean(compare_rdms(models.values, values, method), axis=1)
+    draws: list[np.ndarray] = []
+    for _ in range(100 * n_resamples):
         drawn = rng.integers(n, size=n)
-        if len(set(drawn)) < 3:
-            continue
         a, b = drawn[first], drawn[second]
         pairs = place[a, b][a != b]
+        if len(set(drawn)) < 3 or any(np.ptp(rdm[pairs]) <= _TIE * np.ptp(rdm) for rdm in (*models.values, *values)):
+            continue
         draws.append(np.mean(compare_rdms(models.values[:, pairs], values[:, pairs], method), axis=1))
+        if len(draws) == n_resamples:
+            break
+    else:
+        raise ValueError("model_rdms: almost every draw of images leaves some model without differences; drop it.")
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    estimate = np.mean(compare_rdms(models.values, values, method), axis=1)
     return xr.Dataset(
         {
             "score": ("model", estimate),
@@ -274,6 +407,46 @@ def image_bootstrap(
     )
 
 
+def reweighted_null(
+    rdms: ArrayLike,
+    features: ArrayLike,
+    *,
+    n_permutations: int = 200,
+    method: str = "spearman",
+    seed: int = 0,
+    **options: Any,
+) -> np.ndarray:
+    """Scores of reweighted RDMs by chance: the images of the brains are exchanged, and weights fitted again.
+
+    Parameters
+    ----------
+    rdms : array of shape (subject, pair)
+        Weights are fitted to their mean.
+    features : array of shape (image, feature)
+    n_permutations : int
+    method : str
+        See `similarity.compare_rdms`.
+    seed : int
+        Of the exchanges and the folds.
+    **options
+        As in `reweighted_rdms`.
+
+    Returns
+    -------
+    array of shape (n_permutations,)
+        Mean scores over subjects.
+    """
+    square = np.stack([squareform(own) for own in np.asarray(rdms)])
+    n = square.shape[-1]
+    first, second = np.triu_indices(n, 1)
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(n) for _ in range(n_permutations)]
+    means = np.stack([square[:, order[first], order[second]].mean(0) for order in orders])
+    refitted = reweighted_rdms(means, features, seed=seed, **options)
+    pairs = [(model, square[:, order[first], order[second]]) for model, order in zip(refitted, orders, strict=True)]
+    return np.array([np.mean(compare_rdms(model, own, method)) for model, own in pairs])
+
+
 @threadpool_limits.wrap(limits=1)  # many small products: more threads would only wait for each other
 def reweighted_rdms(
     rdms: ArrayLike,
@@ -282,6 +455,7 @@ def reweighted_rdms(
     n_components: int = 10,
     n_folds: int = 5,
     alphas: ArrayLike = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+    n_partitions: int = 1,
     seed: int = 0,
 ) -> np.ndarray:
     """Predict RDMs from weighted dimensions of a description, each pair from images that are not in it.
@@ -301,8 +475,10 @@ def reweighted_rdms(
         How many components are weighted, at most; fewer where there are fewer.
     n_folds : int
         Parts of the images, drawn at random; at least four, and three images in each.
-    alphas : array-like
+    alphas : array-like of shape (n_alphas,)
         Penalties to choose from, as a share of the variance of the unweighted RDM.
+    n_partitions : int
+        Ways to draw the folds, whose predictions are averaged.
     seed : int
 
     Returns
@@ -320,6 +496,9 @@ def reweighted_rdms(
     Khaligh-Razavi & Kriegeskorte (2014), PLoS Comput. Biol. 10(11): e1003915. Kaniuth & Hebart (2022), NeuroImage 257:
     119294. Weights that are equal for a large penalty are this project's choice.
     """
+    if n_partitions > 1:
+        options = {"n_components": n_components, "n_folds": n_folds, "alphas": alphas}
+        return np.mean([reweighted_rdms(rdms, features, seed=seed + k, **options) for k in range(n_partitions)], axis=0)
     x, targets, alphas = (np.asarray(a, dtype=float) for a in (features, rdms, alphas))
     n = len(x)
     if x.ndim != 2 or targets.shape[-1:] != (n * (n - 1) // 2,) or not np.isfinite(x).all():
@@ -338,7 +517,8 @@ def reweighted_rdms(
     flat = targets.reshape(-1, targets.shape[-1])
     found = np.empty_like(flat)
     for left_out in [{k} for k in range(n_folds)] + [set(two) for two in combinations(range(n_folds), 2)]:
-        rest, scores = [k for k in range(n_folds) if k not in left_out], 0.0
+        rest = [k for k in range(n_folds) if k not in left_out]
+        scores: Any = 0.0
         for k in rest:
             inner = _weighted(flat, x, ~np.isin(fold, [*left_out, k]), (a == k) & (b == k), n_components, alphas)
             observed = flat[:, (a == k) & (b == k)]
@@ -351,12 +531,15 @@ def reweighted_rdms(
     return found.reshape(targets.shape)
 
 
-def _weighted(targets, x, train, test, n_components, alphas) -> np.ndarray:
+def _weighted(
+    targets: np.ndarray, x: np.ndarray, train: np.ndarray, test: np.ndarray, n_components: int, alphas: np.ndarray
+) -> np.ndarray:
     """Predictions (alpha, target, pair) of the `test` pairs by weights fitted to the pairs among the `train` images."""
     first, second = np.triu_indices(len(x), 1)
     centred = x - x[train].mean(0)
     axes = np.linalg.svd(centred[train], full_matrices=False)[2][:n_components]
-    parts = ((x[first] - x[second]) @ axes.T) ** 2
+    along = centred @ axes.T
+    parts = (along[first] - along[second]) ** 2
     parts = np.column_stack([parts.sum(1), parts])  # the first one alone is the RDM as it comes
     inside = train[first] & train[second]
     if not parts[inside, 0].std() > 0:

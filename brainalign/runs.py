@@ -13,8 +13,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,16 @@ MEMORY_BAR_GB = 3.0
 
 
 class NotebookError(RuntimeError):
-    """A notebook failed; the message names the cell and the error."""
+    """A notebook failed; the message names the cell and the error, and `name` the type of the error."""
+
+    name = ""
 
 
 @dataclass(frozen=True)
 class Run:
     """What one notebook run cost.
 
-    Attributes
+    Parameters
     ----------
     notebook : str
         Name, without suffix.
@@ -43,19 +47,22 @@ class Run:
         Largest resident memory (GB, 1e9 bytes) of the kernel and its children, sampled ten times a second.
     reused : bool
         True when an earlier run was still valid; the costs are then those of that run.
+    claims : dict of str to bool
+        What the notebook's `book.Report` claimed, and whether its run bore it.
     """
 
     notebook: str
     seconds: float
     peak_gb: float
     reused: bool = False
+    claims: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Profile:
     """Parameters of every notebook for one kind of run; read one with `load_profile`.
 
-    Attributes
+    Parameters
     ----------
     name : str
     notebooks : dict of str to dict
@@ -64,16 +71,28 @@ class Profile:
         What has to be fetched before any notebook starts.
     optional : tuple of str
         What notebooks use if it can be had, and say so if not.
+    claims_hold : bool
+        A claim of a notebook's report that its run does not bear fails the build.
     """
 
     name: str
     notebooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     assets: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    claims_hold: bool = False
 
 
 def find_notebooks(folder: Path) -> dict[str, Path]:
     """Notebooks of a folder (``NN_name.ipynb``), by name and in reading order.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    dict of str to Path
+        Names are without suffix.
 
     Raises
     ------
@@ -93,6 +112,10 @@ def out_of_step(notebooks: Mapping[str, Path]) -> list[str]:
     ----------
     notebooks : dict of str to Path
         From `find_notebooks`.
+
+    Returns
+    -------
+    list of str
     """
     import jupytext
 
@@ -109,10 +132,14 @@ def load_profile(path: Path, notebooks: Mapping[str, Path]) -> Profile:
     Parameters
     ----------
     path : Path
-        A mapping with the keys ``assets`` and ``optional`` (lists of names) and ``notebooks`` (notebook name to
-        parameters).
+        A mapping with the keys ``assets`` and ``optional`` (lists of names), ``claims_hold`` (true or false) and
+        ``notebooks`` (notebook name to parameters).
     notebooks : dict of str to Path
         From `find_notebooks`.
+
+    Returns
+    -------
+    Profile
 
     Raises
     ------
@@ -130,7 +157,7 @@ def load_profile(path: Path, notebooks: Mapping[str, Path]) -> Profile:
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(content).__name__}")
-    _check_names(content, ["assets", "optional", "notebooks"], f"{path}: key")
+    _check_names(content, ["assets", "optional", "claims_hold", "notebooks"], f"{path}: key")
     chosen = content.get("notebooks") or {}
     if not isinstance(chosen, dict):
         raise ValueError(f"{path}: notebooks: expected notebook names with their parameters, got {chosen!r}")
@@ -138,13 +165,16 @@ def load_profile(path: Path, notebooks: Mapping[str, Path]) -> Profile:
     for key, names in assets.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{path}: {key}: expected a list of names, got {names!r}")
+    claims_hold = content.get("claims_hold", False)
+    if not isinstance(claims_hold, bool):
+        raise ValueError(f"{path}: claims_hold: expected true or false, got {claims_hold!r}")
     _check_names(chosen, notebooks, f"{path}: notebook")
     for name, parameters in chosen.items():
         if not isinstance(parameters or {}, dict):
             raise ValueError(f"{path}: {name}: expected a mapping of parameters, got {parameters!r}")
         _check_parameters(notebooks[name], parameters or {}, f"{path}: {name}: parameter")
     parameters = {name: dict(parameters or {}) for name, parameters in chosen.items()}
-    return Profile(path.stem, parameters, tuple(assets["assets"]), tuple(assets["optional"]))
+    return Profile(path.stem, parameters, tuple(assets["assets"]), tuple(assets["optional"]), claims_hold)
 
 
 def execute(notebook: Path, parameters: Mapping[str, Any], output: Path, *, cwd: Path | None = None) -> Run:
@@ -164,6 +194,10 @@ def execute(notebook: Path, parameters: Mapping[str, Any], output: Path, *, cwd:
     cwd : Path, optional
         Working folder of the kernel; the current one by default.
 
+    Returns
+    -------
+    Run
+
     Raises
     ------
     ValueError
@@ -180,9 +214,10 @@ def execute_all(
     folder: Path,
     *,
     constraints: Path | None = None,
-    missing: Iterable[str] = (),
+    missing: Collection[str] = (),
     only: str | None = None,
     force: bool = False,
+    jobs: int = 1,
     cwd: Path | None = None,
 ) -> list[Run]:
     """Run all notebooks under a profile, reuse what is still valid, and print what each one cost.
@@ -196,12 +231,15 @@ def execute_all(
         Where the executed notebooks go. Executed notebooks without a source are removed from it.
     constraints : Path, optional
         The file of pinned versions; a change of it makes every run invalid.
-    missing : iterable of str
-        Optional assets that could not be had: once they can, runs without them are no longer valid.
+    missing : collection of str
+        Optional assets that could not be had: a notebook that asks for one has a page that says so, and runs again once
+        it is there.
     only : str, optional
         Bring this notebook alone up to date.
     force : bool
         Run again even what is still valid.
+    jobs : int
+        How many notebooks run side by side, each in its share of the cores (`fitting_jobs`).
     cwd : Path, optional
         Working folder of the kernels.
 
@@ -214,7 +252,7 @@ def execute_all(
     ValueError
         If `only` is not a notebook.
     NotebookError
-        If notebooks failed. The others were run all the same.
+        If notebooks failed, or claims that have to hold do not. The others were run all the same.
     """
     folder = Path(folder)
     if only is not None:
@@ -224,25 +262,78 @@ def execute_all(
             stray.unlink()
     code = "\n".join([_code_hash(constraints), *sorted(missing)])
     wanted = [only] if only else list(notebooks)
-    runs, failures = [], []
+    runs, failures, due = {}, {}, []
     for number, name in enumerate(wanted, start=1):
         parameters, output = profile.notebooks.get(name, {}), folder / f"{name}.ipynb"
         key = _key(notebooks[name], parameters, code)
-        run = None if force else _previous(output, key)
-        print(f"[{number}/{len(wanted)}] {name}: {'still valid, reused' if run else 'running'}", flush=True)
-        if run is None:
-            try:
-                run = _execute(notebooks[name], parameters, output, cwd, key)
-            except NotebookError as error:
-                failures.append(str(error))
-                print(f"[{number}/{len(wanted)}] {error}", flush=True)
-                continue
-            print(f"[{number}/{len(wanted)}] {name}: {run.seconds:.0f} s, {run.peak_gb:.1f} GB", flush=True)
-        runs.append(run)
+        runs[name] = None if force else _previous(output, key)
+        if runs[name]:
+            print(f"[{number}/{len(wanted)}] {name}: still valid, reused", flush=True)
+        else:
+            due.append((f"[{number}/{len(wanted)}] {name}", notebooks[name], parameters, output, cwd, key))
+    # From the last on where they run side by side: pages grow longer, and the longest would run alone at the end.
+    for name, outcome in _side_by_side(due[::-1] if jobs > 1 else due, jobs):
+        label = f"[{wanted.index(name) + 1}/{len(wanted)}] {name}"
+        if isinstance(outcome, Run):
+            runs[name] = outcome
+            print(f"{label}: {outcome.seconds:.0f} s, {outcome.peak_gb:.1f} GB", flush=True)
+        elif outcome.name == "AssetError" and missing:
+            _write_stub(notebooks[name], folder / f"{name}.ipynb", missing)
+            print(f"{label}: a stub, as data are missing", flush=True)
+        else:
+            failures[name] = str(outcome)
+            print(f"{label}: failed\n{outcome}", flush=True)
+    runs = [run for run in runs.values() if run]
+    if profile.claims_hold:
+        for run in runs:
+            untrue = [text for text, holds in run.claims.items() if not holds]
+            if untrue:
+                failures[run.notebook] = f"{run.notebook}: claims that its run does not bear: {'; '.join(untrue)}"
     print(summary(runs), flush=True)
     if failures:
-        raise NotebookError(f"{len(failures)} of {len(wanted)} notebooks failed:\n" + "\n".join(failures))
+        raise NotebookError(f"{len(failures)} of {len(wanted)} notebooks failed:\n" + "\n".join(failures.values()))
     return runs
+
+
+def fitting_jobs() -> int:
+    """How many notebooks this machine runs side by side: one a core, as far as memory goes.
+
+    Returns
+    -------
+    int
+    """
+    from joblib import cpu_count
+
+    memory = psutil.virtual_memory().available / 1e9
+    return max(1, min(cpu_count(), int(memory // MEMORY_BAR_GB)))
+
+
+def _side_by_side(due: Sequence[tuple], jobs: int) -> Iterator[tuple[str, Run | NotebookError]]:
+    """Outcomes by name, as they come."""
+    jobs = min(jobs, len(due))
+    if jobs < 2:
+        yield from map(_outcome, due)
+        return
+    from joblib import cpu_count
+
+    # Each run in a process of its own, which measures the memory of its own kernel.
+    threads = str(max(1, cpu_count() // jobs))
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _set_threads, (threads,)) as pool:
+        for done in as_completed([pool.submit(_outcome, run) for run in due]):
+            yield done.result()
+
+
+def _set_threads(threads: str) -> None:
+    os.environ["OMP_NUM_THREADS"] = threads  # of the kernels to come
+
+
+def _outcome(run: tuple) -> tuple[str, Run | NotebookError]:
+    label, notebook, *how = run
+    print(f"{label}: running", flush=True)
+    try:
+        return notebook.stem, _execute(notebook, *how)
+    except NotebookError as error:
+        return notebook.stem, error
 
 
 def summary(runs: Iterable[Run]) -> str:
@@ -267,6 +358,8 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], output: Path, cwd: P
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     on_terminal = sys.stderr.isatty()
+    claims = Path(cwd or ".") / "results" / notebook.stem / "claims.json"
+    claims.unlink(missing_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}-") as work,
         tempfile.TemporaryDirectory() as sockets,
@@ -287,10 +380,12 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], output: Path, cwd: P
                 )
         except PapermillExecutionError as error:
             os.replace(partial, failed)
-            raise NotebookError(
+            failure = NotebookError(
                 f"{notebook.stem}: cell {error.cell_index + 1} failed with {error.ename}: {error.evalue}\n"
                 f"{_indented(error.source)}\nThe notebook as far as it ran: {failed}"
-            ) from error
+            )
+            failure.name = error.ename
+            raise failure from error
         except Exception as error:
             kept = ""
             if partial.is_file():
@@ -298,7 +393,8 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], output: Path, cwd: P
                 kept = f"\nThe notebook as far as it ran: {failed}"
             reason = f"{type(error).__name__}: {error}"
             raise NotebookError(f"{notebook.stem}: the run broke off with {reason}{kept}") from error
-        run = Run(notebook.stem, round(time.perf_counter() - started, 1), round(memory.peak / 1e9, 2))
+        cost = round(time.perf_counter() - started, 1), round(memory.peak / 1e9, 2)
+        run = Run(notebook.stem, *cost, claims=json.loads(claims.read_text()) if claims.is_file() else {})
         executed = nbformat.read(partial, as_version=4)
         # Readers can download this file: papermill's record names folders of this machine, ours does not.
         executed.metadata.pop("papermill", None)
@@ -307,11 +403,28 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], output: Path, cwd: P
             "parameters": dict(parameters),
             "seconds": run.seconds,
             "peak_gb": run.peak_gb,
+            "claims": run.claims,
         }
         nbformat.write(executed, partial)
         os.replace(partial, output)
     failed.unlink(missing_ok=True)
     return run
+
+
+def _write_stub(notebook: Path, output: Path, missing: Collection[str]) -> None:
+    """A page in place of a notebook whose data are missing: its title and introduction, and how to provide them."""
+    import nbformat
+
+    source = nbformat.read(notebook, as_version=4)
+    texts = [cell.source for cell in source.cells if cell.cell_type == "markdown"]
+    notice = (
+        "```{admonition} No results in this build\nThis page needs real data that could not be had: one of "
+        f"{', '.join(sorted(missing))}. `brainalign assets` lists where each comes from; put the files into a folder "
+        "that `BRAINALIGN_MIRROR` names, or build where the network is, and this page fills.\n```"
+    )
+    cells = [nbformat.v4.new_markdown_cell(text) for text in (*texts[:1], notice)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=source.metadata), output)
+    output.with_suffix(".failed.ipynb").unlink(missing_ok=True)
 
 
 def _own_kernel_manager(sockets: str) -> type:
@@ -384,7 +497,8 @@ def _previous(output: Path, key: str) -> Run | None:
     """The run that made `output`, if it is still valid."""
     try:
         record = json.loads(output.read_text(encoding="utf-8"))["metadata"]["brainalign"]
-        return Run(output.stem, record["seconds"], record["peak_gb"], reused=True) if record["key"] == key else None
+        cost = record["seconds"], record["peak_gb"]
+        return Run(output.stem, *cost, True, record["claims"]) if record["key"] == key else None
     except (FileNotFoundError, ValueError, KeyError):
         return None
 

@@ -7,10 +7,11 @@ with those of models.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
@@ -21,10 +22,11 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.stats import rankdata
 from threadpoolctl import ThreadpoolController
 
-from brainalign import stats
+from brainalign import cortex, stats
 from brainalign.cortex import Mesh
-from brainalign.rsa import ModelRDMs, batch_rdms, check_batches, one_sample_t
-from brainalign.similarity import _TIE, _comparable, rdm
+from brainalign.datasets import Viewing
+from brainalign.rsa import ModelRDMs, batch_rdms, brain_rdms, check_batches, image_batches, one_sample_t
+from brainalign.similarity import _TIE, _comparable, compare_rdms, rdm
 
 BLOCK = 2**20  # numbers of RDMs held at once by a worker: 8 MB, which stays in the processor's cache
 
@@ -248,6 +250,52 @@ def rsa_map(
         centre = responses[responses.dims[1]].values[centres]
     total = np.clip(total / len(batches), -1, 1)
     return xr.DataArray(total, {"model": models["model"].values, "centre": centre}, ("model", "centre"))
+
+
+def place_map(
+    data: Viewing,
+    model_rdms: ModelRDMs,
+    *,
+    radius: float = 10.0,
+    batch_size: int = 100,
+    n_batches: int = 3,
+    method: str = "pearson",
+    seed: int = 0,
+) -> xr.DataArray:
+    """Scores of models at the places of a data set, in every person: discs of the cortex or, elsewhere, regions.
+
+    Parameters
+    ----------
+    data : Viewing
+    model_rdms : mapping of str to array of shape (pair,)
+        Over ``data.test_images``.
+    radius : float
+        Of the discs around the vertices that everybody has, where these lie on fsaverage5 (mm).
+    batch_size, n_batches : int
+        Images that are compared with each other at once, and batches of them, at most; for discs, which are many.
+        Regions are scored over all pairs.
+    method : {"pearson", "spearman"}
+    seed : int
+        Of the batches.
+
+    Returns
+    -------
+    DataArray of shape (subject, model, centre)
+        The coordinate `centre` holds numbers of vertices or names of regions.
+    """
+    if data.responses is None or data.space != "fsaverage5":
+        brains = brain_rdms(data).rename(region="centre")
+        models = batch_rdms(model_rdms, len(data.test_images))[:, 0]
+        return xr.DataArray(compare_rdms(brains, models, method)).transpose("subject", "model", "centre")
+    vertices = reduce(np.intersect1d, [array["vertex"].values for array in data.responses.values()])
+    discs = geodesic_discs([cortex.mesh(side) for side in cortex.HEMISPHERES], radius, vertices=vertices)
+    n_test = len(data.test_images)
+    batches = image_batches(n_test, min(batch_size, n_test), seed)[:n_batches]
+    maps = []
+    for person in data.people:
+        responses = data.mean_responses(person, data.test_images).sel(vertex=vertices)
+        maps.append(rsa_map(responses, model_rdms, discs, batches=batches, method=method))
+    return xr.concat(maps, pd.Index(data.people, name="subject"))
 
 
 def group_map(maps: xr.DataArray, q: float = 0.05) -> xr.Dataset:

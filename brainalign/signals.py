@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import mne
 import numpy as np
 import pandas as pd
 import xarray as xr
-from nilearn.glm.first_level import glover_hrf, spm_hrf
-from nilearn.glm.first_level.design_matrix import create_cosine_drift
-from nilearn.signal import clean
+from numpy.typing import ArrayLike
 from scipy.stats import ttest_1samp
 
 from brainalign.stats import fdr
@@ -73,6 +70,8 @@ def high_gamma(
         raise ValueError(
             f"voltage: expected at least 2 s of samples for the filters, got {voltage.shape[1] / rate:.2f} s."
         )
+    import mne  # here: it is slow to load
+
     raw = mne.io.RawArray(voltage, mne.create_info(len(voltage), rate, "ecog"), verbose="error")
     envelope = np.zeros_like(voltage)
     edges = np.geomspace(low, high, n_bands + 1)
@@ -125,12 +124,12 @@ def word_responses(
     if anchor not in ("center", "onset"):
         raise ValueError(f"anchor: expected 'center' or 'onset', got {anchor!r}.")
     if np.ndim(lag):
-        parts = [word_responses(signal, words, anchor=anchor, window=window, lag=value) for value in lag]
+        parts = [word_responses(signal, words, anchor=anchor, window=window, lag=value) for value in np.asarray(lag)]
         return xr.concat(parts, pd.Index(np.asarray(lag, float), name="lag"))
     centres = words["onset"].to_numpy(float)
     if anchor == "center":
         centres = (centres + words["offset"].to_numpy(float)) / 2
-    centres = centres + float(lag)
+    centres = centres + float(lag)  # type: ignore[arg-type]
     _check_finite("signal", signal.to_numpy())
     times = signal["time"].to_numpy()
     step = float(np.median(np.diff(times)))
@@ -227,11 +226,11 @@ def speech_responsive(
     )
 
 
-HRFS = {"spm": spm_hrf, "glover": glover_hrf}
+HRFS = ("spm", "glover")
 
 
 def word_to_volume(
-    words: pd.DataFrame, frame_times: np.ndarray, *, hrf: Literal["spm", "glover", "none"] = "spm"
+    words: pd.DataFrame, frame_times: ArrayLike, *, hrf: Literal["spm", "glover", "none"] = "spm"
 ) -> xr.DataArray:
     """Linear map from values at words to values at fMRI volumes.
 
@@ -267,8 +266,10 @@ def word_to_volume(
         # A word belongs to the volume that ends the repetition time in which it is heard, in parts if it spans two.
         grid, kernel = np.array([0.0, steps[0]]), np.ones(2)
     else:
+        from nilearn.glm import first_level  # here: it is slow to load
+
         step = 0.05
-        kernel = HRFS[hrf](step, oversampling=1, time_length=32.0) / step
+        kernel = getattr(first_level, f"{hrf}_hrf")(step, oversampling=1, time_length=32.0) / step
         grid = np.arange(len(kernel)) * step
     integral = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (kernel[1:] + kernel[:-1]) / 2)])
 
@@ -294,6 +295,11 @@ def delay(regressors: xr.DataArray, delays: Sequence[int]) -> xr.DataArray:
     Returns
     -------
     DataArray of shape (..., time, feature * delay)
+
+    Raises
+    ------
+    ValueError
+        For no delays, negative ones, or one that reaches beyond the recording.
     """
     delays = [int(value) for value in delays]
     if not delays or min(delays) < 0 or max(delays) >= regressors.sizes["time"]:
@@ -302,40 +308,64 @@ def delay(regressors: xr.DataArray, delays: Sequence[int]) -> xr.DataArray:
     return xr.concat([plain.shift(time=value, fill_value=0) for value in delays], "feature")
 
 
-def remove_drift(regressors: xr.DataArray, t_r: float, *, high_pass: float = 1 / 128) -> xr.DataArray:
-    """Regressors without the slow components that `clean_bold` takes out of the responses.
+def detrend_blocks(
+    values: xr.DataArray, n_blocks: int, *, confounds: np.ndarray | None = None, degree: int = 2
+) -> xr.DataArray:
+    """Take slow drift, and confounds, out of each block of a series by itself.
 
-    A model that is not cleaned like its responses is asked to predict what is no longer there.
+    Drift that is removed over a whole run ties its parts together: what training volumes lose depends on the test
+    volumes, and a model whose regressors lost the same components can predict a test block from its neighbours, without
+    any text. Here every block of the cross-validation is treated like a run of its own, responses and regressors alike.
 
     Parameters
     ----------
-    regressors : DataArray of shape (..., time, ...)
-        All volumes of the run.
-    t_r : float
-        Repetition time (s).
-    high_pass : float
-        Cut-off of the cosine drift model (Hz), as for the responses.
+    values : DataArray of shape (..., time, ...)
+        Responses or regressors, evenly sampled.
+    n_blocks : int
+        Number of contiguous blocks: those of ``cross_validate(..., n_splits=n_blocks)``.
+    confounds : array of shape (time, confound), optional
+        Such as six motion parameters; fitted to each block together with the drift.
+    degree : int
+        Of the polynomial in time: 0 takes the mean, 1 the slope, 2 the curvature as well.
 
     Returns
     -------
     DataArray of the same shape
+
+    Raises
+    ------
+    ValueError
+        For blocks with too few samples to fit, or confounds of another length or not finite.
     """
-    n = regressors.sizes["time"]
-    slow = np.column_stack([create_cosine_drift(high_pass, np.arange(n) * t_r), np.linspace(-1, 1, n)])
-    basis, at = np.linalg.qr(slow)[0].astype("float32"), regressors.get_axis_num("time")
-    values = np.moveaxis(regressors.to_numpy(), at, -1)  # numpy's products run on BLAS, which xarray's do not
-    return regressors.copy(data=np.moveaxis(values - values @ basis @ basis.T, -1, at))
+    n = values.sizes["time"]
+    columns = np.empty((n, 0)) if confounds is None else np.asarray(confounds, dtype=float)
+    if columns.ndim != 2 or len(columns) != n or not np.isfinite(columns).all():
+        raise ValueError(f"confounds: expected {n} rows of finite numbers, one a sample, got shape {columns.shape}.")
+    needed = 2 * (degree + 1 + columns.shape[1])
+    if not 1 <= n_blocks <= n // needed:
+        raise ValueError(
+            f"n_blocks: expected 1 to {n // needed}, so that each block of {n} samples has {needed} or more, got "
+            f"{n_blocks}."
+        )
+    at, cleaned = values.get_axis_num("time"), []
+    parts = np.array_split(np.moveaxis(values.to_numpy(), at, -1), n_blocks, axis=-1)
+    for part, nuisance in zip(parts, np.array_split(columns, n_blocks), strict=True):
+        drift = np.polynomial.legendre.legvander(np.linspace(-1, 1, part.shape[-1]), degree)
+        basis, sizes, _ = np.linalg.svd(np.column_stack([drift, nuisance - nuisance.mean(0)]), full_matrices=False)
+        basis = basis[:, sizes > 1e-9 * sizes[0]].astype(part.dtype)  # a confound may be a trend in one block
+        cleaned.append(part - part @ basis @ basis.T)  # numpy's products run on BLAS, which xarray's do not
+    return values.copy(data=np.moveaxis(np.concatenate(cleaned, axis=-1), -1, at))
 
 
 def word_regressors(
     values: xr.DataArray | np.ndarray,
     words: pd.DataFrame,
-    frame_times: np.ndarray,
+    frame_times: ArrayLike,
     *,
     hrf: Literal["spm", "glover", "none"] = "spm",
-    high_pass: float | None = 1 / 128,
+    n_blocks: int | None = None,
 ) -> xr.DataArray:
-    """Turn values at words into regressors of an fMRI signal: `word_to_volume`, then `remove_drift`.
+    """Turn values at words into regressors of an fMRI signal: `word_to_volume`, then `detrend_blocks`.
 
     Parameters
     ----------
@@ -343,8 +373,8 @@ def word_regressors(
         Such as a model's layers.
     words, frame_times, hrf
         As in `word_to_volume`.
-    high_pass : float or None
-        As in `remove_drift`; None leaves the drift in.
+    n_blocks : int, optional
+        As in `detrend_blocks`; without it the drift stays in.
 
     Returns
     -------
@@ -368,48 +398,7 @@ def word_regressors(
         dims=(*values.dims[:-2], "time", "feature"),
         coords=coords | {"time": to_volume["time"]},
     )
-    if high_pass is None:
-        return moved
-    return remove_drift(moved, float(to_volume["time"][1] - to_volume["time"][0]), high_pass=high_pass)
-
-
-def clean_bold(
-    signal: np.ndarray, t_r: float, *, confounds: np.ndarray | None = None, high_pass: float = 1 / 128
-) -> np.ndarray:
-    """BOLD time courses without slow drift and confounds, z-scored (nilearn's `signal.clean`).
-
-    Parameters
-    ----------
-    signal : array of shape (time, channel)
-    t_r : float
-        Repetition time (s).
-    confounds : array of shape (time, confound), optional
-        Such as six motion parameters.
-    high_pass : float
-        Cut-off of the cosine drift model (Hz).
-
-    Returns
-    -------
-    array of shape (time, channel)
-
-    Raises
-    ------
-    ValueError
-        For non-finite or flat channels, or confounds of another length.
-    """
-    signal = np.asarray(signal, dtype=float)
-    _check_signal("signal", signal)
-    if confounds is not None:
-        confounds = np.asarray(confounds, dtype=float)
-        if len(confounds) != len(signal):
-            raise ValueError(f"confounds: expected {len(signal)} rows, one a volume, got {len(confounds)}.")
-        if not np.isfinite(confounds).all():
-            raise ValueError("confounds: non-finite values; repair them or leave the column out.")
-    # The drift model goes in with the confounds: nilearn leaves its own out where a confound looks like a slow cosine,
-    # as head motion does in some people.
-    drift = create_cosine_drift(high_pass, np.arange(len(signal)) * t_r)[:, :-1]
-    nuisance = drift if confounds is None else np.hstack([drift, confounds])
-    return clean(signal, confounds=nuisance, t_r=t_r, filter=False, standardize="zscore_sample", detrend=True)
+    return moved if n_blocks is None else detrend_blocks(moved, n_blocks)
 
 
 def _check_finite(field: str, values: np.ndarray) -> None:

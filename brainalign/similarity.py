@@ -224,6 +224,50 @@ def cka_jackknife(
     return Jackknife(estimate, xr.DataArray(without, coords, ("batch", "representation", "other")))
 
 
+def cka_models(
+    models: Mapping[str, np.ndarray], *, match: str = "depth", batch_size: int | None = None, seed: int | None = None
+) -> Jackknife:
+    """Debiased CKA of models: one number for each pair, from the layers of both.
+
+    Parameters
+    ----------
+    models : mapping of str to array of shape (layer, sample, feature)
+        Features may differ in number.
+    match : {"depth", "best"}
+        The mean over layers of each one's CKA with the layer at the same place of the other model (which must have as
+        many), or with the most similar layer of the other model; the latter is not symmetric.
+    batch_size, seed
+        As in `linear_cka`.
+
+    Returns
+    -------
+    Jackknife
+        As of `cka_jackknife`: ``estimate`` of shape (model, other) and ``without`` of shape (batch, model, other).
+
+    Raises
+    ------
+    ValueError
+        As in `linear_cka`, for another `match`, and for numbers of layers that differ where depths are matched.
+    """
+    lengths = [len(layers) for layers in models.values()]
+    if match not in ("depth", "best") or (match == "depth" and len(set(lengths)) > 1):
+        raise ValueError(
+            f'match: expected "depth", for as many layers in each model, or "best"; got {match!r}, {lengths}.'
+        )
+    found = cka_jackknife([layer for layers in models.values() for layer in layers], batch_size=batch_size, seed=seed)
+    ends, names = np.cumsum(lengths)[:-1], list(models)
+
+    def of_models(matrix: xr.DataArray) -> xr.DataArray:
+        blocks = [np.split(row, ends, axis=-1) for row in np.split(matrix.to_numpy(), ends, axis=-2)]
+        of_layers = [
+            [np.diagonal(b, axis1=-2, axis2=-1) if match == "depth" else b.max(-1) for b in row] for row in blocks
+        ]
+        values = np.stack([np.stack([b.mean(-1) for b in row], -1) for row in of_layers], -2)
+        return xr.DataArray(values, {"model": names, "other": names}, (*matrix.dims[:-2], "model", "other"))
+
+    return Jackknife(of_models(found.estimate), of_models(found.without))
+
+
 def cka_null(
     xs: Representations,
     ys: Representations,
@@ -318,8 +362,23 @@ def procrustes(x: ArrayLike, y: ArrayLike) -> float:
     _batches([x], [y], False, None, None)
     x, y = (a.astype(float) / np.linalg.norm(a) for a in (x, y))
     # With more features than samples, rotate the features into as many as there are samples.
-    x, y = (np.linalg.qr(a.T, mode="r").T if a.shape[1] > a.shape[0] else a for a in (x, y))
+    x, y = (np.linalg.qr(a.T, mode="r").T if a.shape[1] > a.shape[0] else a for a in (x, y))  # type: ignore[attr-defined]
     return float(min(np.linalg.svd(x.T @ y, compute_uv=False).sum(), 1.0))
+
+
+def feature_rdm(x: ArrayLike) -> xr.DataArray | np.ndarray:
+    """`rdm` by correlation or, where some image has a pattern without spread (one number, no label), by distance.
+
+    Parameters
+    ----------
+    x : array of shape (..., image, feature)
+
+    Returns
+    -------
+    DataArray or array of shape (..., pair)
+    """
+    has_spread = (np.ptp(np.asarray(x), axis=-1) > 0).all()
+    return rdm(x, "correlation" if has_spread else "euclidean")
 
 
 def rdm(x: ArrayLike, metric: str = "correlation", *, precision: ArrayLike | None = None) -> xr.DataArray | np.ndarray:
@@ -412,16 +471,16 @@ def compare_rdms(a: ArrayLike, b: ArrayLike, method: str = "spearman") -> xr.Dat
         Non-finite values, RDMs of different length or of fewer than three pairs, one whose values are all the same (for
         cosines: all zero), an unknown method, or, for the whitened ones, lengths of no full set of pairs.
 
+    Notes
+    -----
+    For ranks, dissimilarities that differ by less than 1e-10 of the largest one count as ties, as those of category
+    models do that differ by rounding.
+
     References
     ----------
     Nili et al. (2014), PLoS Comput. Biol. 10, for rank correlations and tau-a. Diedrichsen et al. (2021), Neurons,
     Behavior, Data Analysis, and Theory 5(3), for whitening. With this covariance it is the same as a comparison of the
     centred matrices of inner products, which is how it is computed here.
-
-    Notes
-    -----
-    For ranks, dissimilarities that differ by less than 1e-10 of the largest one count as ties, as those of category
-    models do that differ by rounding.
     """
     if method not in COMPARISONS:
         raise ValueError(f"method must be one of {COMPARISONS}, got {method!r}.")

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.fft
 import scipy.linalg
 import scipy.optimize
 import scipy.sparse
 import scipy.stats
 import xarray as xr
 from numpy.typing import ArrayLike
-from statsmodels.tools.numdiff import approx_fprime, approx_hess
 from threadpoolctl import threadpool_limits
 
 __all__ = [
+    "Estimate",
     "Interval",
     "MixedModel",
     "PermutationResult",
     "bootstrap_ci",
-    "circular_shift_null",
     "fdr",
+    "group_permutations",
+    "jackknife_interval",
     "mixed_model",
     "noise_ceiling",
     "normalise",
     "p_values",
     "permutation_test",
+    "t_interval",
 ]
 
 
@@ -48,6 +50,43 @@ class Interval(NamedTuple):
     estimate: Any
     low: Any
     high: Any
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its confidence interval; prints as "0.25 (0.18 to 0.31)".
+
+    Parameters
+    ----------
+    value, low, high : float or array of any shape
+        The value and the interval's two ends; arrays have one shape, and an index takes one estimate out.
+    n : int, optional
+        How many independent units (people, items, stretches) the interval is over.
+    """
+
+    value: Any
+    low: Any
+    high: Any
+    n: int | None = None
+
+    def __getitem__(self, index: Any) -> Estimate:
+        value, low, high = (np.asarray(part)[index] for part in (self.value, self.low, self.high))
+        return Estimate(value, low, high, self.n)
+
+    def __format__(self, spec: str) -> str:
+        if np.ndim(self.value):
+            raise ValueError("An Estimate of arrays has no text; take one out by its index.")
+        if not spec:  # as many decimals as half the interval has to say
+            half = abs(float(self.high) - float(self.low)) / 4
+            spec = f".{max(0, -int(np.floor(np.log10(half)))) if 0 < half < np.inf else 2}f"
+        value, low, high = (f"{float(part):{spec}}" for part in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
+    def __str__(self) -> str:
+        return repr(self) if np.ndim(self.value) else format(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
 
 # ------------------------------------------------------------------------------------------------ multiple comparisons
@@ -92,7 +131,7 @@ def fdr(p: ArrayLike, q: float = 0.05) -> tuple[Any, Any]:
 # ------------------------------------------------------------------------------------------------------ noise ceilings
 
 
-def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat") -> xr.Dataset:
+def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat", *, over: str | None = None) -> xr.Dataset:
     """Find how well the mean over repeats could be predicted at best.
 
     Parameters
@@ -101,18 +140,29 @@ def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat") -> xr.Dataset:
         Responses to the same stimuli again and again. After `dim`, the first dimension holds the samples.
     dim : str
         The dimension of the repeats.
+    over : str, optional
+        Of channels whose mean score is to be held against one ceiling, such as the vertices of a region: their
+        reliabilities are averaged first.
 
     Returns
     -------
     Dataset
-        For each channel: ``reliability``, the mean correlation of two repeats; ``reliability_of_mean``, that of the
-        mean over all repeats by the Spearman-Brown formula; and ``ceiling``, its square root: the correlation with that
-        mean that a noiseless prediction has. Where the reliability is not positive, the latter two are 0.
+        For each channel, or one `over` all of them: ``reliability``, the mean correlation of two repeats;
+        ``reliability_of_mean``, that of the mean over all repeats by the Spearman-Brown formula; and ``ceiling``, its
+        square root: the correlation with that mean that a noiseless prediction has. Where the reliability is not
+        positive, the latter two are 0.
 
     Raises
     ------
     ValueError
-        Fewer than two repeats or three samples, an unknown dimension, non-finite values or flat channels.
+        Fewer than two repeats or three samples, unknown dimensions, non-finite values or flat channels.
+
+    Notes
+    -----
+    The ceiling of one channel is never negative, and a root: channels of mere noise have 0.16 on average (3 repeats of
+    100 samples), and channels of little signal too little (0.30 where 0.36 is right, at a signal-to-noise ratio of
+    0.05). `over` takes the mean before either step, and gives the mean ceiling of channels that are *alike*. For those
+    that are not it is too high, by half where half of them hold no signal, so that shares of it are lower bounds.
 
     References
     ----------
@@ -123,10 +173,12 @@ def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat") -> xr.Dataset:
         raise ValueError(
             f"repeats must be a DataArray with the dimension {dim!r}, got {getattr(repeats, 'dims', type(repeats))}."
         )
-    others = [d for d in repeats.dims if d != dim]
+    others: list[Any] = [d for d in repeats.dims if d != dim]
     if not others or repeats.sizes[dim] < 2 or repeats.sizes[others[0]] < 3:
         raise ValueError(f"repeats must hold at least 2 repeats of at least 3 samples, got {dict(repeats.sizes)}.")
     sample_dim, n = others[0], repeats.sizes[dim]
+    if over is not None and over not in others[1:]:
+        raise ValueError(f"over must be one of the dimensions of channels {tuple(others[1:])}, got {over!r}.")
     _check_finite(repeats, "repeats")
     flat = (repeats.max(sample_dim) == repeats.min(sample_dim)).any(dim)
     if flat.any():
@@ -135,6 +187,7 @@ def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat") -> xr.Dataset:
     z = (repeats - repeats.mean(sample_dim)) / repeats.std(sample_dim)
     # The variance of the sum of n standard scores is n plus the sum of their n (n - 1) correlations.
     reliability = ((z.sum(dim) ** 2).mean(sample_dim) - n) / (n * (n - 1))
+    reliability = reliability if over is None else reliability.mean(over)
     positive = reliability.clip(min=0)
     of_mean = n * positive / (1 + (n - 1) * positive)
     return xr.Dataset({"reliability": reliability, "reliability_of_mean": of_mean, "ceiling": np.sqrt(of_mean)})
@@ -154,8 +207,13 @@ def normalise(score: Any, ceiling: Any, min_ceiling: float = 0.1) -> Any:
 
     Returns
     -------
-    DataArray or array
+    DataArray or array of the shape of `score`
         The share of the attainable correlation; NaN where the ceiling is below `min_ceiling`. Estimates may exceed 1.
+
+    Raises
+    ------
+    ValueError
+        For a `min_ceiling` that is not above 0.
     """
     if not min_ceiling > 0:
         raise ValueError(f"min_ceiling must be positive, got {min_ceiling!r}.")
@@ -205,96 +263,44 @@ def circular_shifts(
     )
 
 
-def circular_shift_null(
-    predictions: xr.DataArray | np.ndarray,
-    responses: xr.DataArray | np.ndarray,
-    *,
-    groups: ArrayLike | None = None,
-    n_shifts: int = 1000,
-    min_shift: int = 1,
-    reduce: str | None = None,
-    seed: int = 0,
-) -> xr.DataArray:
-    """Score given predictions against responses that are circularly shifted within each passage.
+def group_permutations(groups: ArrayLike, n_permutations: int, *, seed: int = 0) -> np.ndarray:
+    """Draw exchanges of whole groups of samples, such as the items of an experiment with sentences.
 
-    A shift undoes the match of prediction and response and keeps the autocorrelation of both, which a shuffle would
-    destroy. All channels of a shift move together, so their dependence is kept too.
-
-    The predictions must not come from a fit to the same responses. Cross-validated ones do: each fold's prediction
-    depends on the responses of the other folds, their scores scatter more than shifts of fixed predictions show, and
-    the best of many layers is called significant too often. `encoding.shift_null` refits instead.
+    Where samples come in short groups that are independent of each other, chance is what another order of the groups
+    gives: what belongs together stays together. Groups change places with groups of their own size.
 
     Parameters
     ----------
-    predictions : DataArray or array of shape (layer, word, channel) or (word, channel)
-        From a model that was fitted to other recordings, or not fitted at all.
-    responses : DataArray or array of shape (word, channel)
-    groups : array-like of shape (word,), optional
-        Passage of each sample, in contiguous runs; each is shifted by its own random amount. One passage unless given.
-    n_shifts : int
-        Number of draws. Where the passages allow no more than `n_shifts` different shifts, each is taken once.
-    min_shift : int
-        Least shift in samples, forwards and backwards. Take it longer than the autocorrelation of the responses.
-    reduce : {None, "max"}
-        "max" keeps, for each shift and channel, the best layer's score: the null of a maximum over layers.
+    groups : array-like of shape (n_samples,)
+        Group (item, sentence) of each sample, in any order.
+    n_permutations : int
     seed : int
 
     Returns
     -------
-    DataArray of shape (shift, layer, channel), or (shift, channel) for two-dimensional predictions or `reduce` "max"
-        Pearson correlations.
+    ndarray of shape (permutation, sample)
+        For each permutation the sample that stands at each place: ``values[permutations[i]]``.
 
     Raises
     ------
     ValueError
-        Non-finite or flat input, mismatched shapes, non-contiguous groups, or a passage shorter than two least shifts.
-
-    Notes
-    -----
-    A passage's scores at all shifts are one circular cross-correlation, by the fast Fourier transform. Memory is the
-    result and, for one layer, two arrays of (shift, channel) and three of (word, channel).
+        Fewer than one permutation, missing labels, or no two groups of one size.
     """
-    responses = _as_dataarray(responses, ("word", "channel"), "responses")
-    sample_dim, channel_dim = responses.dims
-    predictions = _as_dataarray(predictions, ("layer", sample_dim, channel_dim)[-np.ndim(predictions) :], "predictions")
-    if set(responses.dims) - set(predictions.dims) or predictions.ndim not in (2, 3):
+    codes = pd.factorize(np.asarray(groups))[0]
+    members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)] if len(codes) else []
+    sizes = np.array([len(rows) for rows in members])
+    if n_permutations < 1 or (codes < 0).any() or not (np.bincount(sizes) > 1).any():
         raise ValueError(
-            f"predictions must have the dimensions (layer, {sample_dim}, {channel_dim}), got {predictions.dims}."
+            f"groups, n_permutations: expected a label for every sample, two groups or more of one size and at least "
+            f"one permutation, got {(codes < 0).sum()} without a label, sizes {sorted(set(sizes.tolist()))} and "
+            f"{n_permutations!r}."
         )
-    layered = predictions.ndim == 3
-    layer_dim = next(iter(set(predictions.dims) - set(responses.dims)), "layer")
-    predictions = (predictions if layered else predictions.expand_dims(layer_dim)).transpose(
-        layer_dim, sample_dim, channel_dim
-    )
-    if predictions.shape[1:] != responses.shape:
-        raise ValueError(
-            f"predictions and responses must have as many samples and channels, got {predictions.shape[1:]} and "
-            f"{responses.shape}."
-        )
-    if reduce not in (None, "max"):
-        raise ValueError(f"reduce must be None or 'max', got {reduce!r}.")
-    passages = _passages(groups, len(responses))
-    shifts = _draw_shifts([p.stop - p.start for p in passages], n_shifts, min_shift, seed)
-
-    observed = _unit(responses, sample_dim, "responses")
-    spectra = [np.conj(scipy.fft.rfft(observed[p], axis=0)) for p in passages]
-    n_layers, keep_all = predictions.sizes[layer_dim], reduce is None
-    null = np.full((len(shifts), n_layers if keep_all else 1, observed.shape[1]), -np.inf)
-    for i in range(n_layers):
-        predicted = _unit(predictions.isel({layer_dim: i}), sample_dim, f"predictions of {layer_dim} {i}")
-        scores = np.zeros((len(shifts), observed.shape[1]))
-        for k, (p, spectrum) in enumerate(zip(passages, spectra, strict=True)):
-            # Entry s: the sum over words t of predicted[t] * observed[t - s], indices modulo the passage's length.
-            match = scipy.fft.irfft(scipy.fft.rfft(predicted[p], axis=0) * spectrum, n=p.stop - p.start, axis=0)
-            scores += match[shifts[:, k]]
-        slot = null[:, i if keep_all else 0]
-        np.maximum(slot, scores, out=slot)
-
-    coords = {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
-    if keep_all and layered:
-        coords |= {k: c for k, c in predictions.coords.items() if c.dims == (layer_dim,)}
-        return xr.DataArray(null, coords, ("shift", layer_dim, channel_dim))
-    return xr.DataArray(null[:, 0], coords, ("shift", channel_dim))
+    rng, orders = np.random.default_rng(seed), np.tile(np.arange(len(codes)), (n_permutations, 1))
+    for size in np.unique(sizes):
+        rows = np.stack([members[k] for k in np.flatnonzero(sizes == size)])
+        for order in orders:
+            order[rows] = rows[rng.permutation(len(rows))]
+    return orders
 
 
 def _draw_shifts(lengths: list[int], n_shifts: int, min_shift: int, seed: int) -> np.ndarray:
@@ -328,18 +334,6 @@ def _passages(groups: ArrayLike | None, n_samples: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], n_samples], strict=True)]
 
 
-def _unit(array: xr.DataArray, sample_dim: str, name: str) -> np.ndarray:
-    """Columns of mean zero and length one."""
-    _check_finite(array, name)
-    x = array.to_numpy().astype(float)
-    flat = np.flatnonzero(np.ptp(x, axis=0) == 0)
-    if len(flat):
-        channels = array[array.dims[1]].values[flat]
-        raise ValueError(f"{name} has {len(flat)} flat (constant) channels: {channels[:8].tolist()}; leave them out.")
-    x -= x.mean(0)
-    return x / np.linalg.norm(x, axis=0)
-
-
 def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str = "shift", pool: bool = False) -> Any:
     """Compare observed scores with draws from their null distribution.
 
@@ -350,6 +344,8 @@ def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str
         For DataArrays `dim` names the draws; for arrays it is the first axis.
     alternative : {"greater", "two-sided"}
         Two-sided p values are twice the smaller of both one-sided ones.
+    dim : str
+        The dimension of a DataArray that counts the draws.
     pool : bool
         Compare with the draws of all channels, each draw brought to units of its channel's other draws (their mean and
         standard deviation). This takes few draws a channel where each is dear, such as refitted models, and assumes
@@ -519,7 +515,7 @@ def bootstrap_ci(
     """
     if isinstance(dim, str) and not (isinstance(x, xr.DataArray) and dim in x.dims):
         raise ValueError(f"x must be a DataArray with the dimension {dim!r}, got {getattr(x, 'dims', type(x))}.")
-    axis = x.get_axis_num(dim) if isinstance(dim, str) else dim
+    axis = x.get_axis_num(dim) if isinstance(dim, str) else dim  # type: ignore[union-attr]
     data = np.moveaxis(np.asarray(x, dtype=float), axis, 0)
     _check_finite(data, "x")
     if len(data) < 2:
@@ -556,6 +552,77 @@ def bootstrap_ci(
         if template.shape == estimate.shape:
             return Interval(*(template.copy(data=a) for a in (estimate, low, high)))
     return Interval(estimate[()], low[()], high[()])
+
+
+def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Mean over independent units, such as people, with the interval of Student's t.
+
+    Parameters
+    ----------
+    values : array-like of shape (unit, ...)
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        Non-finite values, fewer than two units, a level not between 0 and 1.
+    """
+    values = np.asarray(values, dtype=float)
+    _check_finite(values, "values")
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"values: expected 2 units or more, got {n}.")
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a number between 0 and 1, got {level!r}.")
+    mean = values.mean(0)
+    reach = scipy.stats.t.ppf((1 + level) / 2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
+    return Interval(mean[()], (mean - reach)[()], (mean + reach)[()])
+
+
+def jackknife_interval(estimate: ArrayLike, without: ArrayLike, *, axis: int = 0, level: float = 0.95) -> Interval:
+    """Confidence interval of any statistic of subjects, from what it is without each of them.
+
+    Parameters
+    ----------
+    estimate : array-like of shape (...)
+        The statistic of all subjects.
+    without : array-like of shape (subject, ...)
+        The same with one subject left out.
+    axis : int
+        Of the subjects in `without`.
+    level : float
+        Coverage, by the quantiles of Student's t.
+
+    Returns
+    -------
+    Interval
+        Over subjects who met the same stimuli: what other people would give, not what another story would.
+
+    Raises
+    ------
+    ValueError
+        Non-finite values, fewer than three subjects, a level not between 0 and 1.
+
+    References
+    ----------
+    Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 11.
+    """
+    without = np.moveaxis(np.asarray(without, dtype=float), axis, 0)
+    _check_finite(without, "without")
+    n = len(without)
+    if n < 3 or not 0 < level < 1:
+        raise ValueError(
+            f"without, level: expected 3 subjects or more and a level between 0 and 1, got {n}, {level!r}."
+        )
+    error = np.sqrt((n - 1) / n * ((without - without.mean(0)) ** 2).sum(0))
+    reach = scipy.stats.t.ppf((1 + level) / 2, n - 1) * error
+    estimate = np.asarray(estimate, dtype=float)
+    return Interval(estimate[()], (estimate - reach)[()], (estimate + reach)[()])
 
 
 def _cluster_draws(
@@ -648,6 +715,8 @@ def mixed_model(
     Stat. Softw. 67, section 3, for the profiled likelihood; Satterthwaite (1946), Biometrics Bull. 2, for the degrees
     of freedom of t, as Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Softw. 82, apply them to mixed models.
     """
+    from statsmodels.tools.numdiff import approx_fprime, approx_hess  # here: it is slow to load
+
     y, x = _mixed_columns(trials, response, list(predictors), groups, level)
     n, names = len(y), ["intercept", *predictors]
     # The fit sees standard scores, so that neither units nor offsets disturb the search.
@@ -736,7 +805,7 @@ class _Profiled:
         first, others = blocks[0], [block for group in blocks[1:] for block in group]
         rest = scipy.sparse.hstack([*others, scipy.sparse.csr_array(np.column_stack([x, y]))], format="csr")
         # Of the first group: terms by terms, and terms by the rest, for each label.
-        self.within = np.moveaxis([[(a * b).sum(0) for b in first] for a in first], 2, 0)
+        self.within = np.moveaxis(np.array([[(a * b).sum(0) for b in first] for a in first]), 2, 0)
         self.across = np.stack([(a.T @ rest).toarray() for a in first], 1)
         self.rest = (rest.T @ rest).toarray()
         self.n_terms, self.widths = len(first), [block.shape[1] for block in others]
@@ -805,16 +874,6 @@ def _mixed_columns(
 
 
 # ------------------------------------------------------------------------------------------------------------- checks
-
-
-def _as_dataarray(array: Any, dims: tuple[str, ...], name: str) -> xr.DataArray:
-    if not isinstance(array, xr.DataArray):
-        if np.ndim(array) != len(dims):
-            raise ValueError(f"{name} must have shape {dims}, got {np.shape(array)}.")
-        array = xr.DataArray(np.asarray(array), dims=dims)
-    if name == "responses" and array.ndim != 2:
-        raise ValueError(f"responses must have two dimensions, (word, channel), got {array.dims}.")
-    return array
 
 
 def _check_finite(array: Any, name: str) -> None:

@@ -114,9 +114,7 @@ names = pd.Index(captions["image"].unique())
 some = captions.groupby("image", sort=False).head(2)
 some = some[some["image"].isin(names[:3])][["image", "caption"]]
 listed = categories.loc[names[:3]].apply(lambda row: ", ".join(row.index[row]), axis=1)
-some["categories"] = (
-    listed.reindex(some["image"]).where(~some["image"].duplicated().values, "").values
-)
+some["categories"] = listed.reindex(some["image"]).where(~some["image"].duplicated().values, "").values
 some.style.hide().set_properties(**{"text-align": "left"})
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The three scenes whose captions are listed above, coarse as the networks see them."}}
@@ -125,9 +123,7 @@ for axis, name, picture in zip(axes, names, pictures, strict=False):
     axis.imshow(picture)
     axis.axis("off")
     axis.set_title(f"image {name}", fontsize=10)
-figure.suptitle(
-    f"As the networks see them, {origin}", fontweight="bold", x=0.01, ha="left"
-)
+figure.suptitle(f"As the networks see them, {origin}", fontweight="bold", x=0.01, ha="left")
 plt.show()
 
 # %% [markdown]
@@ -206,9 +202,7 @@ total = count(network)
 glue("n_weights", f"{total:,}", display=False)
 paper = recurrent.preset("paper")
 with torch.device("meta"):  # only its shape
-    glue(
-        "paper_weights", f"{count(recurrent.RecurrentNetwork(paper)):,}", display=False
-    )
+    glue("paper_weights", f"{count(recurrent.RecurrentNetwork(paper)):,}", display=False)
 glue("paper_layers", len(paper.channels), display=False)
 glue("paper_size", paper.image_size, display=False)
 glue("paper_steps", paper.time_steps, display=False)
@@ -242,9 +236,7 @@ configs = {
 }
 
 
-held_out = {
-    kind: (pictures[test_rows], target[test_rows]) for kind, target in targets.items()
-}
+held_out = {kind: (pictures[test_rows], target[test_rows]) for kind, target in targets.items()}
 trainings = [
     {"targets": targets[kind][train_rows], "config": one, "held_out": held_out[kind]}
     for (kind, _), one in configs.items()
@@ -252,9 +244,7 @@ trainings = [
 half = {"seed": seed, "epochs": max(config.epochs // 2, config.warm_up + 1)}
 wrong = np.random.default_rng(seed).permutation(train_rows)
 short = recurrent.preset(preset, **{"n_targets": told.shape[1], **changes, **half})
-trainings.append(
-    {"targets": told[wrong], "config": short, "held_out": held_out["captions"]}
-)
+trainings.append({"targets": told[wrong], "config": short, "held_out": held_out["captions"]})
 same = {"n_jobs": n_jobs, "checkpoint": folder, "device": device}
 *trained, control = recurrent.train_all(trainings, images=pictures[train_rows], **same)
 trained = dict(zip(configs, trained, strict=True))
@@ -347,23 +337,16 @@ learned.rename_axis("network").round(2)
 sees = trained["captions", seed].network
 out = recurrent.predict(sees, pictures[test_rows]).values - means["captions"]
 aims = told[test_rows] - means["captions"]
-near = (out / np.linalg.norm(out, axis=1, keepdims=True)) @ (
-    aims / np.linalg.norm(aims, axis=1, keepdims=True)
-).T
+near = (out / np.linalg.norm(out, axis=1, keepdims=True)) @ (aims / np.linalg.norm(aims, axis=1, keepdims=True)).T
 rank = 1 + (near > np.diag(near)[:, None]).sum(1)
 first_caption = captions.drop_duplicates("image").set_index("image")["caption"]
-shown = np.argsort(rank, kind="stable")[
-    np.linspace(0, len(rank) - 1, 6).astype(int)
-]
+shown = np.argsort(rank, kind="stable")[np.linspace(0, len(rank) - 1, 6).astype(int)]
 figure, axes = plt.subplots(2, 3, figsize=(8.8, 6.4))
 for axis, k in zip(axes.ravel(), shown, strict=True):
     axis.imshow(pictures[test_rows[k]])
     axis.axis("off")
     best = names[test_rows[np.argmax(near[k])]]
-    text = (
-        fill(first_caption[best], 40)
-        + f"\n(right picture: rank {rank[k]} of {len(rank)})"
-    )
+    text = fill(first_caption[best], 40) + f"\n(right picture: rank {rank[k]} of {len(rank)})"
     axis.set_title(text, fontsize=8, fontweight="normal")
 figure.suptitle(
     f"Nearest caption of held-out pictures, {origin}",
@@ -400,10 +383,7 @@ glue("top_one_chance", f"{100 / len(rank):.1f}", display=False)
 
 # %%
 final = {(kind, s): trained[kind, s].network for kind in outputs for s in seeds}
-final |= {
-    ("untrained", s): recurrent.RecurrentNetwork(configs["captions", s]).eval()
-    for s in seeds
-}
+final |= {("untrained", s): recurrent.RecurrentNetwork(configs["captions", s]).eval() for s in seeds}
 for s in seeds:  # the untrained see colours on the same scale as the trained
     for name in ("colour_mean", "colour_scale"):
         value = getattr(final["captions", s], name)
@@ -422,9 +402,7 @@ for (kind, s), network in final.items():
         )
         rows.append([kind, s, aim, score.mean()])
 probes = pd.DataFrame(rows, columns=["trained on", "seed", "read out", "cosine"])
-probes.groupby(["read out", "trained on"])["cosine"].agg(["mean", "min", "max"]).round(
-    2
-)
+probes.groupby(["read out", "trained on"])["cosine"].agg(["mean", "min", "max"]).round(2)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Cosine of read-outs for captions and categories from networks trained on captions, on categories, and untrained; dots are seeds. Both trained kinds are above the untrained one, which is above zero."}}
 figure, axis = plt.subplots(figsize=(7, 3.4))
@@ -439,10 +417,7 @@ for k, kind in enumerate(KINDS):
             color=COLORS[kind],
             ms=7,
             alpha=0.8,
-            label=f"trained on {kind}" * (kind != "untrained")
-            + kind * (kind == "untrained")
-            if a == 0
-            else None,
+            label=f"trained on {kind}" * (kind != "untrained") + kind * (kind == "untrained") if a == 0 else None,
         )
 axis.axhline(0, color="k", ls="--", lw=0.8, label="mean target")
 axis.set_xticks(range(2), [f"{aim}\nread out" for aim in targets])
@@ -457,8 +432,7 @@ for kind in KINDS:
     for aim in targets:
         glue(f"{kind}_to_{aim}", f"{mean_of[kind, aim]:.2f}", display=False)
 gain = {
-    aim: (mean_of[other, aim] - mean_of["untrained", aim])
-    / (mean_of[aim, aim] - mean_of["untrained", aim])
+    aim: (mean_of[other, aim] - mean_of["untrained", aim]) / (mean_of[aim, aim] - mean_of["untrained", aim])
     for aim, other in (("captions", "categories"), ("categories", "captions"))
 }
 for aim, value in gain.items():
@@ -497,10 +471,7 @@ tested = np.asarray(data.test_images)
 shown = images.resize(np.asarray(data.images[place(tested)]), size)
 spoken = embed(data.captions, embeddings, device=device).values
 batches = rsa.image_batches(len(tested), min(100, len(tested)), seed)
-model_rdms_test = {
-    key: rdm(activations(network, shown).values[batches])
-    for key, network in final.items()
-}
+model_rdms_test = {key: rdm(activations(network, shown).values[batches]) for key, network in final.items()}
 model_rdms_test["caption embeddings", 0] = rdm(spoken[place(tested)][batches])
 
 # %%
@@ -512,18 +483,13 @@ for region in regions:
     part = data.select(vertices=data.rois[region])
     answers = [part.mean_responses(p, tested).values[batches] for p in people]
     brain = np.stack([rdm(of_person) for of_person in answers], axis=1)
-    top = np.mean(
-        [rsa.noise_ceiling(one, pooling="plain")["lower"] for one in brain], axis=0
-    )
+    top = np.mean([rsa.noise_ceiling(one, pooling="plain")["lower"] for one in brain], axis=0)
     for (kind, s), model in model_rdms_test.items():
         raw = np.mean(
             [compare_rdms(*pair, "pearson") for pair in zip(model, brain, strict=True)],
             axis=0,
         )
-        rows += [
-            [region, kind, s, p, value]
-            for p, value in zip(people, raw / top, strict=True)
-        ]
+        rows += [[region, kind, s, p, value] for p, value in zip(people, raw / top, strict=True)]
     pairs = np.triu_indices(batches.shape[1], 1)
     model = squareform(model_rdms_test["captions", seed][0])
     renamed = model[orders[:, pairs[0]], orders[:, pairs[1]]]
@@ -549,10 +515,7 @@ for person in people:
     member = data.rois.loc[answers["vertex"].values]
     for region in regions:
         mean = found.values[:, member[region].to_numpy()].mean(1)
-        rows += [
-            [region, *key, person, value]
-            for key, value in zip(final, mean, strict=True)
-        ]
+        rows += [[region, *key, person, value] for key, value in zip(final, mean, strict=True)]
 encoded = pd.DataFrame(rows, columns=columns)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of dots over regions. Above, RSA scores; below, encoding scores. In all four regions networks trained on captions are highest in every seed, those trained on categories follow closely, untrained ones are far lower; caption embeddings are far above all in ventral, lateral and parietal RSA."}}
@@ -563,26 +526,14 @@ for axis, (label, table) in zip(axes, measures.items(), strict=True):
         of_kind = table[table["network"] == kind]
         if not len(of_kind):
             continue
-        of_seed = (
-            of_kind.groupby(["region", "seed"])["score"].mean().unstack().loc[regions]
-        )
+        of_seed = of_kind.groupby(["region", "seed"])["score"].mean().unstack().loc[regions]
         x = np.arange(len(regions)) + 0.2 * (k - 1.5)
-        jitter = (
-            np.linspace(-0.03, 0.03, of_seed.shape[1]) if of_seed.shape[1] > 1 else [0]
-        )
+        jitter = np.linspace(-0.03, 0.03, of_seed.shape[1]) if of_seed.shape[1] > 1 else [0]
         marker = MARKERS.get(kind, "_")
         name = f"trained on {kind}" if kind in outputs else kind
-        by_person = (
-            of_kind.groupby(["region", "person"])["score"].mean().unstack().loc[regions]
-        )
-        reach = (
-            t.ppf(0.975, len(people) - 1) * by_person.sem(axis=1)
-            if len(people) > 1
-            else 0
-        )
-        axis.errorbar(
-            x, by_person.mean(axis=1), reach, fmt="none", ecolor=COLORS[kind], lw=1
-        )
+        by_person = of_kind.groupby(["region", "person"])["score"].mean().unstack().loc[regions]
+        reach = t.ppf(0.975, len(people) - 1) * by_person.sem(axis=1) if len(people) > 1 else 0
+        axis.errorbar(x, by_person.mean(axis=1), reach, fmt="none", ecolor=COLORS[kind], lw=1)
         for j, s in enumerate(of_seed):
             axis.plot(
                 x + jitter[j],
@@ -613,18 +564,14 @@ plt.show()
 # %%
 rows = []
 for name, table in (("RSA", roi_scores), ("encoding", encoded)):
-    wide = table[table["network"].isin(KINDS)].pivot_table(
-        "score", ["region", "seed", "person"], "network"
-    )
+    wide = table[table["network"].isin(KINDS)].pivot_table("score", ["region", "seed", "person"], "network")
     for rival in ("categories", "untrained"):
         lead = (wide["captions"] - wide[rival]).unstack("person")
         for region in regions:
             of_seed = lead.loc[region].mean(axis=1)
             of_person = lead.loc[region].mean(axis=0).to_numpy()[None]
             test = (
-                rsa.subject_tests(
-                    xr.DataArray(of_person, dims=("model", "subject"))
-                ).models.iloc[0]
+                rsa.subject_tests(xr.DataArray(of_person, dims=("model", "subject"))).models.iloc[0]
                 if len(people) > 1
                 else {"p": np.nan}
             )
@@ -697,9 +644,7 @@ if "early" in regions:
         )
 glue("early_best", early_text, display=False)
 glue("early_lesson", early_lesson or " ", display=False)
-better = sum(
-    by["captions", region] > by["caption embeddings", region] for region in high
-)
+better = sum(by["captions", region] > by["caption embeddings", region] for region in high)
 glue("beats_targets", better or "none", display=False)
 glue("n_high", len(high), display=False)
 
@@ -737,9 +682,7 @@ for region in regions_shown:
     part = data.select(vertices=data.rois[region])
     brain = np.stack([rdm(part.mean_responses(p, few).values) for p in people])
     for kind in outputs:
-        of_seed = [
-            compare_rdms(inside[kind, s], brain, "pearson").mean(1) for s in seeds
-        ]
+        of_seed = [compare_rdms(inside[kind, s], brain, "pearson").mean(1) for s in seeds]
         grids[kind, region] = np.mean(of_seed, axis=0).reshape(-1, len(steps))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Heat maps of RSA scores over layers and time steps for networks trained on captions and on categories, in the early and the ventral region: scores rise from the first layer to the last and change little over time steps."}}
@@ -771,9 +714,7 @@ for axis, ((kind, region), grid) in zip(axes[0], grids.items(), strict=True):
     )
 axes[0, 0].set_ylabel("layer")
 figure.colorbar(drawn, ax=axes, label="score (Pearson r)")
-figure.suptitle(
-    f"Layers and time steps, {data.name}", fontweight="bold", x=0.01, ha="left"
-)
+figure.suptitle(f"Layers and time steps, {data.name}", fontweight="bold", x=0.01, ha="left")
 plt.show()
 
 # %% tags=["remove-cell"]
@@ -814,9 +755,7 @@ if objects is not None:
         axis.imshow(photographs[k])
         axis.axis("off")
         axis.set_title(f"image {k}", fontsize=9)
-    figure.suptitle(
-        "As the networks see them (objects92)", fontweight="bold", x=0.01, ha="left"
-    )
+    figure.suptitle("As the networks see them (objects92)", fontweight="bold", x=0.01, ha="left")
     plt.show()
 
 # %%
@@ -824,23 +763,19 @@ if objects is not None:
     brains = objects.rdms.mean("session")
     spoken = embed(objects.captions, embeddings, device=device).values
     models = {"caption embeddings": rdm(spoken)}
-    models |= {
-        str(name): published.sel(model=name).values for name in published.model.values
-    }
+    models |= {str(name): published.sel(model=name).values for name in published.model.values}
     for (kind, s), network in final.items():
         models[f"{kind}, {s}"] = rdm(activations(network, photographs).values)
     scores = compare_rdms(np.stack(list(models.values())), brains.values, "spearman")
     scores = pd.DataFrame(scores, list(models), brains["subject"].values)
     ceiling = rsa.noise_ceiling(brains, "spearman").mean()
-    drawn = rsa.image_bootstrap(
-        brains, models, method="spearman", n_resamples=n_resamples, seed=seed
-    )["draws"].to_pandas()
+    drawn = rsa.image_bootstrap(brains, models, method="spearman", n_resamples=n_resamples, seed=seed)[
+        "draws"
+    ].to_pandas()
     pairs = np.triu_indices(len(photographs), 1)
     one_order = np.arange(len(photographs))
     orders = rng.permuted(np.tile(one_order, (n_permutations, 1)), axis=1)
-    model = squareform(models[f"captions, {seed}"])[
-        orders[:, pairs[0]], orders[:, pairs[1]]
-    ]
+    model = squareform(models[f"captions, {seed}"])[orders[:, pairs[0]], orders[:, pairs[1]]]
     null = compare_rdms(model, brains.values, "spearman").mean(1)
 
 # %% [markdown]
@@ -880,12 +815,8 @@ if objects is not None:
         color = COLORS.get(name, plotting.COLORS["sky"])
         low, high_end = draw_of[name].quantile([0.025, 0.975])
         axis.plot([low, high_end], [row, row], color=color, lw=2)
-        axis.plot(
-            score_of.loc[name].mean(), row, MARKERS.get(name, "D"), color=color, ms=8
-        )
-        axis.plot(
-            score_of.loc[name], np.full(len(brains), row + 0.28), ".", color="k", ms=4
-        )
+        axis.plot(score_of.loc[name].mean(), row, MARKERS.get(name, "D"), color=color, ms=8)
+        axis.plot(score_of.loc[name], np.full(len(brains), row + 0.28), ".", color="k", ms=4)
         if name in KINDS:
             axis.plot(
                 scores.loc[members[name]].mean(axis=1),
@@ -894,9 +825,7 @@ if objects is not None:
                 color=color,
                 ms=8,
             )
-    axis.axvline(
-        np.quantile(null, 0.95), color="k", ls=":", lw=1, label="chance (95th percentile)"
-    )
+    axis.axvline(np.quantile(null, 0.95), color="k", ls=":", lw=1, label="chance (95th percentile)")
     axis.plot([], [], "D", color=plotting.COLORS["sky"], label="mean, 95 % over images")
     axis.plot([], [], ".", color="k", ms=4, label="each person")
     axis.plot([], [], "|", color="k", ms=8, label="each seed")
@@ -928,13 +857,7 @@ if objects is not None:
         seeds_above = (
             ""
             if rival not in KINDS
-            else int(
-                sum(
-                    scores.loc[f"captions, {s}"].mean()
-                    > scores.loc[f"{rival}, {s}"].mean()
-                    for s in seeds
-                )
-            )
+            else int(sum(scores.loc[f"captions, {s}"].mean() > scores.loc[f"{rival}, {s}"].mean() for s in seeds))
         )
         rows[NAMES.get(rival, rival)] = [
             lead,
@@ -990,9 +913,7 @@ if objects is not None:
     values = [f"{mean[name]:.2f}" for name in (*KINDS, "caption embeddings")]
     values.append(f"{float(ceiling['lower']):.2f} to {float(ceiling['upper']):.2f}")
     less = {
-        rival: (draw_of["captions"] - draw_of[rival])
-        .quantile([0.025, 0.975])
-        .to_numpy()
+        rival: (draw_of["captions"] - draw_of[rival]).quantile([0.025, 0.975]).to_numpy()
         for rival in ("categories", "untrained")
     }
     values.append(f"{mean['captions'] - mean['categories']:+.3f}")
@@ -1030,15 +951,10 @@ if objects is not None:
     rows = {}
     for kind in KINDS:
         for layer in range(len(config.channels)):
-            own = [
-                rdm(activations(final[kind, s], photographs, layer).values)
-                for s in seeds
-            ]
+            own = [rdm(activations(final[kind, s], photographs, layer).values) for s in seeds]
             own = compare_rdms(np.stack(own), brains.values, "spearman").mean(1)
             rows[kind, layer] = [own.mean(), own.min(), own.max()]
-    table = pd.DataFrame.from_dict(
-        rows, "index", columns=["mean", "least seed", "highest seed"]
-    )
+    table = pd.DataFrame.from_dict(rows, "index", columns=["mean", "least seed", "highest seed"])
     table.index = pd.MultiIndex.from_tuples(table.index, names=["trained on", "layer"])
     table = table["mean"].unstack("layer").loc[KINDS].round(3)
 table
@@ -1153,9 +1069,7 @@ glue(
 # %% tags=["hide-cell"]
 rng = np.random.default_rng(seed)
 quarter = np.sort(rng.permutation(train_rows)[: len(train_rows) // 4])
-once = recurrent.preset(
-    preset, **{"n_targets": told.shape[1], **changes, **half, "time_steps": 1}
-)
+once = recurrent.preset(preset, **{"n_targets": told.shape[1], **changes, **half, "time_steps": 1})
 variants = {
     "as above": (train_rows, 0, short),
     "mean removed": (train_rows, means["captions"], short),
@@ -1163,8 +1077,7 @@ variants = {
     "a quarter of the pictures": (quarter, 0, short),
 }
 trainings = [
-    {"images": pictures[rows], "targets": told[rows] - centre, "config": one}
-    for rows, centre, one in variants.values()
+    {"images": pictures[rows], "targets": told[rows] - centre, "config": one} for rows, centre, one in variants.values()
 ]
 found = recurrent.train_all(trainings, **same)
 networks = {name: result.network for name, result in zip(variants, found, strict=True)}
@@ -1176,12 +1089,7 @@ def judged(centre, network):
     model = rdm(activations(network, shown[batches[0]]).values)
     brains_ = [data.select(vertices=data.rois[region]) for region in high]
     match = [
-        np.mean(
-            [
-                compare_rdms(model, rdm(part.mean_responses(p, few).values), "pearson")
-                for p in people
-            ]
-        )
+        np.mean([compare_rdms(model, rdm(part.mean_responses(p, few).values), "pearson") for p in people])
         for part in brains_
     ]
     return [held, np.mean(match)]
@@ -1221,9 +1129,7 @@ with torch.no_grad():
         for s in seeds
     ]
 by_step = [
-    np.mean(
-        [cosine(out[k], told[test_rows], means["captions"]).mean() for out in steps]
-    )
+    np.mean([cosine(out[k], told[test_rows], means["captions"]).mean() for out in steps])
     for k in range(config.time_steps)
 ]
 print("held-out cosine, mean removed, at each time step:", np.round(by_step, 3))

@@ -6,7 +6,15 @@ import xarray as xr
 
 from brainalign import assets
 from brainalign.datasets import load_listening
-from brainalign.datasets.alice import by_person, sound_power, split_averages, with_averages
+from brainalign.datasets.alice import (
+    by_person,
+    motion,
+    published_predictors,
+    sound_power,
+    split_averages,
+    strong_baseline,
+    with_averages,
+)
 from brainalign.signals import word_to_volume
 
 
@@ -20,7 +28,8 @@ def test_people_regions_and_volumes(data):
     assert data.channels["subject"].nunique() == 27 and "s33" not in set(data.channels["subject"])
     assert list(data.channels["region"].unique()) == ["LATL", "RATL", "LPTL", "LIPL", "LPreM", "LIFG"]
     assert data.signal["time"].values[[0, -1]].tolist() == [20.0, 742.0]
-    np.testing.assert_allclose(data.signal.std("time"), 1, atol=0.01)
+    theirs = np.loadtxt(assets.fetch("alice") / "6mm" / "s42-timecourses.txt")
+    np.testing.assert_allclose(data.signal.sel(channel="s42/LIFG"), theirs[:, 5], rtol=1e-6)
 
 
 def test_words(data):
@@ -39,7 +48,7 @@ def test_word_rate_matches_the_authors_own_regressor(data):
 
 
 def test_the_timing_is_the_best_of_its_neighbours(data):
-    group = data.signal.mean("channel")
+    group = by_person(data, 6, confounds=motion(data)).mean(("subject", "region"))
     fits = {}
     for shift in (-4.0, -2.0, 0.0, 2.0, 4.0):
         rate = word_to_volume(data.words, data.signal["time"].values + shift).sum("word")
@@ -47,18 +56,15 @@ def test_the_timing_is_the_best_of_its_neighbours(data):
     assert max(fits, key=fits.get) == 0.0 and fits[0.0] > 0.3
 
 
-def test_motion_and_drift_are_gone(data):
-    folder = assets.fetch("alice")
-    raw = load_listening("alice", denoise=False)
+def test_motion_and_drift_leave_every_block(data):
+    people = by_person(data, 6, skip=10, confounds=motion(data))
     for subject in ("s18", "s42"):
-        motion = np.loadtxt(folder / f"{subject}-rp.txt")[-362:]
-        r = np.corrcoef(np.column_stack([data.signal.sel(channel=f"{subject}/LIFG"), motion]).T)[0, 1:]
-        assert np.abs(r).max() < 1e-5
-        np.testing.assert_allclose(
-            raw.signal.sel(channel=f"{subject}/LIFG"),
-            np.loadtxt(folder / "6mm" / f"{subject}-timecourses.txt")[:, 5],
-            rtol=1e-6,
-        )
+        moved = np.loadtxt(assets.fetch("alice") / f"{subject}-rp.txt")[-352:]
+        signal = people.sel(subject=subject, region="LIFG").to_numpy()
+        for rows in np.array_split(np.arange(352), 6):
+            r = np.corrcoef(np.column_stack([signal[rows], moved[rows], np.arange(len(rows))]).T)[0, 1:]
+            assert np.abs(r).max() < 1e-5
+            np.testing.assert_allclose(signal[rows].std(), 1)
 
 
 def test_unknown_radius():
@@ -73,20 +79,47 @@ def test_people_and_their_averages_come_apart_again():
         dims=("subject", "time", "region"),
         coords={"time": np.arange(10), "region": ["a", "b", "c"]},
     )
-    together = with_averages(people, 5, seed=1)
-    assert together.shape == (10, (1 + 5 + 4) * 3)
+    together = with_averages(people)
+    assert together.shape == (10, (1 + 4 + 4) * 3)
     found = split_averages(together)
     np.testing.assert_allclose(found.average, people.mean("subject"))
     np.testing.assert_allclose(found.people.transpose("copy", "time", "region"), people)
-    draw = np.random.default_rng(1).integers(4, size=(5, 4))[3]
-    np.testing.assert_allclose(found.bootstrap.isel(copy=3), people.values[draw].mean(0))
+    np.testing.assert_allclose(found.without.isel(copy=2), people[[0, 1, 3]].mean("subject"))
     assert list(found.people["region"].values) == ["a", "b", "c"]
 
 
 def test_by_person(data):
-    people = by_person(data)
+    people = by_person(data, 6)
     assert people.dims == ("subject", "time", "region")
-    np.testing.assert_array_equal(people.sel(subject="s22", region="LIPL"), data.signal.sel(channel="s22/LIPL"))
+    raw = data.signal.sel(channel="s22/LIPL")
+    assert np.corrcoef(people.sel(subject="s22", region="LIPL")[:60], raw[:60])[0, 1] > 0.5
     with pytest.raises(ValueError, match="one channel in each region"):
-        by_person(data.select(np.arange(len(data.channels)) > 0))
+        by_person(data.select(np.arange(len(data.channels)) > 0), 6)
+    for bad in (np.nan, float(raw[0])):
+        damaged = load_listening("alice")
+        damaged.signal[:70, list(damaged.channels.index).index("s22/LIPL")] = bad
+        with pytest.raises(ValueError, match="data: s22/LIPL: values that are not finite, or that never change"):
+            by_person(damaged, 6)
+
+
+def test_what_ships_with_the_story(data):
     assert sound_power(data).sizes["time"] == data.signal.sizes["time"]
+    table = published_predictors(data)
+    rate = word_to_volume(load_listening("alice", merge_clitics=False).words, data.signal["time"].values).sum("word")
+    assert np.corrcoef(rate, table.sel(feature="rate"))[0, 1] > 0.97 and table.shape == (362, 12)
+
+
+def test_the_strong_baseline_holds_fifteen_columns_and_each_block_is_its_own(data):
+    baseline = strong_baseline(data, 6, skip=10).to_numpy()
+    assert baseline.shape == (352, 15) and np.isfinite(baseline).all()
+    rows = np.array_split(np.arange(352), 6)
+    for block in rows:
+        free = np.column_stack([baseline[block], np.arange(len(block)), np.ones(len(block))])
+        assert np.linalg.matrix_rank(free / np.abs(free).max(0)) == 17
+        np.testing.assert_allclose(baseline[block].mean(0), 0, atol=1e-6)
+
+
+def test_results_without_a_group_come_apart(data):
+    together = with_averages(by_person(data, 6))
+    found = split_averages(together[:, together["group"] != "without"])
+    assert found.without.shape == (362, 0, 6) and found.people.shape == (362, 27, 6)

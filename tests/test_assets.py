@@ -92,6 +92,7 @@ def server():
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BRAINALIGN_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("BRAINALIGN_MIRROR", raising=False)
+    monkeypatch.setattr(assets, "BESIDE", tmp_path / "beside")
     return tmp_path / "cache" / "assets"
 
 
@@ -717,3 +718,12 @@ def test_smollm2_converts_to_a_working_model():
         assert torch.isfinite(output.logits).all()
         losses.append(output.loss.item())
     assert losses[0] < 4 and losses[1] > losses[0] + 1, losses
+
+
+def test_data_beside_a_checkout_are_found_without_being_named(cache, registry, tmp_path, monkeypatch):
+    assert tmp_path / "beside" == assets.BESIDE and assets.mirrors() == []
+    registry(ONE)
+    make_mirror(tmp_path / "beside", ONE)
+    assert assets.fetch("toy").read_bytes() == ONE["one.bin"]
+    monkeypatch.setenv("BRAINALIGN_MIRROR", f"{tmp_path}/first")
+    assert assets.mirrors() == [tmp_path / "first", tmp_path / "beside"]

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from brainalign import assets
 from brainalign.features import captions as module
-from brainalign.features.captions import LEVELS, embed, read_vectors
+from brainalign.features.captions import LEVELS, embed, read_vectors, text_encoder
 from brainalign.features.store import FeatureStore
 
 LIGHT = "all-minilm-l6-v2"
@@ -80,6 +80,19 @@ def test_levels_of_words_embed_each_word_alone(level, light, store):
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.attrs["empty"] == EMPTY[level] and found.attrs["unknown"] == 0
     assert found.attrs["empty_word"] == ("is" if level == "verbs" else "something")
+
+
+def test_an_encoder_loads_its_model_once_and_only_for_texts_that_are_new(store, monkeypatch):
+    loads = []
+    load = module._SentenceModel.load
+    monkeypatch.setattr(module._SentenceModel, "load", lambda self: loads.append(self) or load(self))
+    texts = ["a dog", "very red!", "a dog"]
+    encode = text_encoder(LIGHT, store=store)
+    np.testing.assert_allclose(encode(texts), embed(texts, LIGHT, store=False), atol=1e-5)
+    encode(["two cats"])
+    assert len(loads) == 2  # one of them by `embed`
+    text_encoder(LIGHT, store=store)(texts)
+    assert len(loads) == 2
 
 
 def test_captions_without_any_word_are_not_lost(store, light):

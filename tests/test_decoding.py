@@ -16,17 +16,22 @@ import xarray as xr
 from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.model_selection import KFold
 from sklearn.utils.estimator_checks import check_estimator
 
+from brainalign.datasets import Viewing
 from brainalign.decoding import (
     CaptionDecoder,
     CaptionIndex,
     caption_ceiling,
     caption_ranks,
     chance_by_distances,
+    chance_for_people,
     correlations,
+    decode_people,
     dictionary,
     identify_by_distances,
+    identify_by_embeddings,
     image_ranks,
     storage,
 )
@@ -610,3 +615,48 @@ def test_captions_that_are_the_same_are_ties(rng):
     for method in ("spearman", "pearson"):
         shares = identify_by_distances(rdm(points), rdm(captions), np.arange(12) // 2, method)
         np.testing.assert_array_equal(shares, 0.5)
+
+
+# people --------------------------------------------------------------------------------------------------------------
+
+
+def viewing(x, n_test, **fields) -> Viewing:
+    """One person's responses (image, vertex), or distances between these."""
+    names = [f"i{number}" for number in range(len(x))]
+    captions = pd.DataFrame({"image": names, "caption": "A thing.", "caption_id": range(len(x))})
+    return Viewing(name="made up", captions=captions, test_images=names[:n_test], **fields)
+
+
+def test_people_are_decoded_from_responses_or_from_distances_alike(rng):
+    x, y = planted(rng, n=40, noise=5)
+    z = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)  # what a correlation sees
+    places = {"image": [f"i{number}" for number in range(40)], "vertex": range(x.shape[1])}
+    embeddings = xr.DataArray(y, {"item": places["image"]}, ("item", "feature"))
+    told = viewing(z, 10, responses={"p": xr.DataArray(z[None], places, ("repeat", "image", "vertex"))})
+    expected = CaptionDecoder().fit(z[10:].astype("float32"), y[10:])
+    found = decode_people(told, embeddings)
+    assert found.dims == ("subject", "image", "feature") and found["image"].values.tolist() == told.test_images
+    np.testing.assert_allclose(found[0], expected.predict(z[:10]) - expected.mean_, atol=1e-4)
+
+    known = xr.DataArray(rdm(z)[None, None], {"subject": ["p"]}, ("subject", "session", "pair"))
+    apart = decode_people(viewing(z, 40, rdms=known), embeddings, n_folds=4)[0].values
+    left = np.abs(apart).sum(1) > 0
+    assert left.all()
+    (train, test), *_ = KFold(4, shuffle=True, random_state=0).split(z)
+    decoder = CaptionDecoder().fit(z[train], y[train])
+    np.testing.assert_allclose(apart[test], decoder.predict(z[test]) - decoder.mean_, atol=1e-4)
+
+
+def test_exchanged_embeddings_beat_half_of_the_rivals(rng):
+    x, y = planted(rng, n=40, noise=5)
+    groups = np.arange(40) % 4
+    data = viewing(x, 40, rdms=xr.DataArray(rdm(x)[None, None], {"subject": ["p"]}, ("subject", "session", "pair")))
+    embeddings = xr.DataArray(y, {"item": data.test_images}, ("item", "feature"))
+    aims = y - y.mean(0)
+    found = identify_by_embeddings(decode_people(data, embeddings)[0], aims, groups)
+    null = chance_for_people(data, embeddings, groups, n_refits=9)
+    assert len(null) == 9 and abs(null.mean() - 0.5) < 0.1 and found.mean() > max(0.8, null.max())
+    ranks = image_ranks(aims, aims, groups=groups)
+    assert (ranks == 0).all() and (identify_by_embeddings(aims, aims, groups) == 1).all()
+    alone = identify_by_embeddings(aims, -aims, [0] * 39 + [1])
+    assert np.isnan(alone[-1]) and np.nanmax(alone) < 0.5

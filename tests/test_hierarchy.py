@@ -12,9 +12,12 @@ from scipy.stats import binomtest, linregress, spearmanr, ttest_1samp
 from brainalign.hierarchy import (
     alignment,
     alignment_difference,
+    crossed_order,
+    layer_gradient,
     mean_over_people,
     mixed_model,
     peak_layer,
+    place_order,
     response_lag,
     word_drive,
 )
@@ -30,6 +33,24 @@ def test_peak_layer_reads_the_coordinate():
 
 
 # -------------------------------------------------------------------------------------------------- layers and distance
+
+
+def test_place_is_distance_where_known_and_else_region(rng):
+    channels = pd.DataFrame({"subject": ["b", "b", "a", "a", "a"], "region": ["S", "F", "S", "S", "F"]})
+    channels["distance_pmc"] = [10.0, 30.0, np.nan, 20.0, 5.0]
+    order = [2, 3, 4, 0, 1]  # told person by person
+    peak = xr.DataArray(rng.permuted(np.arange(20).reshape(4, 5), axis=1), dims=("roll", "channel"))
+    labels = {name: ("channel", channels[name].to_numpy()[order]) for name in ("subject", "region")}
+    told = peak[:, order].assign_coords(labels)
+    expected = [spearmanr(row[[0, 1, 3, 4]], [10, 30, 20, 5]).statistic for row in peak.to_numpy()]
+    np.testing.assert_allclose(place_order(told, channels), expected)
+    nowhere = channels.assign(distance_pmc=np.nan)
+    means = [[row[[0, 2, 3]].mean(), row[[1, 4]].mean()] for row in peak.to_numpy()]
+    between = [np.var([s, s, s, f, f]) / np.var(row) for (s, f), row in zip(means, peak.to_numpy(), strict=True)]
+    np.testing.assert_allclose(place_order(told, nowhere), between)
+    assert (place_order(told * 0, channels) == 0).all()
+    with pytest.raises(ValueError, match="the same subjects"):
+        place_order(told, channels.iloc[::-1].assign(region="S"))
 
 
 def people(n_people: int, n_each: int, slope: float, rng, shared: float = 1.0, own_slope: float = 0.0):
@@ -248,3 +269,71 @@ def test_channels_without_a_person_and_uneven_times_are_refused():
     rounded = np.round(np.arange(512 * 610) / 512, 3)
     placed = word_drive(values, late, rounded)["time"][np.flatnonzero(word_drive(values, late, rounded))]
     np.testing.assert_allclose(placed, [600.1, 600.5], atol=0.002)
+
+
+# ------------------------------------------------------------------------------------------- layers and windows at once
+
+
+def hills(layer, context, rng, noise: float = 0.0) -> xr.DataArray:
+    """Scores (context, layer, channel) that fall off around a layer and a context (its step) of each channel."""
+    layers, contexts = np.arange(0, 31, 3), np.array([1, 2, 4, 8, np.inf])
+    far = ((layers[:, None] - layer) / 12) ** 2 + ((np.arange(5)[:, None, None] - context) / 3) ** 2
+    values = 0.2 * np.exp(-far) + noise * rng.standard_normal(far.shape)
+    return xr.DataArray(values, {"context": contexts, "layer": layers}, ("context", "layer", "channel"))
+
+
+def test_crossed_order_asks_for_an_order_at_every_fixed_value():
+    rng = np.random.default_rng(0)
+    distance, people = rng.uniform(0, 100, 160), np.repeat(np.arange(8), 20)
+    layer, window = 0.3 * distance, 4 * distance / 100
+    score = hills(layer, 2.0, rng, 0.02)
+    by_layer, by_context = (crossed_order(score, distance, clusters=people, along=a) for a in ("layer", "context"))
+    assert by_layer.index.tolist() == [1, 2, 4, 8, np.inf, "free"] and by_layer["p"].max() < 0.01
+    assert by_context["p"].max() > 0.05 and len(by_context) == 12
+    few = crossed_order(score, distance, clusters=people, fixed=[4, np.inf])
+    np.testing.assert_array_equal(few, by_layer.loc[[4, np.inf, "free"]])
+    fixed = alignment(score[2].argmax("layer"), distance, clusters=people)
+    np.testing.assert_allclose(by_layer.loc[4, ["r", "low", "high"]].astype(float), fixed[:3])
+    score = hills(15.0, window, rng, 0.02)
+    assert crossed_order(score, distance, clusters=people)["p"].max() > 0.05
+    assert crossed_order(score.T, distance, clusters=people, along="context")["p"].max() < 0.01
+    # Where all peaks are the same there is no order.
+    assert crossed_order(hills(15.0, window, rng), distance, clusters=people)["p"].tolist() == [1] * 6
+
+
+def test_layer_gradient_is_the_planted_slope_whatever_the_noise():
+    rng = np.random.default_rng(1)
+    distance, people = rng.uniform(0, 100, 160), np.repeat(np.arange(8), 20)
+    for noise in (0.0, 0.02, 0.15):
+        score = hills(3 + 0.24 * distance, 2.0, rng, noise)
+        found = layer_gradient(score[2], distance, clusters=people)
+        assert found.low <= 0.245 and found.high >= 0.235 and abs(found.slope - 0.24) < 0.01 + noise, found
+    peaks = peak_layer(score[2])
+    assert linregress(distance, peaks).slope < 0.2
+    assert layer_gradient(hills(3 + 0.24 * distance, 4 * distance / 100, rng), distance).slope == pytest.approx(
+        0.24, abs=0.01
+    )
+    assert layer_gradient(hills(np.full(160, 15.0), 2.0, rng)[2], distance).slope == pytest.approx(0, abs=0.01)
+
+
+def test_errors_of_layers_and_windows():
+    score, distance = hills(np.linspace(0, 30, 12), 2.0, np.random.default_rng(2)), np.arange(12.0)
+    for part, along in ((score[0], "layer"), (score, "word")):
+        with pytest.raises(ValueError, match="score, along: expected dimensions"):
+            crossed_order(part, distance, along=along)
+    with pytest.raises(ValueError, match="score: non-finite"):
+        crossed_order(score.where(score > 0.01), distance)
+    with pytest.raises(ValueError, match="fixed: expected values of 'context'"):
+        crossed_order(score, distance, fixed=[3])
+    for part in (
+        score[:, :2],
+        score.isel(layer=slice(None, None, -1)),
+        score.where(score > 0.01),
+        score.drop_vars("layer"),
+    ):
+        with pytest.raises(ValueError, match="score: expected finite values with three ascending layers"):
+            layer_gradient(part, distance)
+    with pytest.raises(ValueError, match="lengths differ"):
+        layer_gradient(score, distance[:5])
+    with pytest.raises(ValueError, match="most values are all the same"):
+        layer_gradient(score, np.r_[1.0, np.zeros(11)])

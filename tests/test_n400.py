@@ -1,8 +1,6 @@
 """Real EEG: what the source says of the table must hold of what is loaded."""
 
-import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -59,8 +57,9 @@ def test_responses_are_at_nouns_only(data):
 
 
 def test_trials_equal_the_table_as_csv(trials):
-    mirrors = [Path(folder) for folder in os.environ.get("BRAINALIGN_MIRROR", "").split(os.pathsep) if folder]
-    copies = [path for mirror in mirrors for path in mirror.glob("nieuwland2018_n400_text/df_eeg_complete.csv.gz")]
+    copies = [
+        path for mirror in assets.mirrors() for path in mirror.glob("nieuwland2018_n400_text/df_eeg_complete.csv.gz")
+    ]
     if not copies:
         pytest.skip("the table's copy as CSV comes with a mirror only; no address publishes it")
     table = pd.read_csv(copies[0]).dropna(subset="noun").query("item != 29")

@@ -9,10 +9,16 @@ from brainalign import cortex, runs
 from brainalign.datasets.nsd import SUBJECTS
 
 SMALL = {  # what makes each chapter quick
-    "07_captions_and_visual_cortex": {"batch_size": 50, "n_batches": 2, "n_permutations": 49, "n_resamples": 20},
-    "08_encoding_and_selectivity": {"n_permutations": 20, "n_folds": 3},
-    "09_what_in_a_caption_matters": {"batch_size": 50, "n_null": 3, "n_simulated": 200},
-    "10_reading_captions": {"n_refits": 2, "n_distractors": 50, "n_resamples": 50, "n_written": 2},
+    "07_captions_and_visual_cortex_in_people": {
+        "coarse": ["cat"], "fine": ["cat", "dog"], "n_permutations": 49, "n_resamples": 20,
+    },
+    "08_encoding_and_selectivity_in_people": {
+        "n_permutations": 5, "n_partitions": 1, "n_resamples": 20, "animate": ["cat", "dog", "horse", "zebra"],
+    },
+    "09_what_in_a_caption_matters_in_people": {"divide": "cat", "n_boot": 20, "n_permutations": 49},
+    "10_reading_captions_in_people": {
+        "n_orders": 9, "n_refits": 2, "n_resamples": 50, "broad": ANIMALS[:1], "fine": ANIMALS[:2],
+    },
     "11_a_network_that_sees_in_sentences": {
         "n_scenes": 60, "n_held_out": 20, "n_seeds": 2, "n_jobs": 1, "n_images": 60, "n_permutations": 19,
         "n_resamples": 20, "changes": {"channels": [4, 4, 4], "epochs": 2, "warm_up": 1},
@@ -59,10 +65,16 @@ def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
     assert LEFT > len(near[0]) == 10_242
     notebooks = runs.find_notebooks(project / "notebooks")
     chapters = {name: notebooks[name] for name in profile.notebooks}
-    light = {"embeddings": "all-minilm-l6-v2", "real_data": False}
+    light = {"embeddings": "all-minilm-l6-v2"}
     own = {"root": str(tmp_path / "nsd"), "cache": str(tmp_path / "cache"), "subjects": [1, 2, 3], "sessions": 1}
     small = {
-        name: {**given, **light, **SMALL[name], "dataset_options": {**given["dataset_options"], **own}}
+        name: {
+            **given,
+            **light,
+            **({"results": str(tmp_path / name)} if name.endswith("_in_people") else {"real_data": False}),
+            **SMALL[name],
+            "dataset_options": {**given["dataset_options"], **own},
+        }
         for name, given in profile.notebooks.items()
     }
     small["11_a_network_that_sees_in_sentences"]["checkpoints"] = str(tmp_path / "checkpoints")

@@ -232,6 +232,7 @@ def alone(tmp_path, monkeypatch):
 
     monkeypatch.setenv("BRAINALIGN_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("BRAINALIGN_MIRROR", raising=False)
+    monkeypatch.setattr(assets, "BESIDE", tmp_path / "beside")
     monkeypatch.setattr(assets, "_download", refuse)
 
 

@@ -10,8 +10,9 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
 from brainalign import partition
-from brainalign.encoding import contiguous_folds, cross_validate
+from brainalign.encoding import _other_folds, contiguous_folds, cross_validate, rolled_sweeps, word_sweep
 from brainalign.partition import variance_partition
+from brainalign.stats import circular_shifts
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -51,18 +52,18 @@ def planted(sizes, strength, n, n_channels, rng, r2=0.5):
     return spaces, y, signal / (signal + noise), np.array(unique)
 
 
-def scaled(x, train, size=None):
-    z = (x - x[train].mean(0)) / x[train].std(0)
+def scaled(x, train, size=None, standardize=True):
+    z = (x - x[train].mean(0)) / (x[train].std(0) if standardize else 1)
     if size is not None and size < x.shape[1]:
         z = z @ np.linalg.svd(z[train], full_matrices=False)[2][:size].T
     return z / np.sqrt((z[train] ** 2).sum() / len(train))
 
 
-def plain_r2(spaces, y, pairs, n_components=None):
+def plain_r2(spaces, y, pairs, n_components=None, other_folds=False, standardize=True):
     """Nested search over (weights of spaces, alpha) with scikit-learn's Ridge on stacked, scaled features."""
 
     def errors(train, test):
-        parts = [scaled(x, train, n_components) for x in spaces.values()]
+        parts = [scaled(x, train, n_components, standardize) for x in spaces.values()]
         out = []
         for weights, alpha in pairs:
             stacked = np.hstack([np.sqrt(w) * z for w, z in zip(weights, parts, strict=True)])
@@ -70,8 +71,10 @@ def plain_r2(spaces, y, pairs, n_components=None):
         return np.stack(out).sum(1)
 
     error, null = np.zeros(y.shape[1]), np.zeros(y.shape[1])
-    for train, test in contiguous_folds(len(y), 4):
-        inner = sum(errors(train[a], train[b]) for a, b in contiguous_folds(len(train), 3))
+    outer = contiguous_folds(len(y), 4)
+    for (train, test), others in zip(outer, _other_folds(outer), strict=True):
+        own = [(train[a], train[b]) for a, b in contiguous_folds(len(train), 3)]
+        inner = sum(errors(*fold) for fold in (others if other_folds else own))
         error += errors(train, test)[inner.argmin(0), np.arange(y.shape[1])]
         null += ((y[test] - y[train].mean(0)) ** 2).sum(0)
     return 1 - error / null
@@ -91,6 +94,50 @@ def test_agrees_with_scikit_learn(wide, n_components):
     for name, space in spaces.items():
         r2 = plain_r2({name: space}, y, alone, n_components)
         np.testing.assert_allclose(cv.alone.sel(part=name), r2, atol=1e-4)
+
+
+@pytest.mark.parametrize("wide", [40, 200])
+def test_inner_folds_that_are_the_other_outer_ones_and_features_as_they_are(wide):
+    rng = np.random.default_rng(12)
+    spaces, y, *_ = planted((8, wide), (1, 1), 120, 3, rng)
+    spaces = {name: space * np.exp(rng.standard_normal(space.shape[1])) for name, space in spaces.items()}
+    found = variance_partition(
+        spaces, y, alphas=ALPHAS, n_splits=4, inner_splits=None, n_components=6, n_draws=3, standardize=False
+    )
+    pairs = [(w, alpha) for w in partition._draws(2, 3, 0) for alpha in ALPHAS]
+    expected = plain_r2(spaces, y, pairs, 6, other_folds=True, standardize=False)
+    np.testing.assert_allclose(found.r2.sel(estimate="cross-validated"), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="inner_splits=None takes the other outer folds"):
+        variance_partition(spaces, y, n_splits=2, inner_splits=None)
+
+
+def test_rolled_sweeps_are_sweeps_of_rolled_words():
+    rng = np.random.default_rng(13)
+    values = xr.DataArray(rng.standard_normal((2, 150, 7)), dims=("layer", "word", "feature"))
+    design = xr.DataArray(rng.standard_normal((30, 150)), dims=("time", "word"))
+    orders = circular_shifts(150, 5, min_shift=50, seed=4)
+    for order, rolled in zip(orders, rolled_sweeps(values, design, n_rolls=5, seed=4), strict=True):
+        expected = word_sweep(values.isel(word=order), design)
+        assert rolled.dims == expected.dims == ("layer", "time", "feature")
+        products = [made.to_numpy() @ made.to_numpy().swapaxes(1, 2) for made in (rolled, expected)]
+        np.testing.assert_allclose(*products, atol=1e-2)
+
+
+def test_rolled_rivals_are_a_nominal_test_where_responses_share_everything_but_content():
+    """People who follow one story's timing and a common slow signal, and no description of its words."""
+    rng, smallest = np.random.default_rng(14), []
+    design = xr.DataArray(np.abs(np.subtract.outer(np.arange(120) * 4, np.arange(480))) < 8.0, dims=("time", "word"))
+    for _ in range(40):
+        words = xr.DataArray(rng.standard_normal((480, 6)).cumsum(0) % 5, dims=("word", "feature"))
+        common = np.cumsum(rng.standard_normal((120, 1)), 0) * 0.3
+        y = common + rng.standard_normal((120, 4))
+        spaces = {"rate": rng.standard_normal((120, 2)), "context": word_sweep(words, design.astype(float))}
+        rivals = list(rolled_sweeps(words, design.astype(float), n_rolls=9, seed=int(rng.integers(1000))))
+        options = {"n_splits": 4, "inner_splits": None, "n_draws": 3, "standardize": False}
+        found = variance_partition(spaces, y, rivals={"context": rivals}, **options)
+        found = found.sel(estimate="cross-validated").mean("channel")
+        smallest.append(bool((found["rivals"] < found["unique"].sel(part="context")).all()))
+    assert binomtest(sum(smallest), 40, 0.1, alternative="greater").pvalue > 0.01
 
 
 def test_random_search_is_as_good_as_a_grid_over_both_penalties():

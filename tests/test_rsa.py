@@ -15,6 +15,7 @@ from scipy.stats import binomtest, ttest_1samp, ttest_rel
 from sklearn.decomposition import PCA
 
 from brainalign import rsa
+from brainalign.datasets import Viewing
 from brainalign.similarity import COMPARISONS, compare_rdms, rdm
 
 PEER = {
@@ -529,3 +530,70 @@ def test_bad_input_of_reweighting(rng, change, message):
     given = {"rdms": rng.random(66), "features": rng.random((12, 4)), "n_folds": 4} | change
     with pytest.raises(ValueError, match=message):
         rsa.reweighted_rdms(**given)
+
+
+# ------------------------------------------------------------------------------------------------------- data, chance
+
+
+def viewers(rng, n_images=8, n_repeats=2, **changes) -> Viewing:
+    names = [f"i{k}" for k in range(n_images)]
+    captions = pd.DataFrame({"image": names, "caption": "A sentence.", "caption_id": range(n_images)})
+    responses = {
+        person: xr.DataArray(
+            rng.standard_normal((n_repeats, n_images, 6)),
+            {"image": names[::step], "vertex": np.arange(6)},
+            ("repeat", "image", "vertex"),
+        )
+        for person, step in (("p", 1), ("q", -1))
+    }
+    rois = pd.DataFrame({"early": np.arange(6) < 3, "late": np.arange(6) >= 3})
+    fields = {"name": "t", "captions": captions, "test_images": names[::-2], "responses": responses, "rois": rois}
+    return Viewing(**{**fields, **changes})
+
+
+def test_brain_rdms_are_of_the_test_images_in_every_region(rng):
+    data = viewers(rng)
+    found = rsa.brain_rdms(data)
+    assert found.dims == ("region", "subject", "pair") and found.shape == (2, 2, 6)
+    late = data.responses["q"].sel(image=data.test_images, vertex=[3, 4, 5])
+    np.testing.assert_allclose(found.sel(region="late", subject="q"), rdm(late.mean("repeat").values))
+    np.testing.assert_allclose(rsa.brain_rdms(data, part=1).sel(region="late", subject="q"), rdm(late[1].values))
+    assert list(rsa.brain_rdms(viewers(rng, rois=None, space="V1"))["region"].values) == ["V1"]
+
+
+def test_brain_rdms_that_are_known_are_those_of_the_test_images(rng):
+    known = xr.DataArray(rng.random((2, 3, 28)), {"subject": ["p", "q"]}, ("subject", "session", "pair"))
+    data = viewers(rng, responses=None, rois=None, rdms=known, space="hIT")
+    found, places = rsa.brain_rdms(data), data.image_names.get_indexer(data.test_images)
+    whole = squareform(known.sel(subject="q").mean("session"))[np.ix_(places, places)]
+    np.testing.assert_allclose(found.sel(region="hIT", subject="q"), squareform(whole))
+    assert not np.allclose(found, rsa.brain_rdms(data, part=0))
+
+
+def test_rivals_are_the_pixels_where_there_are_pictures(rng):
+    pictures = rng.integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
+    assert rsa.rival_rdms(viewers(rng)) == {}
+    (found,) = rsa.rival_rdms(viewers(rng, images=pictures)).values()
+    assert found.shape == (6,) and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+def test_mantel_null_renames_images_within_groups(rng, method):
+    models, brains = {"a": rng.random(28), "b": rng.random(28)}, rng.random((3, 28))
+    null = rsa.mantel_null(models, brains, n_permutations=400, method=method)
+    assert null.shape == (400, 2, 3) and abs(float(null.mean())) < 0.05
+    order = np.random.default_rng(0).permuted(np.tile(np.arange(8), (400, 1)), axis=1)[7]
+    renamed = squareform(squareform(models["b"])[np.ix_(order, order)])
+    np.testing.assert_allclose(null[7, 1], compare_rdms(renamed, brains, method))
+    kept = rsa.mantel_null(models, brains, groups=list("aabcdefg"), n_permutations=20, method=method)
+    assert len(np.unique(kept.sel(model="a").values.round(12), axis=0)) == 2  # two images may change places
+    with pytest.raises(ValueError, match="method must be"):
+        rsa.mantel_null(models, brains, method="kendall")
+
+
+def test_draws_that_leave_a_model_without_differences_are_drawn_again(rng):
+    odd = np.zeros(8, dtype=bool)
+    odd[0] = True  # one image of its own kind: a third of all draws do not hold it
+    kind = (odd[:, None] != odd)[np.triu_indices(8, 1)].astype(float)
+    found = rsa.image_bootstrap(rng.standard_normal((2, 28)), {"kind": kind}, n_resamples=40)
+    assert found["draws"].shape == (40, 1) and np.isfinite(found["draws"]).all()

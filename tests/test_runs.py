@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from joblib import cpu_count
 
 from brainalign import cli, runs
 
@@ -65,7 +66,7 @@ def test_profile_is_read(notebooks, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("notebook: {}", "key 'notebook' is unknown; expected one of: assets, optional, notebooks"),
+        ("notebook: {}", "key 'notebook' is unknown; expected one of: assets, optional, claims_hold, notebooks"),
         ("notebooks: {03_three: {}}", "notebook '03_three' is unknown; expected one of: 01_one, 02_two"),
         ("notebooks: {01_one: {sizes: 5}}", "01_one: parameter 'sizes' is unknown; expected one of: size, name"),
         ("notebooks: {01_one: 5}", "01_one: expected a mapping of parameters, got 5"),
@@ -164,6 +165,20 @@ def test_failed_notebook_stops_no_other_and_keeps_what_ran(notebooks, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["01_one.ipynb", "02_two.ipynb"]
 
 
+def test_notebooks_run_side_by_side_in_their_share_of_the_cores(notebooks, tmp_path):
+    folder, met = tmp_path / "executed", "import os, pathlib, time\nprint(os.environ['OMP_NUM_THREADS'])"
+    for name, other in (("01_one", "02_two"), ("02_two", "01_one")):  # each waits for the other to have begun
+        waits = f"while not pathlib.Path('{tmp_path}/{other}').exists(): time.sleep(0.1)"
+        write_notebook(notebooks[name], met, f"pathlib.Path('{tmp_path}/{name}').touch()\n{waits}")
+    write_notebook(tmp_path / "notebooks" / "03_three.ipynb", "raise KeyError('absent electrode')")
+    notebooks = runs.find_notebooks(tmp_path / "notebooks")
+    with pytest.raises(runs.NotebookError, match="1 of 3 notebooks failed") as failure:
+        runs.execute_all(runs.Profile("p"), notebooks, folder, jobs=2)
+    assert "03_three: cell 2 failed with KeyError: 'absent electrode'" in str(failure.value)
+    threads = max(1, cpu_count() // 2)
+    assert [report_before_failure(folder / f"{name}.ipynb") for name in ("01_one", "02_two")] == [threads, threads]
+
+
 def report_before_failure(path: Path) -> dict:
     texts = [
         output["text"]
@@ -188,6 +203,21 @@ def test_run_without_optional_data_is_redone_once_they_are_there(notebooks, tmp_
         return runs.execute_all(profile, notebooks, folder, only="01_one", missing=missing)[0].reused
 
     assert [reused(["alice"]), reused(["alice"]), reused([]), reused([])] == [False, True, False, True]
+
+
+def test_a_notebook_whose_data_are_missing_has_a_page_that_says_so(tmp_path, capsys):
+    source = "from brainalign.assets import AssetError\nraise AssetError('no alice')"
+    path = write_notebook(tmp_path / "notebooks/01_people.ipynb", source)
+    written = nbformat.read(path, as_version=4)
+    written.cells.insert(0, nbformat.v4.new_markdown_cell("# People\n\nWhat they heard."))
+    nbformat.write(written, path)
+    notebooks, folder = {"01_people": path}, tmp_path / "executed"
+    assert runs.execute_all(runs.Profile("p"), notebooks, folder, missing=["alice"]) == []
+    first, notice = nbformat.read(folder / "01_people.ipynb", as_version=4).cells
+    assert first.source.startswith("# People") and "alice" in notice.source
+    assert [file.name for file in folder.iterdir()] == ["01_people.ipynb"]
+    with pytest.raises(runs.NotebookError, match="no alice"):  # nothing is known to be missing: a failure
+        runs.execute_all(runs.Profile("p"), notebooks, folder)
 
 
 def test_outputs_without_a_source_are_removed(notebooks, tmp_path):

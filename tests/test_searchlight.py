@@ -1,6 +1,7 @@
 """The searchlight against rsatoolbox, one RDM at a time, planted zones and noise."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from rsatoolbox.inference import eval_fixed
@@ -11,8 +12,9 @@ from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from brainalign import cortex, searchlight, stats
+from brainalign.datasets import Viewing
 from brainalign.rsa import image_batches
-from brainalign.searchlight import Neighbours, geodesic_discs, group_map, rsa_map, spheres
+from brainalign.searchlight import Neighbours, geodesic_discs, group_map, place_map, rsa_map, spheres
 from brainalign.similarity import compare_rdms, rdm
 
 
@@ -335,3 +337,35 @@ def test_searchlights_on_noise_leave_nothing_after_fdr_at_the_nominal_rate():
 def test_group_map_refuses(maps, message):
     with pytest.raises(ValueError, match=message):
         group_map(maps)
+
+
+# ------------------------------------------------------------------------------------------------- places of a data set
+
+
+@pytest.mark.parametrize("space", ["fsaverage5", "volume"])
+def test_places_are_discs_of_the_cortex_or_regions(rng, space):
+    vertices = np.flatnonzero(cortex.geodesic_distance(0, "left") < 20)
+    responses = {
+        person: xr.DataArray(
+            rng.standard_normal((1, 9, len(vertices))),
+            {"image": np.arange(9), "vertex": vertices},
+            ("repeat", "image", "vertex"),
+        )
+        for person in "pq"
+    }
+    captions = pd.DataFrame({"image": np.arange(9), "caption": "A sentence.", "caption_id": np.arange(9)})
+    rois = pd.DataFrame({"near": np.arange(len(vertices)) < 20}, index=vertices)
+    data = Viewing(
+        name="t", captions=captions, test_images=[5, 3, 1, 0, 8], space=space, responses=responses, rois=rois
+    )
+    models = {"a": rng.random(10), "b": rng.random(10)}
+    found = place_map(data, models, radius=8, batch_size=4)
+    assert found.dims == ("subject", "model", "centre") and list(found["subject"].values) == ["p", "q"]
+    if space == "volume":
+        shown = responses["q"][0].sel(image=data.test_images, vertex=vertices[:20]).values
+        np.testing.assert_allclose(found[1, 0], [compare_rdms(models["a"], rdm(shown), "pearson")])
+        return
+    discs = geodesic_discs([cortex.mesh(side) for side in cortex.HEMISPHERES], 8, vertices=vertices)
+    shown = responses["q"][0].sel(image=data.test_images)
+    np.testing.assert_allclose(found[1], rsa_map(shown, models, discs, batches=image_batches(5, 4)))
+    assert set(found["centre"].values) <= set(vertices)

@@ -8,10 +8,9 @@ from nilearn.glm.first_level import compute_regressor
 from scipy.stats import binomtest
 
 from brainalign.signals import (
-    clean_bold,
     delay,
+    detrend_blocks,
     high_gamma,
-    remove_drift,
     speech_responsive,
     word_regressors,
     word_responses,
@@ -220,28 +219,47 @@ def test_delay_shifts_and_stacks():
         delay(x, [4])
 
 
-def test_clean_bold_removes_drift_and_motion_even_where_motion_drifts_like_a_cosine():
+def in_time(values: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(values, dims=("time", "channel"))
+
+
+def test_detrend_blocks_is_a_least_squares_fit_in_each_block():
     rng = np.random.default_rng(0)
-    time = np.arange(300) * 2.0
-    fast = rng.standard_normal((300, 2))
-    drift = 20 * np.cos(np.pi * (time + 1) / 600)[:, None] + 10 * np.cos(3 * np.pi * (time + 1) / 600)[:, None]
-    slow = np.cos(np.pi * (time + 1) / 600) + 0.1 * rng.standard_normal(300)
-    motion = np.column_stack([slow, rng.standard_normal(300)])
-    found = clean_bold(fast + drift + 5 * motion[:, 1:], 2.0, confounds=motion)
-    assert np.abs(np.corrcoef(found.T, motion[:, 1])[2, :2]).max() < 1e-6
-    assert np.abs(np.corrcoef(found.T, drift.T)[2:, :2]).max() < 1e-6
-    assert np.corrcoef(found[:, 0], fast[:, 0])[0, 1] > 0.97
+    x, motion = rng.standard_normal((101, 3)), rng.standard_normal((101, 2))
+    found = detrend_blocks(in_time(x), 3, confounds=motion)
+    for rows in np.array_split(np.arange(101), 3):
+        at = np.arange(len(rows))
+        free = np.column_stack([at**0, at, at**2, motion[rows]])
+        np.testing.assert_allclose(
+            found[rows], x[rows] - free @ np.linalg.lstsq(free, x[rows], rcond=None)[0], atol=1e-9
+        )
+    layers = xr.DataArray(np.stack([x, 2 * x]), dims=("layer", "time", "channel"))
+    plain = detrend_blocks(in_time(x), 3)
+    np.testing.assert_allclose(detrend_blocks(layers, 3)[1], 2 * plain, atol=1e-9)
+    assert detrend_blocks(layers, 3).dims == layers.dims
 
 
-def test_remove_drift_takes_out_what_clean_bold_takes_out():
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal((200, 3)) + 5 * np.cos(np.linspace(0, 4, 200))[:, None]
-    array = xr.DataArray(np.stack([x, 2 * x]), dims=("layer", "time", "feature"))
-    found = remove_drift(array, 2.0)
-    assert found.dims == array.dims
-    cleaned = clean_bold(x, 2.0)
-    np.testing.assert_allclose(found[0] / found[0].std("time", ddof=1), cleaned, atol=1e-4)
-    np.testing.assert_allclose(found[1], 2 * found[0], atol=1e-4)
+def test_what_one_block_loses_does_not_depend_on_another():
+    x = np.random.default_rng(1).standard_normal((90, 2))
+    other = x.copy()
+    other[60:] += 100
+    np.testing.assert_array_equal(detrend_blocks(in_time(x), 3)[:60], detrend_blocks(in_time(other), 3)[:60])
+
+
+def test_detrend_blocks_takes_confounds_that_are_a_trend_in_one_block():
+    x = np.random.default_rng(2).standard_normal((60, 1))
+    motion = np.r_[np.arange(30.0), np.random.default_rng(3).standard_normal(30)][:, None]
+    np.testing.assert_allclose(detrend_blocks(in_time(x), 2, confounds=motion)[:30], detrend_blocks(in_time(x), 2)[:30])
+
+
+def test_detrend_blocks_refuses():
+    x = in_time(np.zeros((60, 1)))
+    with pytest.raises(ValueError, match="n_blocks: expected 1 to 10"):
+        detrend_blocks(x, 11)
+    with pytest.raises(ValueError, match="confounds: expected 60 rows"):
+        detrend_blocks(x, 2, confounds=np.zeros((50, 1)))
+    with pytest.raises(ValueError, match="confounds: expected 60 rows of finite"):
+        detrend_blocks(x, 2, confounds=np.full((60, 1), np.nan))
 
 
 def test_word_regressors_are_the_two_steps():
@@ -250,20 +268,12 @@ def test_word_regressors_are_the_two_steps():
     words = pd.DataFrame({"onset": onset, "offset": onset + 0.3})
     times = np.arange(100) * 2.0
     values = xr.DataArray(rng.standard_normal((2, 300, 5)), dims=("layer", "word", "feature"), coords={"layer": [3, 7]})
-    found = word_regressors(values, words, times)
-    expected = remove_drift(word_to_volume(words, times) @ values, 2.0).transpose("layer", "time", "feature")
+    found = word_regressors(values, words, times, n_blocks=4)
+    expected = (word_to_volume(words, times) @ values).transpose("layer", "time", "feature")
+    np.testing.assert_allclose(word_regressors(values, words, times), expected, atol=1e-4)
+    expected = detrend_blocks(expected, 4)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert found.dims == expected.dims and list(found["layer"].values) == [3, 7]
-    np.testing.assert_allclose(word_regressors(values[0].values, words, times), found[0], atol=1e-6)
+    np.testing.assert_allclose(word_regressors(values[0].values, words, times, n_blocks=4), found[0], atol=1e-6)
     with pytest.raises(ValueError, match="one row for each of 300 words"):
         word_regressors(values[:, 1:], words, times)
-
-
-def test_clean_bold_refuses():
-    good = np.random.default_rng(0).standard_normal((50, 2))
-    with pytest.raises(ValueError, match="never change"):
-        clean_bold(good * [1, 0], 2.0)
-    with pytest.raises(ValueError, match="expected 50 rows, one a volume, got 60"):
-        clean_bold(good, 2.0, confounds=np.zeros((60, 1)))
-    with pytest.raises(ValueError, match="confounds: non-finite"):
-        clean_bold(good, 2.0, confounds=np.full((50, 1), np.nan))

@@ -10,7 +10,16 @@ from scipy.stats import binomtest, kstest, ortho_group, spearmanr, ttest_ind
 from scipy.stats import t as student_t
 
 from brainalign import stats
-from brainalign.similarity import cka_jackknife, cka_matrix, cka_null, convergence, linear_cka, procrustes, standardise
+from brainalign.similarity import (
+    cka_jackknife,
+    cka_matrix,
+    cka_models,
+    cka_null,
+    convergence,
+    linear_cka,
+    procrustes,
+    standardise,
+)
 
 
 def unbiased_hsic(x, y):
@@ -222,6 +231,21 @@ def test_series_need_shifts_where_permutations_raise_false_alarms():
             alarms[name] += float(stats.p_values(cka_matrix([x], [y]), null)[0, 0]) <= 0.05
     assert binomtest(alarms["shifts"], 200, 0.05).pvalue > 0.01, alarms
     assert alarms["permutations"] > 60
+
+
+def test_models_are_compared_layer_by_layer(rng):
+    models = {"a": rng.standard_normal((3, 40, 5)), "b": rng.standard_normal((3, 40, 7))}
+    models["b"][2, :, :5] = models["a"][0]
+    for match in ("depth", "best"):
+        found = cka_models(models, match=match, batch_size=10)
+        for one, other in [("a", "b"), ("b", "a"), ("a", "a")]:
+            layers = cka_matrix(models[one], models[other], batch_size=10).to_numpy()
+            expected = np.diag(layers).mean() if match == "depth" else layers.max(1).mean()
+            assert float(found.estimate.sel(model=one, other=other)) == pytest.approx(expected)
+        assert found.without.shape == (4, 2, 2)
+    cka_models({"a": models["a"], "b": models["b"][:2]}, match="best")
+    with pytest.raises(ValueError, match=r"match: expected \"depth\", for as many layers.*\[3, 2\]"):
+        cka_models({"a": models["a"], "b": models["b"][:2]})
 
 
 # -------------------------------------------------------------------------------------------------------- convergence

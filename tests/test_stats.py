@@ -84,6 +84,22 @@ def test_negative_reliability_has_ceiling_zero_and_no_normalised_score():
     assert np.isnan(stats.normalise(xr.DataArray([0.2], dims="channel"), found.ceiling)).all()
 
 
+@pytest.mark.parametrize(("snr", "n_images"), [(0.0, 100), (0.05, 100), (0.05, 515), (0.35, 100)])
+def test_a_region_of_weak_channels_has_an_unbiased_ceiling(snr, n_images):
+    """Mere noise gets about 0 and a perfect model about 1, where a mean of ceilings fails."""
+    rng = np.random.default_rng(3)
+    signal = np.sqrt(snr) * rng.standard_normal((n_images, 2000))
+    repeats = xr.DataArray(signal + rng.standard_normal((3, n_images, 2000)), dims=("repeat", "image", "vertex"))
+    together = float(stats.noise_ceiling(repeats, over="vertex")["ceiling"])
+    each = float(stats.noise_ceiling(repeats)["ceiling"].mean())
+    if snr == 0:
+        assert together < 0.06 and each > 0.15
+        return
+    perfect = float(xr.corr(repeats.mean("repeat"), repeats[0].copy(data=signal), "image").mean())
+    assert perfect / together == pytest.approx(1, abs=0.03)
+    assert perfect / each > 1.15 or (snr, n_images) != (0.05, 100)
+
+
 def test_normalise():
     score = xr.DataArray([[0.3, 0.3, 0.05]], dims=("layer", "channel"))
     ceiling = xr.DataArray([0.6, 0.3, 0.05], dims="channel")
@@ -91,6 +107,20 @@ def test_normalise():
     np.testing.assert_allclose(stats.normalise(score.values, ceiling.values, min_ceiling=0.1), [[0.5, 1, np.nan]])
     with pytest.raises(ValueError, match="min_ceiling must be positive"):
         stats.normalise(score, ceiling, min_ceiling=0)
+
+
+def test_one_ceiling_over_channels_that_differ_is_an_upper_bound():
+    rng = np.random.default_rng(4)
+    signal = np.sqrt(np.repeat([0.0, 0.35], 1000)) * rng.standard_normal((100, 2000))
+    repeats = xr.DataArray(signal + rng.standard_normal((3, 100, 2000)), dims=("repeat", "image", "vertex"))
+    told = repeats.isel(vertex=slice(1000, None))
+    perfect = float(xr.corr(told.mean("repeat"), told[0].copy(data=signal[:, 1000:]), "image").sum()) / 2000
+    assert 1.4 < float(stats.noise_ceiling(repeats, over="vertex")["ceiling"]) / perfect < 1.6
+
+
+def test_noise_ceiling_over_what_is_no_channel():
+    with pytest.raises(ValueError, match="over must be one of the dimensions of channels"):
+        stats.noise_ceiling(xr.DataArray(np.eye(3), dims=("repeat", "word")), over="word")
 
 
 def test_noise_ceiling_errors():
@@ -109,39 +139,9 @@ def test_noise_ceiling_errors():
 # --------------------------------------------------------------------------------------------------- shifted responses
 
 
-def test_null_equals_rolling_each_passage():
-    rng = np.random.default_rng(5)
-    groups = np.repeat(["a", "b"], [7, 6])
-    predictions, responses = rng.standard_normal((2, 13, 3)), rng.standard_normal((13, 3))
-    null = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=1000, min_shift=2)
-    expected = [
-        [
-            pearson(layer, np.concatenate([np.roll(responses[:7], a, 0), np.roll(responses[7:], b, 0)]))
-            for layer in predictions
-        ]
-        for a in range(2, 6)
-        for b in range(2, 5)
-    ]
-    assert null.dims == ("shift", "layer", "channel")
-    assert null.sizes["shift"] == 4 * 3  # each of the possible shifts once
-    order = np.lexsort(null.values[:, 0].T), np.lexsort(np.array(expected)[:, 0].T)
-    np.testing.assert_allclose(null.values[order[0]], np.array(expected)[order[1]], atol=1e-12)
-
-
-def test_null_reduced_over_layers():
-    rng = np.random.default_rng(6)
-    predictions = xr.DataArray(
-        rng.standard_normal((4, 40, 3)), dims=("layer", "word", "channel"), coords={"channel": list("abc")}
-    )
-    responses = xr.DataArray(rng.standard_normal((40, 3)), dims=("word", "channel"), coords={"channel": list("abc")})
-    groups = np.repeat(np.arange(4), 10)  # more shifts than can be listed: drawn at random
-    full = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50)
-    best = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50, reduce="max")
-    xr.testing.assert_allclose(best, full.max("layer"))
-    assert best.channel.values.tolist() == ["a", "b", "c"]
-    xr.testing.assert_identical(full, stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50))
-    other = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=50, seed=1)
-    assert not np.allclose(full, other)
+def shifted(predictions, responses, **options) -> np.ndarray:
+    """Correlations with responses shifted in a circle, (shift, channel)."""
+    return np.stack([pearson(predictions, responses[o]) for o in stats.circular_shifts(len(responses), **options)])
 
 
 def test_shifts_are_never_too_small_and_cover_the_rest():
@@ -157,8 +157,8 @@ def test_shifted_p_values_are_nominal_for_autocorrelated_noise():
     rng = np.random.default_rng(7)
     n_channels, groups = 600, np.repeat(np.arange(5), 80)
     predictions, responses = (autocorrelated(rng, 400, n_channels) for _ in range(2))
-    null = stats.circular_shift_null(predictions, responses, groups=groups, n_shifts=200, min_shift=1)
-    p = stats.p_values(pearson(predictions, responses), null.values)
+    null = shifted(predictions, responses, groups=groups, n_shifts=200, min_shift=1)
+    p = stats.p_values(pearson(predictions, responses), null)
     low, high = scipy.stats.binom.interval(0.999, n_channels, 0.05)
     assert low <= (p <= 0.05).sum() <= high
     # The test can fail: samples taken as independent call far too many of the same channels significant.
@@ -173,8 +173,8 @@ def test_shifted_p_values_find_a_planted_match():
     rng = np.random.default_rng(8)
     responses = autocorrelated(rng, 400, 20)
     predictions = responses + autocorrelated(rng, 400, 20)
-    null = stats.circular_shift_null(predictions, responses, n_shifts=199, min_shift=20)
-    assert (stats.p_values(pearson(predictions, responses), null.values) == 1 / 200).mean() >= 0.95
+    null = shifted(predictions, responses, n_shifts=199, min_shift=20)
+    assert (stats.p_values(pearson(predictions, responses), null) == 1 / 200).mean() >= 0.95
 
 
 def test_p_values():
@@ -204,25 +204,16 @@ def test_p_value_errors():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"predictions": np.zeros((20, 3))}, r"predictions of layer 0 has 3 flat"),
-        ({"predictions": np.full((20, 3), np.nan)}, "predictions of layer 0 has 60 non-finite"),
-        ({"predictions": np.ones((2, 19, 3))}, "as many samples and channels"),
-        ({"predictions": np.ones((1, 2, 20, 3))}, "predictions must have"),
-        ({"responses": np.zeros((20, 3))}, r"responses has 3 flat \(constant\) channels: \[0, 1, 2\]"),
-        ({"responses": np.zeros(20)}, "responses must have"),
         ({"groups": [0, 1] * 10}, "contiguous"),
         ({"groups": [0] * 5}, "one label for each"),
         ({"groups": np.repeat([0, 1], [17, 3]), "min_shift": 2}, "at least 4 samples, but 1 of 2"),
         ({"min_shift": 0}, "min_shift must be at least 1"),
         ({"n_shifts": 0}, "n_shifts"),
-        ({"reduce": "mean"}, "reduce must be"),
     ],
 )
 def test_circular_shift_errors(change, message):
-    rng = np.random.default_rng(9)
-    arguments = {"predictions": rng.standard_normal((20, 3)), "responses": rng.standard_normal((20, 3))} | change
     with pytest.raises(ValueError, match=message):
-        stats.circular_shift_null(**arguments)
+        stats.circular_shifts(20, **{"n_shifts": 5} | change)
 
 
 # ------------------------------------------------------------------------------------------- permutations and bootstrap
@@ -357,14 +348,6 @@ def test_circular_shifts_stay_in_their_passages_and_shift_them_whole():
     assert len({tuple(shift) for shift in shifts}) == 20
 
 
-def test_circular_shifts_are_those_of_the_null():
-    rng = np.random.default_rng(2)
-    x, y = rng.standard_normal((60, 3)), rng.standard_normal((60, 3))
-    null = stats.circular_shift_null(x, y, n_shifts=10, min_shift=2, seed=5)
-    for row, shift in zip(null.values, stats.circular_shifts(60, 10, min_shift=2, seed=5), strict=True):
-        np.testing.assert_allclose(row, [np.corrcoef(x[:, c], y[shift, c])[0, 1] for c in range(3)])
-
-
 def test_pooled_p_values_are_uniform_where_channels_differ_in_location_and_scale():
     rng = np.random.default_rng(3)
     location, scale = rng.uniform(-5, 5, 4000), rng.uniform(0.1, 10, 4000)
@@ -384,3 +367,31 @@ def test_pooled_p_values_find_what_is_there():
     assert p.dims == ("channel",) and stats.fdr(p)[0][:100].mean() > 0.95
     with pytest.raises(ValueError, match="at least 5 draws"):
         stats.p_values(observed, null[:4], pool=True)
+
+
+def test_jackknife_interval_of_a_mean_is_that_of_student():
+    x = np.random.default_rng(0).standard_normal((12, 3))
+    without = np.stack([np.delete(x, k, axis=0).mean(0) for k in range(12)], axis=-1)
+    found = stats.jackknife_interval(x.mean(0), without, axis=-1, level=0.9)
+    expected = scipy.stats.ttest_1samp(x, 0.0).confidence_interval(0.9)
+    np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high])
+    with pytest.raises(ValueError, match="expected 3 subjects or more and a level between 0 and 1, got 2"):
+        stats.jackknife_interval(0.0, [0.0, 1.0])
+    with pytest.raises(ValueError, match="without has 1 non-finite"):
+        stats.jackknife_interval(0.0, [0.0, 1.0, np.nan])
+
+
+def test_group_permutations_keep_groups_together():
+    groups = ["a", "b", "b", "c", "d", "d", "a", "e"]  # two of size 1, three of size 2, one at two places
+    orders = stats.group_permutations(groups, 400, seed=1)
+    pairs = {(0, 6), (1, 2), (4, 5)}
+    for order in orders:
+        assert sorted(order) == list(range(8))
+        assert {tuple(order[[0, 6]]), tuple(order[[1, 2]]), tuple(order[[4, 5]])} == pairs
+        assert {order[3], order[7]} == {3, 7}
+    assert len(np.unique(orders, axis=0)) == 12
+    alone = (orders[:, 0] == 0).mean()
+    assert abs(alone - 1 / 3) < 0.1
+    for bad in (["a", "a", "b"], [None, "a", "b"]):
+        with pytest.raises(ValueError, match="two groups or more of one size"):
+            stats.group_permutations(bad, 5)

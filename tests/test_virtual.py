@@ -14,7 +14,7 @@ from brainalign.hierarchy import alignment, peak_layer
 
 @pytest.fixture(scope="module")
 def cohort():
-    return load_listening("virtual", n_language=10, n_empty=2)
+    return load_listening("virtual-clean", n_language=10, n_empty=2)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,36 @@ def test_planted_layers_and_their_order_are_recovered(cohort, fit):
     assert spearmanr(peak, cohort.truth["layer"][language]).statistic >= 0.95
     channels = cohort.channels[language]
     assert alignment(peak, channels["distance_pmc"], clusters=channels["subject"]).low >= 0.8
+
+
+def test_by_default_scores_are_as_low_as_in_recordings_of_words(features):
+    data = load_listening("virtual", n_language=6, n_empty=0, controls=False)
+    folds = {"groups": data.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    best = cross_validate(features[::5], data.responses, **folds)["score"].max("layer")
+    assert ((best > 0.1) & (best < 0.3)).mean() > 0.75 and 0.15 < best.median() < 0.3
+    assert signals.speech_responsive(data.signal, data.words)["responsive"].mean() > 0.7
+
+
+CONSTANT = {"layer": 16, "context": np.inf, "acoustic": 0.15, "lag": 0.04}
+
+
+@pytest.mark.parametrize("order", [(), ("layer",), ("window",), ("sound",), ("lag",), ("layer", "window")])
+def test_what_is_not_in_order_is_the_same_in_all_electrodes(order):
+    small = {"n_subjects": 2, "n_language": 12, "n_empty": 1, "controls": False}
+    data, usual = (load_listening("virtual", **options, **small) for options in ({"order": order}, {}))
+    assert data.channels.equals(usual.channels)
+    language = is_kind(data, "language")
+    for name, column in {"layer": "layer", "window": "context", "sound": "acoustic", "lag": "lag"}.items():
+        expected = usual.truth[column][language] if name in order else CONSTANT[column]
+        np.testing.assert_allclose(data.truth[column][language], expected)
+    np.testing.assert_allclose(data.truth["language"] + data.truth["acoustic"], language)
+
+
+def test_one_layer_everywhere_is_what_drives_a_cohort_without_order(features):
+    data = load_listening("virtual", n_subjects=2, n_language=20, n_empty=0, controls=False, order=(), snr=1.0)
+    folds = {"groups": data.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    peak = peak_layer(cross_validate(features[::4], data.responses, **folds)["score"])
+    assert (peak == 16).mean() > 0.9
 
 
 def test_control_channels_are_better_explained_by_sound(cohort, fit):
@@ -142,7 +172,12 @@ def test_same_seed_same_numbers():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"snr": 0.0}, "snr: expected a positive number"), ({"n_subjects": 0}, "at least one of each")],
+    [
+        ({"snr": 0.0}, "snr: expected a positive number"),
+        ({"n_subjects": 0}, "at least one of each"),
+        ({"order": ["layers"]}, "order: expected a list of names out of"),
+        ({"order": "layer"}, "order: expected a list of names out of"),
+    ],
 )
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
-from brainalign.datasets.alice import alice
 from brainalign.datasets.folder import load_folder, read_folder, save_listening
-from brainalign.datasets.n400 import n400
-from brainalign.datasets.nsd import nsd
-from brainalign.datasets.objects92 import objects92
-from brainalign.datasets.podcast import podcast
 from brainalign.datasets.types import Audio, Listening, Viewing
-from brainalign.datasets.viewers import virtual_viewing
 from brainalign.datasets.viewing_folder import is_viewing_folder, load_viewing_folder, read_viewing_folder, save_viewing
-from brainalign.datasets.virtual import virtual_listening
 
 __all__ = [
     "Audio",
@@ -27,19 +23,31 @@ __all__ = [
     "save_viewing",
 ]
 
-LISTENING = {"virtual": virtual_listening, "alice": alice, "n400": n400, "podcast": podcast}
-VIEWING = {"virtual": virtual_viewing, "objects92": objects92, "nsd": nsd}
+# Name: where its loader is, imported on use (torch and the readers of recordings are slow to load), and its options.
+LISTENING: dict[str, tuple[str, dict]] = {
+    "virtual": ("virtual:virtual_listening", {}),
+    "virtual-clean": ("virtual:virtual_listening", {"snr": 1.0}),
+    "alice": ("alice:alice", {}),
+    "n400": ("n400:n400", {}),
+    "podcast": ("podcast:podcast", {}),
+}
+VIEWING: dict[str, tuple[str, dict]] = {
+    "virtual": ("viewers:virtual_viewing", {}),
+    "objects92": ("objects92:objects92", {}),
+    "nsd": ("nsd:nsd", {}),
+}
 
 
-def load_listening(name: str | os.PathLike[str] = "virtual", **options) -> Listening:
+def load_listening(name: str | os.PathLike[str] = "virtual", **options: Any) -> Listening:
     """A listening data set, by name or from a folder of your own.
 
     Parameters
     ----------
     name : str or path
-        "virtual" (real speech, planted responses), "alice" (real fMRI of 27 people), "n400" (real EEG of 334
-        people) or "podcast" (real intracranial recordings of nine people, a large download); or a folder with the
-        layout that `datasets.folder` describes, which ``brainalign check FOLDER`` checks.
+        "virtual" (real speech, planted responses), "virtual-clean" (the same with much less noise than real
+        recordings have), "alice" (real fMRI of 27 people), "n400" (real EEG of 334 people) or "podcast" (real
+        intracranial recordings of nine people, a large download); or a folder with the layout that `datasets.folder`
+        describes, which ``brainalign check FOLDER`` checks.
     **options
         Passed to the data set's own loader: `datasets.virtual.virtual_listening`, `datasets.alice.alice`,
         `datasets.n400.n400`, `datasets.podcast.podcast`. A folder takes none.
@@ -56,7 +64,7 @@ def load_listening(name: str | os.PathLike[str] = "virtual", **options) -> Liste
     return _load("listening", LISTENING, load_folder, name, options)
 
 
-def load_viewing(name: str | os.PathLike[str] = "virtual", **options) -> Viewing:
+def load_viewing(name: str | os.PathLike[str] = "virtual", **options: Any) -> Viewing:
     """A viewing data set, by name or from a folder of your own.
 
     Parameters
@@ -98,9 +106,15 @@ def check_folder(folder: str | os.PathLike[str]) -> list[str]:
     return (read_viewing_folder if is_viewing_folder(folder) else read_folder)(folder)[1]
 
 
-def _load(kind: str, known: dict, from_folder, name: str | os.PathLike[str], options: dict) -> Listening | Viewing:
+def _load(kind: str, known: dict, from_folder: Callable, name: str | os.PathLike[str], options: dict) -> Any:
     if name in known:
-        return known[name](**options)
+        place, own = known[name]
+        module, function = place.split(":")
+        try:
+            return getattr(import_module(f"brainalign.datasets.{module}"), function)(**own | options)
+        except ModuleNotFoundError as error:
+            message = f"{name!r} needs {error.name}, which is not installed: pip install 'brainalign[data]'"
+            raise ModuleNotFoundError(message, name=error.name) from error
     if os.path.isdir(name):
         return from_folder(name, **options)
     close = get_close_matches(str(name), known, n=1)

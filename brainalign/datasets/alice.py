@@ -12,7 +12,7 @@ import xarray as xr
 
 from brainalign import assets
 from brainalign.datasets.types import Listening
-from brainalign.signals import clean_bold, remove_drift
+from brainalign.signals import delay, detrend_blocks, word_regressors, word_to_volume
 
 T_R = 2.0
 """s, repetition time."""
@@ -34,23 +34,23 @@ EMPTY_SUBJECTS = ("s33",)
 """People whose file holds only zeros."""
 
 
-def alice(*, radius: str = "6mm", denoise: bool = True, merge_clitics: bool = True) -> Listening:
+def alice(*, radius: str = "6mm", merge_clitics: bool = True) -> Listening:
     """fMRI time courses of 27 people who listened to chapter 1 of Alice in Wonderland.
 
     Parameters
     ----------
     radius : {"6mm", "10mm"}
         Radius of the spheres over which the time courses were averaged.
-    denoise : bool
-        Remove slow drift (below 1/128 Hz) and the six motion parameters, then z-score.
     merge_clitics : bool
         Join "n't", "'s", "'ll" and their like, which the annotation times apart, to the word they belong to.
 
     Returns
     -------
     Listening
-        `signal` (time, channel): 362 volumes, 27 x 6 channels named "s18/LATL"; `words` 2,127 as annotated, fewer when
-        clitics are merged. Channels have no coordinates: the files name regions only.
+        `signal` (time, channel): 362 volumes, 27 x 6 channels named "s18/LATL", in scanner units, with drift and head
+        motion still in it (`by_person` takes them out); `words` 2,127 as annotated, fewer when clitics are merged.
+        Channels have no coordinates: the files name regions only. People up to s37 were recorded with one echo, from
+        s39 on with several. Some pairs of person and region that the study excluded are in the files and not named.
 
     Raises
     ------
@@ -72,11 +72,7 @@ def alice(*, radius: str = "6mm", denoise: bool = True, merge_clitics: bool = Tr
         subject = path.name.split("-")[0]
         if subject in EMPTY_SUBJECTS:
             continue
-        course = np.loadtxt(path)
-        if denoise:
-            motion = np.loadtxt(folder / f"{subject}-rp.txt")[-len(course) :]
-            course = clean_bold(course, T_R, confounds=motion)
-        courses.append(course)
+        courses.append(np.loadtxt(path))
         rows += [(f"{subject}/{region}", subject, region, side) for region, (_, side) in REGIONS.items()]
     channels = pd.DataFrame(rows, columns=["channel", "subject", "region", "hemisphere"]).set_index("channel")
     channels[["x", "y", "z", "distance_pmc"]] = np.nan
@@ -85,7 +81,7 @@ def alice(*, radius: str = "6mm", denoise: bool = True, merge_clitics: bool = Tr
         values,
         dims=("time", "channel"),
         coords={"time": (np.arange(len(values)) + DROPPED) * T_R, "channel": channels.index.to_numpy()},
-        attrs={"units": "s.d." if denoise else "scanner units"},
+        attrs={"units": "scanner units"},
     )
     words = _read_words(folder / "DownTheRabbitHoleFinal_exp120_pad_1.TextGrid")
     if merge_clitics:
@@ -115,39 +111,87 @@ def _merge_clitics(words: pd.DataFrame) -> pd.DataFrame:
 
 
 class Group(NamedTuple):
-    """Results for the average brain, for averages of people drawn with replacement, and for each person."""
+    """Results for the average brain, for averages without one person each, and for each person."""
 
     average: xr.DataArray  # (..., region)
-    bootstrap: xr.DataArray  # (..., copy, region)
+    without: xr.DataArray  # (..., copy, region), one copy a person who is left out
     people: xr.DataArray  # (..., copy, region), one copy a person
 
 
-def by_person(data: Listening) -> xr.DataArray:
-    """The signal of a data set in which every person has the same regions, as an array (subject, time, region).
+def by_person(data: Listening, n_blocks: int, *, skip: int = 0, confounds: xr.DataArray | None = None) -> xr.DataArray:
+    """The signal of each person and region, every block cleaned by itself, as an array (subject, time, region).
+
+    Mean, slope and curvature in time, and the person's confounds, leave each block (`signals.detrend_blocks`); what is
+    left is divided by its standard deviation in the block. Nothing is learned from one block for another.
+
+    Parameters
+    ----------
+    data : Listening
+        With a signal of shape (time, channel), and in every person the same regions.
+    n_blocks : int
+        Blocks of the cross-validation, ``n_splits`` of `encoding.cross_validate`.
+    skip : int
+        Volumes left out at the start: the response to the onset of the story.
+    confounds : DataArray of shape (subject, time, confound), optional
+        Such as `motion`.
+
+    Returns
+    -------
+    DataArray of shape (subject, time, region)
 
     Raises
     ------
     ValueError
-        If a person lacks a region, or has two channels in one.
+        If a person lacks a region, or has two channels in one, for values that are not finite or never change in a
+        block, and as `signals.detrend_blocks`.
     """
     subjects, regions = (data.channels[name].unique() for name in ("subject", "region"))
     if data.channels.duplicated(["subject", "region"]).any() or len(data.channels) != len(subjects) * len(regions):
         raise ValueError("data: every person must have one channel in each region.")
-    place = {name: ("channel", data.channels[name].to_numpy()) for name in ("subject", "region")}
-    signal = data.signal.drop_vars("channel").assign_coords(place).set_index(channel=["subject", "region"])
-    return signal.unstack("channel").sel(subject=subjects, region=regions).transpose("subject", "time", "region")
+    signal = data.signal[skip:].astype(float)  # type: ignore[index]
+    people = []
+    for subject in subjects:
+        own = data.channels[data.channels["subject"] == subject]
+        channels = own.index[[list(own["region"]).index(region) for region in regions]]
+        own_confounds = None if confounds is None else confounds.sel(subject=subject)[skip:].to_numpy()
+        cleaned = detrend_blocks(signal.sel(channel=channels), n_blocks, confounds=own_confounds).to_numpy()
+        scale = [part.std(0) for part in np.array_split(cleaned, n_blocks)]
+        raw = [np.abs(part).max(0) for part in np.array_split(signal.sel(channel=channels).to_numpy(), n_blocks)]
+        bad = ~(np.array(scale) > 1e-9 * np.array(raw)).all(0)  # true of NaN, too
+        if bad.any():
+            raise ValueError(
+                f"data: {', '.join(map(str, channels[bad]))}: values that are not finite, or that never change in one "
+                f"of {n_blocks} blocks; leave this person out, or use fewer blocks."
+            )
+        parts = zip(np.array_split(cleaned, n_blocks), scale, strict=True)
+        people.append(np.concatenate([part / own_scale for part, own_scale in parts]))
+    coords = {"subject": subjects, "time": signal["time"].to_numpy(), "region": regions}
+    return xr.DataArray(np.stack(people), coords, ("subject", "time", "region"))
 
 
-def with_averages(people: xr.DataArray, n_bootstrap: int, *, seed: int = 0) -> xr.DataArray:
-    """The average brain, bootstrap averages and the people as channels of one array, to be fitted together.
+def motion(data: Listening) -> xr.DataArray | None:
+    """Head motion (subject, time, confound) as SPM estimated it: three shifts (mm) and three turns (rad).
 
-    A bootstrap average is the mean of as many people as there are, drawn with replacement: what it gives tells how far
-    the result for the average would change with other people.
+    None for other data than *Alice*, which come without it.
+    """
+    if data.name != "alice":
+        return None
+    subjects = data.channels["subject"].unique()
+    times = data.signal["time"].to_numpy()  # type: ignore[index]  # the files begin with the volumes that were dropped
+    values = [np.loadtxt(assets.fetch("alice") / f"{subject}-rp.txt")[-len(times) :] for subject in subjects]
+    coords = {"subject": subjects, "time": times}
+    return xr.DataArray(np.stack(values), coords, ("subject", "time", "confound"))
+
+
+def with_averages(people: xr.DataArray) -> xr.DataArray:
+    """The average brain, averages without one person each, and the people as channels of one array, fitted together.
+
+    Averages without one person tell how far the result for the average would change with other people
+    (`stats.jackknife_interval`).
 
     Parameters
     ----------
     people : DataArray of shape (subject, time, region)
-    n_bootstrap, seed : int
 
     Returns
     -------
@@ -155,10 +199,10 @@ def with_averages(people: xr.DataArray, n_bootstrap: int, *, seed: int = 0) -> x
         For `split_averages`, which takes apart what was computed for each channel.
     """
     n, regions = people.sizes["subject"], people["region"].to_numpy()
-    draws = np.random.default_rng(seed).integers(n, size=(n_bootstrap, n))
     values = people.to_numpy()
-    copies = [values.mean(0), *(values[draw].mean(0) for draw in draws), *values]
-    kind = np.repeat(Group._fields, np.array([1, n_bootstrap, n]) * len(regions))
+    total = values.sum(0)
+    copies = [total / n, *((total - one) / (n - 1) for one in values), *values]
+    kind = np.repeat(Group._fields, np.array([1, n, n]) * len(regions))
     labels = {"group": ("channel", kind), "region": ("channel", np.tile(regions, len(copies)))}
     return xr.DataArray(np.concatenate(copies, axis=1), {"time": people["time"], **labels}, dims=("time", "channel"))
 
@@ -171,13 +215,58 @@ def split_averages(values: xr.DataArray) -> Group:
     others = {name: c for name, c in values.coords.items() if "channel" not in c.dims}
     parts = []
     for name in Group._fields:
-        part = values.to_numpy()[..., group == name].reshape(*values.shape[:-1], -1, len(regions))
+        here = group == name  # none where a group was left out
+        part = values.to_numpy()[..., here].reshape(*values.shape[:-1], here.sum() // len(regions), len(regions))
         dims = (*values.dims[:-1], "copy", "region")
         parts.append(xr.DataArray(part, dims=dims, coords=others | {"region": regions}))
     return Group(parts[0].isel(copy=0), *parts[1:])
 
 
+# ------------------------------------------------------------------------------------------ what ships with the story
+
+PREDICTORS = ["rate", "frequency", "pause", "top_down", "top_down_x", "bottom_up", "bottom_up_x", "grammar"]
+PREDICTORS += ["word_bigram", "word_trigram", "class_bigram", "class_trigram"]
+"""The columns of the authors' table, in order: word rate; the word's log frequency in a corpus (HAL); pauses; node
+counts of parsers; surprisal under a grammar, and under two- and three-word sequences of words and of word classes."""
+
+
 def sound_power(data: Listening) -> xr.DataArray:
-    """Power of the story's sound at the volumes, as its authors supply it, without slow drift; (time, feature)."""
+    """Power of the story's sound at the volumes, as its authors supply it; (time, feature)."""
     power = np.loadtxt(assets.fetch("alice") / "s18-sndpwr.txt")
-    return remove_drift(xr.DataArray(power[:, None], {"time": data.signal["time"]}, ("time", "feature")), T_R)
+    return xr.DataArray(power[:, None], {"time": data.signal["time"]}, ("time", "feature"))  # type: ignore[index]
+
+
+def strong_baseline(data: Listening, n_blocks: int, *, skip: int = 0) -> xr.DataArray:
+    """What is known of the words without a language model, at the volumes, every block detrended by itself.
+
+    Word rate at six delays of one to six volumes, so that no shape of the haemodynamic response is presumed; letters;
+    the place of a word in its phrase, since the last pause of 0.2 s; the power of the sound; and of what ships with the
+    story the word's frequency, pauses, and surprisal from two- and three-word sequences of words and of word classes.
+
+    Parameters
+    ----------
+    data : Listening
+    n_blocks, skip : int
+        As in `by_person`.
+
+    Returns
+    -------
+    DataArray of shape (time, feature)
+        15 columns.
+    """
+    words, times = data.words, data.signal["time"]  # type: ignore[index]
+    phrase = (words["onset"] - words["offset"].shift() > 0.2).cumsum()
+    counted = np.column_stack([words["word"].str.len(), words.groupby(phrase).cumcount()])
+    rate = word_to_volume(words, times, hrf="none").sum("word").to_numpy()[:, None]
+    delayed = delay(xr.DataArray(rate, dims=("time", "feature")), range(1, 7))
+    supplied = published_predictors(data).sel(feature=["frequency", "pause", *PREDICTORS[-4:]])
+    columns = [delayed, word_regressors(counted, words, times), sound_power(data), supplied]
+    values = np.hstack([np.asarray(column)[skip:] for column in columns]).astype(float)
+    return detrend_blocks(xr.DataArray(values / values.std(0), dims=("time", "feature")), n_blocks)
+
+
+def published_predictors(data: Listening) -> xr.DataArray:
+    """The study's own predictors at the volumes, under its haemodynamic response; (time, feature), see `PREDICTORS`."""
+    times = data.signal["time"]  # type: ignore[index]
+    table = np.loadtxt(next(assets.fetch("alice").glob("*logfrqhal.txt")))[-len(times) :]
+    return xr.DataArray(table, {"time": times, "feature": PREDICTORS}, ("time", "feature"))

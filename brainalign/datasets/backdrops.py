@@ -60,7 +60,7 @@ def _fade(above: tuple, below: tuple) -> Image.Image:
     return ImageOps.colorize(Image.linear_gradient("L").resize((CANVAS, CANVAS)), above, below)
 
 
-def _cloud(pen, x: float, y: float, r: float) -> None:
+def _cloud(pen: ImageDraw.ImageDraw, x: float, y: float, r: float) -> None:
     for shift, size in ((-1.1, 0.75), (0, 1.0), (1.1, 0.7)):
         pen.ellipse(
             (x + (shift - size) * r, y - size * r * 0.7, x + (shift + size) * r, y + size * r * 0.7),
@@ -68,20 +68,20 @@ def _cloud(pen, x: float, y: float, r: float) -> None:
         )
 
 
-def _hills(pen, rng, colour, top: float, n: int = 3) -> None:
+def _hills(pen: ImageDraw.ImageDraw, rng: np.random.Generator, colour: tuple, top: float, n: int = 3) -> None:
     for x in np.linspace(0, 256, n) + rng.uniform(-30, 30, n):
         r, h = rng.uniform(70, 120), rng.uniform(15, 45)
         pen.ellipse((x - r, top - h, x + r, top + h), fill=colour)
 
 
-def _peaks(pen, rng, colour, cap, base: float) -> None:
+def _peaks(pen: ImageDraw.ImageDraw, rng: np.random.Generator, colour: tuple, cap: tuple, base: float) -> None:
     for x in np.linspace(20, 236, 4) + rng.uniform(-25, 25, 4):
         h, w = rng.uniform(50, 95), rng.uniform(45, 75)
         pen.polygon([(x - w, base), (x, base - h), (x + w, base)], fill=colour)
         pen.polygon([(x - w * 0.3, base - h * 0.7), (x, base - h), (x + w * 0.3, base - h * 0.7)], fill=cap)
 
 
-def _field(pen, rng, shade) -> None:
+def _field(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     _hills(pen, rng, shade(130, 180, 95), 145)
     pen.rectangle((0, 140, 256, 256), fill=shade(165, 205, 105))
     for x, y in rng.uniform((0, 150), (256, 256), (40, 2)):
@@ -90,7 +90,7 @@ def _field(pen, rng, shade) -> None:
         pen.ellipse((x, y, x + 4, y + 4), fill=shade(250, 240, 245))
 
 
-def _beach(pen, rng, shade) -> None:
+def _beach(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     top = rng.uniform(100, 125)
     pen.rectangle((0, top, 256, 256), fill=shade(80, 165, 205))
     shore = np.column_stack(
@@ -102,31 +102,31 @@ def _beach(pen, rng, shade) -> None:
         pen.point((x, y), fill=shade(190, 165, 110))
 
 
-def _sea(pen, rng, shade) -> None:
+def _sea(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     top = rng.uniform(85, 115)
     pen.rectangle((0, top, 256, 256), fill=shade(70, 150, 205))
     for x, y in rng.uniform((0, top + 8), (240, 250), (26, 2)):
         pen.arc((x, y, x + 18, y + 8), 200, 340, fill=shade(200, 230, 245), width=2)
 
 
-def _street(pen, rng, shade) -> None:
+def _street(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     x = -5.0
     while x < 256:
         w, h = rng.uniform(30, 58), rng.uniform(55, 125)
         tone = shade(*rng.integers(140, 215, 3))
         pen.rectangle((x, 165 - h, x + w, 165), fill=tone, outline=shade(95, 95, 105))
         lit = (255, 235, 140) if shade(255)[0] < 150 else (225, 240, 250)
-        for column in np.arange(x + 6, x + w - 9, 12):
-            for row in np.arange(172 - h, 152, 17):
+        for column in np.arange(x + 6, x + w - 9, 12).tolist():
+            for row in np.arange(172 - h, 152, 17).tolist():
                 pen.rectangle((column, row, column + 6, row + 9), fill=lit)
         x += w
     pen.rectangle((0, 165, 256, 180), fill=shade(200, 196, 190))
     pen.rectangle((0, 180, 256, 256), fill=shade(115, 117, 125))
-    for x in np.arange(rng.uniform(-40, 0), 256, 44):
+    for x in np.arange(rng.uniform(-40, 0), 256, 44).tolist():
         pen.rectangle((x, 216, x + 24, 220), fill=shade(240, 240, 235))
 
 
-def _snow(pen, rng, shade) -> None:
+def _snow(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     _peaks(pen, rng, shade(140, 152, 172), shade(245, 248, 252), 150)
     _hills(pen, rng, shade(225, 234, 244), 155)
     pen.rectangle((0, 152, 256, 256), fill=shade(240, 245, 250))
@@ -134,13 +134,13 @@ def _snow(pen, rng, shade) -> None:
         pen.ellipse((x, y, x + 3, y + 3), fill=(255, 255, 255))
 
 
-def _desert(pen, rng, shade) -> None:
+def _desert(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     for top, colour in ((135, (232, 190, 120)), (160, (225, 175, 100)), (190, (214, 160, 88))):
         _hills(pen, rng, shade(*colour), top, 2)
         pen.rectangle((0, top, 256, 256), fill=shade(*colour))
 
 
-def _forest(pen, rng, shade) -> None:
+def _forest(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     for y, tone in ((150, (70, 120, 80)), (165, (50, 98, 62))):
         for x in np.linspace(-10, 266, 9) + rng.uniform(-12, 12, 9):
             h, w = rng.uniform(70, 125), rng.uniform(16, 26)
@@ -151,11 +151,11 @@ def _forest(pen, rng, shade) -> None:
         pen.ellipse((x, y, x + 5, y + 3), fill=shade(150, 110, 60))
 
 
-def _sky(pen, rng, shade) -> None:
+def _sky(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     pen.rectangle((0, 236, 256, 256), fill=shade(140, 180, 115))
 
 
-def _kitchen(pen, rng) -> None:
+def _kitchen(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     wall = rng.choice([(250, 240, 215), (225, 238, 230), (238, 230, 240)])
     pen.rectangle((0, 0, 256, 256), fill=tuple(map(int, wall)))
     for x in range(0, 256, 16):
@@ -173,13 +173,13 @@ def _kitchen(pen, rng) -> None:
         pen.rectangle((x + 4, 184, x + 60, 254), outline=(90, 70, 55), width=2)
 
 
-def _window(pen, x, y, w, h, pane) -> None:
+def _window(pen: ImageDraw.ImageDraw, x: float, y: float, w: float, h: float, pane: tuple) -> None:
     pen.rectangle((x, y, x + w, y + h), fill=pane, outline=(120, 90, 65), width=4)
     pen.line((x + w / 2, y, x + w / 2, y + h), fill=(120, 90, 65), width=3)
     pen.line((x, y + h / 2, x + w, y + h / 2), fill=(120, 90, 65), width=3)
 
 
-def _room(pen, wall, floor, boards: bool) -> None:
+def _room(pen: ImageDraw.ImageDraw, wall: np.ndarray, floor: tuple, boards: bool) -> None:
     pen.rectangle((0, 0, 256, 185), fill=tuple(map(int, wall)))
     pen.rectangle((0, 185, 256, 256), fill=floor)
     if boards:
@@ -188,7 +188,7 @@ def _room(pen, wall, floor, boards: bool) -> None:
     pen.rectangle((0, 180, 256, 186), fill=(245, 240, 232))
 
 
-def _living_room(pen, rng) -> None:
+def _living_room(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     _room(pen, rng.choice([(235, 205, 180), (200, 215, 200), (240, 225, 190)]), (186, 138, 92), True)
     x = rng.uniform(10, 70)
     _window(pen, x, 30, 70, 80, (185, 220, 245))
@@ -198,7 +198,7 @@ def _living_room(pen, rng) -> None:
     pen.ellipse((30, 205, 226, 252), fill=tuple(map(int, rng.choice([(170, 70, 70), (80, 100, 150), (120, 140, 90)]))))
 
 
-def _bedroom(pen, rng) -> None:
+def _bedroom(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     _room(pen, rng.choice([(205, 200, 230), (190, 210, 230), (235, 205, 215)]), (205, 190, 175), False)
     x = rng.uniform(90, 150)
     _window(pen, x, 28, 64, 78, (60, 75, 125))
@@ -209,7 +209,7 @@ def _bedroom(pen, rng) -> None:
     pen.polygon([(x - 4, 130), (x + 4, 100), (x + 17, 100), (x + 25, 130)], fill=(250, 225, 150))
 
 
-def _table(pen, rng) -> None:
+def _table(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     wall = rng.choice([(225, 230, 225), (240, 225, 205), (205, 220, 232), (235, 215, 220)])
     pen.rectangle((0, 0, 256, 256), fill=tuple(map(int, wall)))
     wood = rng.choice([(176, 122, 76), (205, 160, 110), (140, 95, 62)])

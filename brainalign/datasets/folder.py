@@ -26,8 +26,9 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,7 @@ def load_folder(folder: str | os.PathLike[str]) -> Listening:
         If anything is wrong; the message lists every problem, as `check_folder` does.
     """
     data, problems = read_folder(folder)
-    if problems:
+    if problems or data is None:
         raise ValueError(f"{folder}: {len(problems)} problem(s)\n" + "\n".join(problems))
     return data
 
@@ -172,7 +173,9 @@ def _files(folder: Path, field: str) -> list[Path]:
     return [folder / f"{field}{suffix}" for suffix in SUFFIXES[field] if (folder / f"{field}{suffix}").exists()]
 
 
-def _listening(settings: dict, words, channels, responses, signal, times, audio) -> Listening:
+def _listening(
+    settings: dict, words: pd.DataFrame, channels: pd.DataFrame, responses: Any, signal: Any, times: Any, audio: Any
+) -> Listening:
     coords = {"channel": channels.index.to_numpy()}
     if responses is not None:
         responses = xr.DataArray(responses, dims=("word", "channel"), coords=coords)
@@ -253,7 +256,7 @@ def _channels(folder: Path, settings: dict, problems: list[str]) -> pd.DataFrame
         channels[column] = as_is(table, column)
     names = table["channel"].str.strip()
 
-    def report(which, what: str) -> None:
+    def report(which: Any, what: str) -> None:
         which = np.asarray(which)
         if which.any():
             rows = [f"{names.iloc[k]!r} in row {table.index[k]}" for k in np.flatnonzero(which)[:3]]
@@ -285,7 +288,7 @@ def _channels(folder: Path, settings: dict, problems: list[str]) -> pd.DataFrame
     return channels
 
 
-def _locate(channels: pd.DataFrame, complete: np.ndarray, report) -> None:
+def _locate(channels: pd.DataFrame, complete: np.ndarray, report: Callable) -> None:
     """Fill in what coordinates tell, in place."""
     lacking = (
         complete & ((channels[["region", "hemisphere"]] == "").any(axis=1) | channels["distance_pmc"].isna()).to_numpy()
@@ -360,7 +363,7 @@ def _times(folder: Path, signal: np.ndarray | None, settings: dict, problems: li
         return None
     n_times = signal.shape[-2]
     if not path.exists():
-        return np.arange(n_times) / rate + settings.get("start", 0.0)
+        return np.arange(n_times) / settings["sampling_rate"] + settings.get("start", 0.0)
     times = read_array(path, problems)
     if times is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,7 +162,7 @@ def _read_table() -> pd.DataFrame:
     return table
 
 
-def _words(sentence) -> pd.DataFrame:
+def _words(sentence: Any) -> pd.DataFrame:
     before = [*sentence.sentence.split(), *sentence.article.split()]
     words = pd.DataFrame({"word": [*before, sentence.noun, *sentence.end.split()]})
     words[["onset", "offset"]] = np.nan

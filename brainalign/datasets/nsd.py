@@ -20,6 +20,7 @@ Captions are COCO's (captions_train2017.json and captions_val2017.json), of whic
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -218,6 +219,7 @@ class _Copy:
     def path(self, name: str) -> Path:
         if self.annotations is not None and name.startswith(ANNOTATIONS):
             return self.annotations / Path(name).name
+        assert self.root is not None  # `require` comes first
         return self.root / name
 
     def betas(self, person: str, space: str, session: int) -> list[str]:
@@ -269,7 +271,7 @@ def _sessions_joined(names: list[str]) -> list[str]:
     """One line for the files that differ only in the session."""
     sessions: dict[tuple[str, ...], list[int]] = {}
     for name in names:
-        before, session, after = re.fullmatch(r"(.*?)(?:_session(\d\d))?(\.[a-z0-9.]+)", name).groups()
+        before, session, after = re.fullmatch(r"(.*?)(?:_session(\d\d))?(\.[a-z0-9.]+)", name).groups()  # type: ignore[union-attr]
         sessions.setdefault((before, after), []).extend([int(session)] if session else [])
     lines = []
     for (before, after), numbers in sessions.items():
@@ -334,7 +336,8 @@ def _stimuli(path: Path, seen: list[int]) -> pd.DataFrame:
 
 def _annotations(copy: _Copy, kind: str, info: pd.DataFrame, field: str) -> tuple[pd.DataFrame, dict[int, str]]:
     """COCO's annotations [image, id, field] of images, one row each, by image; and the names of categories."""
-    rows, categories = [], {}
+    rows: list[tuple] = []
+    categories: dict[int, str] = {}
     for split, images in info.groupby("cocoSplit"):
         numbers = dict(zip(images["cocoId"], images.index, strict=True))
         path = copy.path(f"{ANNOTATIONS}/{kind}_{split}.json")
@@ -524,8 +527,7 @@ class _Store:
             del array  # gives the pages of the map back
             # only now does the session count; a run that is killed before writes it again
             done, sound = [*done, session], sound & usable
-            state = {"done": done, "sound": sound}
-            _save(self.state, lambda path, state=state: np.savez(path, **state))
+            _save(self.state, functools.partial(np.savez, done=done, sound=sound))
         return sound
 
     def _check_room(self) -> None:
@@ -558,7 +560,7 @@ def _save(target: Path, write: Callable[[Path], None]) -> None:
 def _digest(*arrays: np.ndarray | bytes) -> str:
     total = hashlib.sha256()
     for array in arrays:
-        total.update(np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array)
+        total.update(np.ascontiguousarray(array).data if isinstance(array, np.ndarray) else array)
     return total.hexdigest()
 
 

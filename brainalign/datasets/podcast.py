@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -230,7 +231,7 @@ def _channels(files: _Files, subject: str, notes: list[str]) -> pd.DataFrame:
     """Good channels of a person with MNI152 coordinates, NaN where the electrode is not localised."""
     channels_path = _path(subject, task="podcast", suffix="channels", extension=".tsv")
     electrodes_path = _path(subject, space=SPACE, suffix="electrodes", extension=".tsv")
-    place = files.own if files.own(channels_path) else files.published  # one place for both
+    place: Callable[[str], Any] = files.own if files.own(channels_path) else files.published  # one place for both
     electrodes_file = place(electrodes_path)
     channels = _read_table(place(channels_path), ["name", "type", "status"])
     neural = channels["type"].str.upper().isin(["ECOG", "SEEG"])

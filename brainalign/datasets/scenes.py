@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import string
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -56,7 +55,7 @@ class Group(NamedTuple):
     """So many of a thing."""
 
     thing: str
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides a method of tuple
 
 
 @dataclass(frozen=True)
@@ -226,7 +225,7 @@ def _target(place: str, here: list[str], rng: np.random.Generator) -> str | None
     return str(rng.choice(usable)) if usable else None
 
 
-def _other(subject: Group, place: str, here: list[str], target: str | None, rng: np.random.Generator):
+def _other(subject: Group, place: str, here: list[str], target: str | None, rng: np.random.Generator) -> tuple:
     """Another group and the relation of the subject to it; (None, None) where nothing else fits."""
     things = lexicon()["things"]
     one = things[subject.thing]
@@ -261,7 +260,9 @@ def _other(subject: Group, place: str, here: list[str], target: str | None, rng:
     return Group(other, count), relation
 
 
-def _arrange(subject, target, other, relation, place, rng) -> tuple[Figure, ...]:
+def _arrange(
+    subject: Group, target: Any, other: Any, relation: str | None, place: str, rng: np.random.Generator
+) -> tuple[Figure, ...]:
     """Places for all figures, such that each can be seen."""
     ground = {"sky": 0.75, "sea": 0.88, "table": 0.86}.get(place, 0.93) + rng.uniform(-0.03, 0.03)
     face = lexicon()["things"][subject.thing]["kind"] == "face"
@@ -297,7 +298,9 @@ def _arrange(subject, target, other, relation, place, rng) -> tuple[Figure, ...]
     return row(other, halves[1], ground, 0.46) + row(subject, halves[0], base, 0.56 if face else 0.46)
 
 
-def _row(group: Group, span: tuple[float, float], bottom: float, size: float, *, rng) -> tuple[Figure, ...]:
+def _row(
+    group: Group, span: tuple[float, float], bottom: float, size: float, *, rng: np.random.Generator
+) -> tuple[Figure, ...]:
     """A group side by side between two horizontal positions, the nearer (lower) ones last."""
     slot = (span[1] - span[0]) / group.count
     wanted = size * lexicon()["things"][group.thing]["size"] * rng.uniform(0.85, 1.1) * (0.85 if group.count > 1 else 1)
@@ -350,6 +353,7 @@ class Phrase(NamedTuple):
 
     @property
     def be(self) -> str:
+        """The form of "to be" that goes with it."""
         return "are" if self.plural else "is"
 
 
@@ -498,11 +502,11 @@ def _verb(text: str) -> Verb:
     return Verb(third, base, ing, participle[0] if participle else "", object_)
 
 
-def _pick(choices: Sequence, rng: np.random.Generator):
+def _pick(choices: Any, rng: np.random.Generator) -> Any:
     return choices[rng.integers(len(choices))]
 
 
-def _choose(weights: dict, rng: np.random.Generator):
+def _choose(weights: dict, rng: np.random.Generator) -> Any:
     share = np.array(list(weights.values()), dtype=float)
     return list(weights)[rng.choice(len(weights), p=share / share.sum())]
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import zarr
 
 SETTINGS = "dataset.json"
 
@@ -133,9 +133,11 @@ def read_array(path: Path, problems: list[str], *, mapped: bool = False) -> np.n
 
     They come in floating-point; with `mapped`, as they are in the file, a memory map.
     """
+    import zarr  # here: it is slow to load
+
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
+            array: Any = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
         else:
             described = [path / name for name in (".zarray", "zarr.json") if (path / name).exists()]
             # Read as JSON, where a codec's name cannot hide behind escapes.
@@ -157,6 +159,16 @@ def read_array(path: Path, problems: list[str], *, mapped: bool = False) -> np.n
 @contextmanager
 def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """A folder beside `folder` to write into, which takes its place when all went well and is removed otherwise.
+
+    Parameters
+    ----------
+    folder : path
+        Its final place; parents are made as needed.
+
+    Yields
+    ------
+    Path
+        The folder to write into.
 
     Raises
     ------

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from brainalign.datasets.viewing import Viewing
 
@@ -108,7 +109,7 @@ class Listening:
             raise ValueError("signal: this data set has none, so it has no sampling rate.")
         return 1 / float(np.median(np.diff(self.signal["time"].to_numpy())))
 
-    def select(self, channels) -> Listening:
+    def select(self, channels: ArrayLike) -> Listening:
         """The same data set with only some channels (a boolean mask over channels or a list of names)."""
         index = self.channels.index
         keep = index[np.asarray(channels)] if np.asarray(channels).dtype == bool else pd.Index(channels)

@@ -328,7 +328,9 @@ def _toward(embedded: np.ndarray, categories: pd.DataFrame) -> dict[str, np.ndar
     return found
 
 
-def _planted(truth, tuning: _Tuning, embedded, energies, toward, zone: float) -> np.ndarray:
+def _planted(
+    truth: pd.DataFrame, tuning: _Tuning, embedded: np.ndarray, energies: np.ndarray, toward: dict, zone: float
+) -> np.ndarray:
     """Responses of the vertices in `truth` to all images without noise, shape (image, vertex), variance 1."""
     planted = np.empty((len(embedded), len(truth)), dtype="float32")
     drive, vertices = truth["drive"].to_numpy(), truth.index.to_numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ class Viewing:
             raise ValueError(problem)
 
     @classmethod
-    def problems(cls, **fields) -> list[str]:
+    def problems(cls, **fields: Any) -> list[str]:
         """All that is wrong with fields of the right types, each problem a line; empty for a sound data set."""
         draft = object.__new__(cls)
         for field in cls.__dataclass_fields__.values():
@@ -157,7 +158,7 @@ class Viewing:
     @property
     def people(self) -> list[str]:
         """Names of the people."""
-        return list(self.responses) if self.responses is not None else [str(s) for s in self.rdms["subject"].to_numpy()]
+        return list(self.responses) if self.responses is not None else [str(s) for s in self.rdms["subject"].to_numpy()]  # type: ignore[index]
 
     def images_of(self, person: str) -> pd.Index:
         """Names of the images that a person saw, in the order of the responses."""
@@ -234,7 +235,7 @@ class Viewing:
         if lacking:
             raise ValueError(f"{self.name!r} cannot be used here. Needed: {'; '.join(lacking)}.")
 
-    def select(self, *, people: Sequence[str] | None = None, vertices=None) -> Viewing:
+    def select(self, *, people: Sequence[str] | None = None, vertices: Any = None) -> Viewing:
         """The same data set with only some people, or some vertices.
 
         Parameters
@@ -246,6 +247,11 @@ class Viewing:
         Returns
         -------
         Viewing
+
+        Raises
+        ------
+        ValueError
+            For data without responses, unknown people, or vertices none of which everybody has.
         """
         if self.responses is None:
             raise ValueError("responses: this data set has none, so nothing can be selected from them.")
@@ -315,7 +321,8 @@ def caption_problems(captions: pd.DataFrame) -> Iterator[str]:
 
 def picture_problems(images: np.ndarray | xr.DataArray, names: pd.Index) -> Iterator[str]:
     """What keeps `images` from being pictures of the captioned images `names`."""
-    shape, dtype = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
+    shape: Any = getattr(images, "shape", ())
+    dtype = getattr(images, "dtype", type(images).__name__)
     if len(shape) != 4 or shape[3] != 3 or dtype != np.uint8:
         yield f"expected a uint8 array of shape (image, height, width, 3), got {dtype} of shape {shape}."
     elif isinstance(images, xr.DataArray) and "image" in images.coords:

@@ -67,7 +67,7 @@ def load_viewing_folder(folder: str | os.PathLike[str]) -> Viewing:
         If anything is wrong; the message lists every problem.
     """
     data, problems = read_viewing_folder(folder, numbers=False)
-    if problems:
+    if problems or data is None:
         raise ValueError(f"{folder}: {len(problems)} problem(s)\n" + "\n".join(problems))
     return data
 
@@ -140,8 +140,16 @@ def read_viewing_folder(folder: str | os.PathLike[str], *, numbers: bool = True)
     folder : path
     numbers : bool
         Read all responses, to find those that are not finite or never change.
+
+    Returns
+    -------
+    data : Viewing or None
+        None if anything is wrong.
+    problems : list of str
+        One line each, as `datasets.check_folder` gives them.
     """
-    folder, problems = Path(folder), []
+    folder = Path(folder)
+    problems: list[str] = []
     if not folder.is_dir():
         return None, [f"{folder}: no such folder."]
     settings = _settings(folder, problems)

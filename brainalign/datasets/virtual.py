@@ -29,6 +29,9 @@ HORIZONS = (1, 2, 4, 8, None)
 REACH = 100.0
 """mm along the surface at which the planted hierarchy ends."""
 
+FIXED = {"layer": 0.5, "window": 1.0, "sound": 0.5, "lag": 0.5}
+"""What can grow along the hierarchy, and the depth at which all electrodes have it where it does not."""
+
 N_COMPONENTS = 50
 """Principal components of a layer over which a planted response spreads evenly."""
 
@@ -39,7 +42,8 @@ def virtual_listening(
     n_language: int = 20,
     n_empty: int = 8,
     n_repeats: int = 2,
-    snr: float = 1.0,
+    snr: float = 0.1,
+    order: Sequence[str] = tuple(FIXED),
     model: str = "smollm2-135m",
     horizons: Sequence[int | None] = HORIZONS,
     jitter: float = 1.0,
@@ -51,14 +55,17 @@ def virtual_listening(
 ) -> Listening:
     """Virtual patients who listen to naplib's speech sample.
 
-    An electrode at geodesic distance d from posteromedial Heschl's gyrus has depth D = min(d / 100 mm, 1). Its signal:
+    An electrode at geodesic distance d from posteromedial Heschl's gyrus has depth D = min(d / 100 mm, 1). What `order`
+    names follows D; the rest is the same in all electrodes, as at D = 0.5, and the window is then the last of
+    `horizons`. An electrode's signal:
 
     - language, with variance share 1 - a: one random direction through the 50 leading principal components of
-      layer 1 + D (L - 1) of the model, every component with equal weight, given only the last few words (`horizons`,
-      longer with D). Each word's value rides on a Gaussian bump at its centre, later (0 to 80 ms) and wider (50 to
-      100 ms) with D;
-    - sound, with variance share a = 0.6 (1 - D)^2: the sample's spectrogram through a random spectro-temporal field;
-    - a rise during speech by one standard deviation of language and sound together;
+      layer 1 + D (L - 1) of the model ("layer"), every component with equal weight, given only the last few words
+      (`horizons`, longer with D: "window"). Each word's value rides on a Gaussian bump at its centre, later (0 to
+      80 ms) and wider (50 to 100 ms) with D ("lag");
+    - sound, with variance share a = 0.6 (1 - D)^2 ("sound"): the sample's spectrogram through a random
+      spectro-temporal field;
+    - a rise during speech by one standard deviation of language and sound together, or of the noise if that is more;
     - noise of its own in each repeat, its power falling with frequency f as 1 / (f + 0.5 Hz).
 
     Without `language` the same electrodes follow sound alone (a = 1): whatever a language model then predicts is not
@@ -74,12 +81,17 @@ def virtual_listening(
         Presentations of the whole stimulus.
     snr : float
         Variance of the planted response over that of the noise of one repeat, both in 100 ms around the words' centres.
+        With the default, the best layer's cross-validated r is 0.1 to 0.3 in a typical language electrode, as in
+        intracranial recordings word by word (Goldstein et al. 2022; Zada et al. 2025).
+    order : sequence of str
+        What grows along the hierarchy: any of "layer", "window", "sound" and "lag"; empty for electrodes that are all
+        alike. One word alone, such as ``["window"]``, makes the null of a test for another.
     model : str
         The language model that drives the electrodes, see `features.language.context_features`.
     horizons : sequence of int or None
         Words of context, None for the whole passage so far; equal steps of depth.
     jitter : float
-        Standard deviation of the planted layer around its place in the hierarchy (layers).
+        Standard deviation of the planted layer around its place in the hierarchy (layers), where layers are planted.
     language : bool
         Plant language; False leaves sound.
     controls : bool
@@ -100,32 +112,36 @@ def virtual_listening(
     Raises
     ------
     ValueError
-        For sizes that leave nothing to make.
+        For sizes that leave nothing to make, and an unknown name in `order`.
     """
     if min(n_subjects, n_repeats) < 1 or n_language < 1 or n_empty < 0 or not horizons:
         raise ValueError("n_subjects, n_language, n_repeats, horizons: at least one of each; n_empty at least 0.")
     if not (np.isfinite(snr) and snr > 0):
         raise ValueError(f"snr: expected a positive number, got {snr}.")
+    if isinstance(order, str) or set(order) - FIXED.keys():
+        raise ValueError(f"order: expected a list of names out of {list(FIXED)}, got {order!r}.")
     speech = naplib_speech()
     rng = np.random.default_rng(seed)
     channels = _place(n_subjects, n_language + n_empty, rng)
-    depth = np.minimum(channels["distance_pmc"].to_numpy() / REACH, 1.0)
+    distance = np.minimum(channels["distance_pmc"].to_numpy() / REACH, 1.0)
+    depth = {name: distance if name in order else np.full(len(distance), fixed) for name, fixed in FIXED.items()}
     empty = np.tile(np.arange(n_language + n_empty) >= n_language, n_subjects)
 
-    wobble = jitter * rng.standard_normal(len(depth))
-    horizon = np.array([horizons[min(int(d * len(horizons)), len(horizons) - 1)] for d in depth], dtype=object)
-    acoustic = 0.6 * (1 - depth) ** 2 if language else np.ones(len(depth))
-    lag = 0.08 * depth
+    wobble = jitter * rng.standard_normal(len(distance)) * ("layer" in order)
+    step = np.minimum(depth["window"] * len(horizons), len(horizons) - 1).astype(int)
+    horizon = np.array(horizons, dtype=object)[step]
+    acoustic = 0.6 * (1 - depth["sound"]) ** 2 if language else np.ones(len(distance))
+    lag = 0.08 * depth["lag"]
     if language:
         n_blocks = n_layers(model)
-        layer = np.clip(np.round(1 + depth * (n_blocks - 1) + wobble), 1, n_blocks).astype(int)
+        layer = np.clip(np.round(1 + depth["layer"] * (n_blocks - 1) + wobble), 1, n_blocks).astype(int)
         wanted = {(int(layer[k]), horizon[k]) for k in np.flatnonzero(~empty)}
         components = _components(speech.words, model, tuple(dict.fromkeys(horizons)), wanted, device, progress)
 
     n_times, n_channels = speech.spectrogram.sizes["time"], len(channels)
     time = speech.spectrogram["time"].to_numpy()
     planted = np.zeros((n_times, n_channels), dtype="float32")
-    during_speech = gaussian_filter1d(_speech_frames(speech), 10.0)
+    during_speech = gaussian_filter1d(_speech_frames(speech), 10.0) * max(1.0, snr**-0.5)
     driven = np.flatnonzero(~empty)
     drawn = [(rng.standard_normal(N_COMPONENTS), _field(speech.spectrogram.sizes["band"], rng)) for _ in driven]
     sounds = speech.spectrogram.to_numpy() @ np.stack([tuning for _, (tuning, _) in drawn], axis=1)
@@ -133,7 +149,7 @@ def virtual_listening(
         signal = np.sqrt(acoustic[index]) * _standard(oaconvolve(sound, kernel)[:n_times]) + during_speech
         if language:
             values = components[layer[index], horizon[index]] @ direction
-            at_words = _at_words(values, speech.words, time, lag[index], 0.05 + 0.05 * depth[index])
+            at_words = _at_words(values, speech.words, time, lag[index], 0.05 + 0.05 * depth["lag"][index])
             signal += np.sqrt(1 - acoustic[index]) * _standard(at_words)
         planted[:, index] = signal
 
@@ -143,7 +159,7 @@ def virtual_listening(
     for repeat in signal:
         noise = _noise(n_times, n_channels, float(time[1] - time[0]), rng)
         scale = np.sqrt(np.where(empty, 1.0, power / snr) / _at_centres(noise, time, speech.words).var("word"))
-        repeat[:, :n_channels] = planted + noise * scale.to_numpy().astype("float32")
+        repeat[:, :n_channels] = planted + noise * np.asarray(scale).astype("float32")
         repeat[:, n_channels:] = strf
     signal -= signal.mean(1, keepdims=True)
     signal /= signal.std(1, keepdims=True)
@@ -229,8 +245,7 @@ def _components(
     with entry.lock():
         found = [entry.read(shard, layers) for shard, layers in enumerate(needed)]
         if any(set(layers) - parts.keys() for layers, parts in zip(needed, found, strict=True)):
-            options = {"start_token": True, "device": device, "progress": progress}
-            states = context_features(words, model, horizons, **options)
+            states = context_features(words, model, horizons, start_token=True, device=device, progress=progress)
             whiten = make_pipeline(StandardScaler(), PCA(N_COMPONENTS, whiten=True, svd_solver="covariance_eigh"))
             for shard, one in enumerate(horizons):
                 chosen = states.sel(context=np.inf if one is None else one).to_numpy()

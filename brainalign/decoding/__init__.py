@@ -13,8 +13,10 @@ from brainalign.decoding.identification import (
     chance_by_distances,
     correlations,
     identify_by_distances,
+    identify_by_embeddings,
     image_ranks,
 )
+from brainalign.decoding.people import chance_for_people, decode_people
 
 __all__ = [
     "CaptionDecoder",
@@ -23,7 +25,10 @@ __all__ = [
     "caption_ceiling",
     "caption_ranks",
     "chance_by_distances",
+    "chance_for_people",
     "correlations",
+    "decode_people",
     "identify_by_distances",
+    "identify_by_embeddings",
     "image_ranks",
 ]

@@ -101,7 +101,7 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         # weights of the training images are (K + alpha)^-1 targets, where K is (image, image)
         coef = centred.transposed_times(basis @ ((basis.T @ targets) / (values[:, None] + penalties[best])))
         self.coef_ = coef.T.cpu().numpy()
-        self.intercept_ = (mean - means @ coef).cpu().numpy()
+        self.intercept_: Any = (mean - means @ coef).cpu().numpy()
         self.alpha_, self.loo_mse_ = alphas[best.cpu().numpy()], errors.cpu().numpy()
         self.mean_ = mean.cpu().numpy()
         if one:
@@ -109,13 +109,18 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> Any:
-        """Decode embeddings, of shape (image, dimension).
+        """Decode embeddings.
+
+        Parameters
+        ----------
+        X : DataArray or array of shape (image, vertex)
+            Responses, at the vertices of the training.
 
         Returns
         -------
-        DataArray if the decoder was fitted to one, else ndarray
-            A DataArray keeps the attributes of the embeddings, such as the name of their model, and the labels of the
-            images.
+        DataArray or array of shape (image, dimension)
+            A DataArray if the decoder was fitted to one; it keeps the attributes of the embeddings, such as the name of
+            their model, and the labels of the images.
 
         Raises
         ------
@@ -249,7 +254,7 @@ def _check_same_images(x: Any, y: Any) -> None:
             "X, y (responses, embeddings): expected as many images in both, got inconsistent numbers of samples, "
             f"{n[0]} and {m[0]}."
         )
-    labels = [_labels(x, 0), _labels(y, 0)]
+    labels: list[Any] = [_labels(x, 0), _labels(y, 0)]
     if all(some is not None for some in labels) and not np.array_equal(*labels):
         raise ValueError(
             "X, y (responses, embeddings): both name their images, but not the same ones in the same order; select the "

@@ -66,7 +66,8 @@ class CaptionIndex:
                 f"embeddings: expected one row of two dimensions or more for each of the {len(captions)} captions, got "
                 f"shape {values.shape}."
             )
-        self.captions, self.model = captions, str(model)
+        self.captions: Sequence[str] = captions
+        self.model = str(model)
         self.embeddings = storage.half(values, "embeddings")
 
     def __len__(self) -> int:
@@ -153,6 +154,10 @@ class CaptionIndex:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the dictionary into a folder that is not there yet; it appears when it is whole.
+
+        Parameters
+        ----------
+        folder : path
 
         Raises
         ------

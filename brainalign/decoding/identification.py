@@ -92,18 +92,25 @@ def caption_ceiling(embeddings: ArrayLike, images: Sequence[Hashable], centre: A
     return xr.DataArray(np.array(found), {"image": list(rows)}, ("image",))
 
 
-def image_ranks(decoded: ArrayLike, targets: ArrayLike, centre: ArrayLike | None = None) -> np.ndarray:
+def image_ranks(
+    decoded: ArrayLike,
+    targets: ArrayLike,
+    centre: ArrayLike | None = None,
+    groups: Sequence[Hashable] | None = None,
+) -> np.ndarray:
     """Rank of the right image among all of a set.
 
     Parameters
     ----------
     decoded, targets : array of shape (image, dimension)
     centre : array of shape (dimension,), optional
+    groups : sequence of shape (image,), optional
+        Only rivals of the same group count.
 
     Returns
     -------
     array of shape (image,)
-        0 (best) to the number of images less one; (that number) / 2 on average where nothing is decoded.
+        0 (best) to the number of rivals; half that number on average where nothing is decoded.
 
     Raises
     ------
@@ -117,7 +124,11 @@ def image_ranks(decoded: ArrayLike, targets: ArrayLike, centre: ArrayLike | None
             f"{decoded.shape} and {targets.shape}."
         )
     scores = _directions(decoded, centre, "decoded") @ _directions(targets, centre, "targets").T
-    return _beaten_by(scores, np.diagonal(scores)[:, None])[:, 0] - 0.5  # the right one is as similar as itself
+    right = np.diagonal(scores)[:, None]
+    if groups is not None:
+        labels = np.asarray(list(groups))
+        scores = np.where(labels[:, None] == labels, scores, -np.inf)
+    return _beaten_by(scores, right)[:, 0] - 0.5  # the right one is as similar as itself
 
 
 def caption_ranks(
@@ -171,6 +182,28 @@ def caption_ranks(
             here = images == start + row
             found[here] = _beaten_by(scores[row], own[here])
     return found
+
+
+def identify_by_embeddings(
+    decoded: ArrayLike, targets: ArrayLike, groups: Sequence[Hashable] | None = None
+) -> np.ndarray:
+    """Share of the rival images that are less similar to what was decoded than the right one, see `image_ranks`.
+
+    Parameters
+    ----------
+    decoded, targets : array of shape (image, dimension)
+        Less what all images share.
+    groups : sequence of shape (image,), optional
+        Only rivals of the same group count.
+
+    Returns
+    -------
+    array of shape (image,)
+        0.5 is chance. NaN for an image that is alone in its group.
+    """
+    labels = np.zeros(len(np.asarray(decoded))) if groups is None else np.asarray(list(groups))
+    rivals = (labels[:, None] == labels).sum(1) - 1.0
+    return 1 - image_ranks(decoded, targets, groups=labels.tolist()) / np.where(rivals, rivals, np.nan)
 
 
 def identify_by_distances(

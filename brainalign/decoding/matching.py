@@ -76,7 +76,7 @@ def token_encoder(model: str = "all-minilm-l6-v2", *, device: str = "auto", batc
     callable
         From a list of sentences to arrays of shape (token, dimension).
     """
-    loaded = sentence.open_encoder(model, device, batch_size, None, False).load()
+    loaded = sentence.open_encoder(model, device, batch_size, None, False).load()  # type: ignore[attr-defined]
 
     def encode(texts: list[str]) -> list[np.ndarray]:
         found = loaded.encode(texts, batch_size=batch_size, output_value="token_embeddings", show_progress_bar=False)

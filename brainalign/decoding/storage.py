@@ -120,7 +120,7 @@ def embed_all(work: Path, captions: Sequence[str], encode: Callable, shard: int,
     done = []  # SHA-256 of the shards that are on disk
     if (work / "done.json").is_file():
         done = json.loads((work / "done.json").read_text(encoding="utf-8"))
-    array = np.lib.format.open_memmap(work / DATA, mode="r+") if done else None
+    array: Any = np.lib.format.open_memmap(work / DATA, mode="r+") if done else None
     for number, start in enumerate(tqdm(range(0, len(captions), shard), disable=not progress, desc="shards")):
         stop = min(start + shard, len(captions))
         if number < len(done):
@@ -137,7 +137,7 @@ def embed_all(work: Path, captions: Sequence[str], encode: Callable, shard: int,
             array = np.lib.format.open_memmap(work / DATA, mode="w+", dtype=np.float16, shape=shape)
         array[start:stop] = rows
         array.flush()  # the numbers first, then the word that they are there
-        done.append(hashlib.sha256(rows).hexdigest())
+        done.append(hashlib.sha256(rows.data).hexdigest())
         _place(work / "done.json", json.dumps(done))
     return array.shape[1]
 
@@ -188,14 +188,14 @@ def sentence_encoder(model: str, device: str, batch_size: int) -> tuple[Callable
 
     def encode(texts: list[str]) -> np.ndarray:
         if not loaded:
-            loaded.append(encoder.load())
+            loaded.append(encoder.load())  # type: ignore[attr-defined]
         limit = loaded[0].max_seq_length
         for text in texts:
             if len(text) > limit - 2 and len(loaded[0].tokenizer(text)["input_ids"]) > limit:
                 raise ValueError(f"{text[:60]!r}... is longer than the {limit} tokens that {model} takes; cut it")
         return loaded[0].encode(texts, batch_size=batch_size, show_progress_bar=False)
 
-    return encode, sentence.fingerprint(encoder.folder)
+    return encode, sentence.fingerprint(encoder.folder)  # type: ignore[attr-defined]
 
 
 def read_table(folder: Path, model: str | None, verify: bool) -> dict[str, Any]:

@@ -122,3 +122,30 @@ def word_acoustics(
     return xr.DataArray(
         parts.transpose("word", "lag", "feature").to_numpy().reshape(len(words), -1), dims=("word", "feature")
     )
+
+
+def sound_components(audio: tuple[np.ndarray, float], words: pd.DataFrame, n: int = 100) -> np.ndarray:
+    """Leading components of the sound around each word, on two scales: level (a logarithm) and energy.
+
+    Responses may follow either scale, and what a set of confounds does not cover is left to the language model.
+
+    Parameters
+    ----------
+    audio : (array of shape (sample,), float)
+        Sound and rate (Hz).
+    words : DataFrame [onset, offset, passage]
+    n : int
+        Number of components.
+
+    Returns
+    -------
+    array of shape (word, component)
+    """
+    from sklearn.decomposition import PCA
+
+    level = mel_spectrogram(*audio, n_bands=16)
+    around = np.concatenate(
+        [word_acoustics(scale, words) for scale in (level, level.copy(data=np.exp(level.to_numpy())))], axis=1
+    )
+    around = (around - around.mean(0)) / around.std(0)
+    return PCA(n, svd_solver="full").fit_transform(around)

@@ -151,8 +151,8 @@ def embed(
     elif level == "shuffled":
         bags = {name: [_shuffle(text, seed) for text in group] for name, group in groups.items()}
     elif level == "category":
-        rows = zip(labels, categories.to_numpy(), strict=True)
-        named = {name: " ".join(map(str, categories.columns[row])) for name, row in rows}
+        rows = zip(labels, categories.to_numpy(), strict=True)  # type: ignore[union-attr]
+        named = {name: " ".join(map(str, categories.columns[row])) for name, row in rows}  # type: ignore[union-attr]
         bags = {name: (text.split() if encoder.static else [text]) if text else [] for name, text in named.items()}
     else:
         words = _words(groups, keep, progress)
@@ -163,6 +163,85 @@ def embed(
         texts = set().union(*bags.values(), [SOMETHING] if level == "category" else [])
     values, counts = _mean([bags[name] for name in labels], texts, encoder, EMPTY.get(level, SOMETHING))
     return _array(values, labels, None, model=str(model), level=level, **counts)
+
+
+def control_features(
+    captions: pd.DataFrame,
+    model: str | os.PathLike[str] = "all-mpnet-base-v2",
+    *,
+    light: str | os.PathLike[str] = "all-minilm-l6-v2",
+    categories: pd.DataFrame | None = None,
+    images: Sequence[Hashable] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Iterator[tuple[str, xr.DataArray]]:
+    """Whole captions and their controls, which keep one part of a caption and drop the rest.
+
+    Parameters
+    ----------
+    captions : DataFrame [image, caption]
+    model, light : str or path
+        The sentence model, and a lighter one to hold beside it.
+    categories : DataFrame of shape (image, category), bool, optional
+        Without it the two controls of labels are left out.
+    images, seed, device
+        As in `embed`.
+
+    Yields
+    ------
+    str
+        The control's name; "whole captions" comes first.
+    DataArray of shape (item, feature)
+        As from `embed`, one control at a time.
+
+    References
+    ----------
+    After Doerig et al. (2025), Nat. Mach. Intell. 7; static words are the model's own, in place of GloVe and fastText.
+    """
+    controls: dict[str, dict[str, Any]] = {
+        "whole captions": {},
+        "shuffled captions": {"level": "shuffled", "seed": seed},
+        "light model": {"model": light},
+        "all words": {"level": "words"},
+        **{kind: {"level": kind} for kind in ("nouns", "verbs", "adjectives", "adverbs", "prepositions")},
+        "static words": {"level": "words", "model": f"{model}@static"},
+    }
+    if categories is not None:
+        controls |= {"category words": {"level": "category"}, "categories, 0 or 1": {"level": "multihot"}}
+    controls["caption length"] = {"level": "length"}
+    for name, options in controls.items():
+        options = {"model": model} | options
+        yield name, embed(captions, categories=categories, images=images, device=device, **options)
+
+
+def text_encoder(
+    model: str | os.PathLike[str] = "all-mpnet-base-v2",
+    *,
+    device: str = "auto",
+    batch_size: int = 64,
+    store: FeatureStore | str | os.PathLike[str] | bool | None = None,
+) -> Callable[[list[str]], np.ndarray]:
+    """`embed` for many calls: the model is loaded once, when the first text comes that is not in the store.
+
+    Parameters
+    ----------
+    model, device, batch_size, store
+        As in `embed`.
+
+    Returns
+    -------
+    callable
+        From a list of texts to their embeddings, an array of shape (text, feature).
+    """
+    encoder = open_encoder(model, device, batch_size, _open_store(store), False)
+    encoder.stays = True
+
+    def encode(texts: list[str]) -> np.ndarray:
+        ordered = sorted(set(texts), key=lambda text: (len(text), text))
+        place = {text: row for row, text in enumerate(ordered)}
+        return np.concatenate(list(encoder.encode(ordered)))[[place[text] for text in texts]]
+
+    return encode
 
 
 def read_vectors(path: str | os.PathLike[str], words: Iterable[str]) -> dict[str, np.ndarray]:
@@ -306,7 +385,8 @@ def _mean(bags: list[list[str]], texts: set[str], encoder: _Encoder, empty: str)
         ),
         shape=(len(filled), len(ordered)),
     ).tocsc()
-    total, start = 0.0, 0
+    start = 0
+    total: Any = 0.0
     for vectors in encoder.encode(ordered):
         if not np.isfinite(vectors).all():
             raise ValueError(f"model: {encoder.name} gives embeddings that are not finite; are its weights sound?")
@@ -321,6 +401,7 @@ class _Encoder(ABC):
 
     name: str
     static = False
+    stays = False  # in memory, once it was needed
 
     def known(self, texts: set[str]) -> set[str]:
         """Those of the texts that have a vector."""
@@ -339,6 +420,7 @@ class _SentenceModel(_Encoder):
     batch_size: int
     store: FeatureStore | None
     progress: bool
+    loaded: Any = None
 
     def encode(self, texts: list[str]) -> Iterator[np.ndarray]:
         key = {
@@ -347,7 +429,7 @@ class _SentenceModel(_Encoder):
             "model": fingerprint(self.folder),
             "texts": _digest(texts),
         }
-        model = None
+        model = self.loaded
 
         def compute(some: list[str]) -> np.ndarray:
             nonlocal model
@@ -364,7 +446,9 @@ class _SentenceModel(_Encoder):
         try:
             yield from _through(self.store, key, self.name, texts, SHARD_TEXTS, compute, self.progress)
         finally:
-            if model is not None:
+            if self.stays:
+                self.loaded = model
+            elif model is not None:
                 model = None
                 gc.collect()  # its parts refer to each other, and would stay in memory beside whatever comes next
 
@@ -536,4 +620,4 @@ def _digest(texts: list[str]) -> str:
 def _open_store(store: FeatureStore | str | os.PathLike[str] | bool | None) -> FeatureStore | None:
     if store is False:
         return None
-    return store if isinstance(store, FeatureStore) else FeatureStore(None if store in (None, True) else store)
+    return store if isinstance(store, FeatureStore) else FeatureStore(None if store in (None, True) else store)  # type: ignore[arg-type]

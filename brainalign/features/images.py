@@ -57,7 +57,7 @@ def activations(
         raise ValueError(f"pooling: expected 'mean', 'class' or 'none', got {pooling!r}")
     parts = []
     for pixels in batches(network, images):
-        states = network.states(pixels)
+        states = network.states(pixels)  # type: ignore[operator]
         for name, value, held in (("time_step", time_step, states), ("layer", layer, states[0])):
             if not isinstance(value, (int, np.integer)) or not -len(held) <= value < len(held):
                 raise ValueError(
@@ -82,6 +82,11 @@ def cosine(predicted: ArrayLike, targets: ArrayLike, centre: ArrayLike = 0.0) ->
     Returns
     -------
     array of shape (image,)
+
+    Raises
+    ------
+    ValueError
+        For arrays that are not two-dimensional and of one shape, or values that are not finite.
     """
     a, b = np.asarray(predicted, dtype=float), np.asarray(targets, dtype=float)
     if a.shape != b.shape or a.ndim != 2:

@@ -103,7 +103,7 @@ def layer_features(
         A word of several tokens is represented by its last token or by the mean over its tokens.
     start_token : {"tokenizer", True, False} or str
         "tokenizer": special tokens as the tokenizer adds them by itself. True: the token that separates documents,
-        put in front of every window ("<|endoftext|>" where the vocabulary has it, else the model's beginning- or
+        put in front of every window (``"<|endoftext|>"`` where the vocabulary has it, else the model's beginning- or
         end-of-text token). False: none. Any other str is itself the token to put in front. See the notes on attention
         sinks above. A bidirectional model takes True as "tokenizer": its own special tokens do that.
     min_context : int, default=256
@@ -219,8 +219,9 @@ def word_predictions(
     settings = _Settings(
         "surprisal", device, dtype, "sum", start_token, min_context, max_tokens, batch_tokens, progress
     )
-    several = np.ndim(context) > 0
-    found = _extract(words, model, context if several else [context], None, settings, store).isel(feature=0, drop=True)
+    asked: Any = context
+    several = np.ndim(asked) > 0
+    found = _extract(words, model, asked if several else [asked], None, settings, store).isel(feature=0, drop=True)
     if found.isnull().all(("layer", "word")).any():
         raise ValueError(
             f"context: no word has anything before it to be predicted from (context={context}); "
@@ -260,6 +261,10 @@ def n_layers(model: Model) -> int:
     ----------
     model
         As in `layer_features`.
+
+    Returns
+    -------
+    int
     """
     return open_model(model).n_layers
 
@@ -271,6 +276,10 @@ def fingerprint(model: Model) -> str:
     ----------
     model
         As in `layer_features`.
+
+    Returns
+    -------
+    str
     """
     return open_model(model).fingerprint
 
@@ -509,7 +518,7 @@ def _model_folder(model: str | os.PathLike[str]) -> Path:
         return Path(model).resolve()
     known = list(assets.table()["name"])
     if model in known:
-        return assets.fetch(model)
+        return assets.fetch(str(model))
     # top-level safetensors, configuration and tokenizer only: no pickles, no code
     patterns = ["*.safetensors", "*.json", "merges.txt", "vocab.txt"]
     try:
@@ -702,7 +711,7 @@ def _take(values: torch.Tensor, spans: np.ndarray, pooling: str) -> torch.Tensor
     return total / length[:, None] if pooling == "mean" else total
 
 
-def _run_states(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> Sequence[torch.Tensor]:
+def _run_states(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> Sequence[torch.Tensor]:
     # the base model: features need no logits
     return model.base_model(
         input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False
@@ -735,7 +744,7 @@ def _run_predictions(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tens
 
 
 @torch.inference_mode()
-def _check_causal(model: torch.nn.Module, name: str) -> None:
+def _check_causal(model: Any, name: str) -> None:
     """Refuse a model in which later tokens change the states of earlier ones."""
     ids = torch.arange(8, device=model.device)[None] % model.config.get_text_config().vocab_size
     whole = _run_states(model, ids, torch.ones_like(ids))[-1][:, :4].float()
@@ -746,7 +755,7 @@ def _check_causal(model: torch.nn.Module, name: str) -> None:
 
 @torch.inference_mode()
 def _compute(
-    model: torch.nn.Module, windows: list[_Window], layers: list[int], n_contexts: int, settings: _Settings
+    model: Any, windows: list[_Window], layers: list[int], n_contexts: int, settings: _Settings
 ) -> list[np.ndarray]:
     """Run windows; return, for each context, an array of shape (layer, word, feature), words in ascending order."""
     run = _run_states if settings.kind == "states" else _run_predictions
@@ -823,9 +832,10 @@ class _Job:
         }
         if context is None:
             key.update(max_tokens=self.max_tokens, min_context=settings.min_context)
+        assert self.store is not None
         return self.store.entry(key, model=self.language_model.name, words=len(self.texts))
 
-    def shards(self, contexts: list[int] | list[None]) -> Iterator[list[_Window]]:
+    def shards(self, contexts: list[Any]) -> Iterator[list[_Window]]:
         """Cut the work into shards of about SHARD_WORDS words; the cut does not depend on the contexts' number."""
         if contexts != [None]:
             for start in range(0, len(self.texts), SHARD_WORDS):
@@ -890,7 +900,7 @@ def _extract(
     if store is False:
         store = None
     elif not isinstance(store, FeatureStore):
-        store = FeatureStore(store)
+        store = FeatureStore(store)  # type: ignore[arg-type]
     language_model = open_model(model)
     if not language_model.causal:
         _check_bidirectional(language_model.name, contexts, settings)

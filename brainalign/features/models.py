@@ -2,6 +2,9 @@
 
 A *spec* names a model and what is done to it: ``smollm2-135m@noise=0.3``, ``smollm2-135m@bits=4@skip=0.2``.
 
+untrained=k
+    Every weight of the model drawn anew, as its architecture begins before any training: number k of such twins. It
+    reads the same tokens through the same architecture and has learned nothing.
 noise=s
     Gaussian noise on every weight matrix of the blocks, s times the standard deviation of that matrix.
 bits=b
@@ -14,8 +17,9 @@ span=k
     travels L (k - 1) tokens. A `start_token` is a token like others and falls out of reach.
 
 Damage is the same whenever it is made: the noise has a fixed seed for each matrix. Several kinds are applied in the
-order above, however they are written. Norms, biases and embeddings are left as they are: the input layer and the
-output vocabulary of all relatives are those of the base, and what differs is what the blocks make of them.
+order above, however they are written. But for untrained twins, norms, biases and embeddings are left as they are: the
+input layer and the output vocabulary of all relatives are those of the base, and what differs is what the blocks make
+of them.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ else:
 
 Damage = dict[str, float]
 
-KINDS = ("noise", "bits", "skip", "span")  # in the order in which they are applied
+KINDS = ("untrained", "noise", "bits", "skip", "span")  # in the order in which they are applied
 VERSION = 1  # raise when a spec comes to mean other weights: it is part of what features are stored under
 SEED = 20240
 
@@ -114,25 +118,37 @@ def _toml() -> dict[str, Any]:
 def parse(spec: str) -> tuple[str, Damage]:
     """Split a spec into the name of the base and the damages, in the order in which they are applied.
 
+    Parameters
+    ----------
+    spec : str
+        Such as "smollm2-135m@noise=0.3".
+
+    Returns
+    -------
+    base : str
+    damage : dict
+        Each kind of damage with its value.
+
     Raises
     ------
     ValueError
         For damages that are unknown, named twice, or have no sensible value.
     """
-    base, tail = re.fullmatch(r"(.*?)((?:@[^@/\\]*)*)", spec, flags=re.DOTALL).groups()
+    base, tail = re.fullmatch(r"(.*?)((?:@[^@/\\]*)*)", spec, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     damage: Damage = {}
     for part in tail.split("@")[1:]:
         kind, _, text = part.partition("=")
         if kind not in KINDS or kind in damage:
             raise ValueError(
-                f"model: {spec!r} holds '@{part}'; expected a name, then any of @noise=s, @bits=b, @skip=p and "
-                "@span=k, each once"
+                f"model: {spec!r} holds '@{part}'; expected a name, then any of @untrained=k, @noise=s, @bits=b, "
+                "@skip=p and @span=k, each once"
             )
         try:
             value = float(text) if kind in ("noise", "skip") else int(text)
         except ValueError:
             value = math.nan
         low, high, expected = {
+            "untrained": (-1, math.inf, "a whole number, 0 or more"),
             "noise": (0, math.inf, "a number above 0, in standard deviations of the weights"),
             "bits": (1, 17, "a whole number from 2 to 16"),
             "skip": (0, 1, "a share of the blocks between 0 and 1"),
@@ -155,6 +171,10 @@ def damaged_config(config: Any, damage: Damage, name: str) -> Any:
         As `parse` returns it.
     name : str
         The model's name, for messages.
+
+    Returns
+    -------
+    PretrainedConfig
 
     Raises
     ------
@@ -181,8 +201,14 @@ def damaged(model: transformers.PreTrainedModel, damage: Damage, name: str) -> t
         On the CPU.
     damage, name
         As in `damaged_config`.
+
+    Returns
+    -------
+    PreTrainedModel
     """
     blocks = _blocks(model, name)
+    if "untrained" in damage:
+        _draw_anew(model, int(damage["untrained"]))
     with torch.no_grad():
         for key, weight, is_transposed in _matrices(blocks):
             values = weight.float()
@@ -197,6 +223,18 @@ def damaged(model: transformers.PreTrainedModel, damage: Damage, name: str) -> t
     if "skip" in damage:
         _leave_out(model, blocks, _left_out(len(blocks), damage["skip"], name))
     return _with_span(model, int(damage["span"])) if "span" in damage else model
+
+
+def _draw_anew(model: transformers.PreTrainedModel, number: int) -> None:
+    """Matrices from a normal distribution of the configuration's width, norms 1, biases 0."""
+    width = getattr(model.config.get_text_config(), "initializer_range", 0.02)
+    with torch.no_grad():
+        for key, weight in model.named_parameters():  # tied weights come once
+            if weight.ndim > 1:
+                rng = np.random.default_rng([SEED, number, zlib.crc32(key.encode())])
+                weight.copy_(torch.from_numpy(rng.standard_normal(tuple(weight.shape), dtype=np.float32)) * width)
+            else:
+                weight.fill_(1.0 if key.endswith("weight") else 0.0)
 
 
 def _blocks(model: transformers.PreTrainedModel, name: str) -> torch.nn.ModuleList:
@@ -229,7 +267,7 @@ def _leave_out(model: transformers.PreTrainedModel, blocks: torch.nn.ModuleList,
     for place, block in enumerate(blocks):
         for module in block.modules():
             if hasattr(module, "layer_idx"):  # the place of a block's keys and values in the cache
-                module.layer_idx = place
+                module.layer_idx = place  # type: ignore[assignment]
     config = model.config.get_text_config()
     if getattr(config, "layer_types", None):
         config.layer_types = [kind for place, kind in enumerate(config.layer_types) if place not in out]

@@ -213,6 +213,9 @@ class RecurrentNetwork(nn.Module):
         Networks whose seed and body are the same start from the same weights, whatever the read-out.
     """
 
+    colour_mean: torch.Tensor
+    colour_scale: torch.Tensor
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
@@ -231,7 +234,7 @@ class RecurrentNetwork(nn.Module):
             nn.init.zeros_(self.read_out.bias)
         self.register_buffer("colour_mean", torch.full((3,), 127.5))
         self.register_buffer("colour_scale", torch.full((3,), 64.0))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def states(self, pixels: torch.Tensor) -> list[list[torch.Tensor]]:
         """What each layer holds at each time step.
@@ -243,8 +246,14 @@ class RecurrentNetwork(nn.Module):
         Returns
         -------
         list over time steps of lists over layers of tensors (image, channel, row, column)
+
+        Raises
+        ------
+        ValueError
+            For pictures of another size.
         """
-        config, found = self.config, []
+        config = self.config
+        found: list[list[torch.Tensor]] = []
         if pixels.shape[1:3] != (config.image_size,) * 2:
             raise ValueError(
                 f"images: the network sees {config.image_size} x {config.image_size} px, got {pixels.shape[1]} x "
@@ -261,7 +270,7 @@ class RecurrentNetwork(nn.Module):
                 if time >= config.top_down_delay and layer + 1 < len(config.channels):
                     above = self.top_down[layer](found[time - config.top_down_delay][layer + 1])
                     total = total + F.interpolate(above, size=total.shape[2:], mode="nearest")
-                normed = self.norms[layer][time](total.permute(0, 2, 3, 1))
+                normed = self.norms[layer][time](total.permute(0, 2, 3, 1))  # type: ignore[index]
                 now.append(F.relu(normed).permute(0, 3, 1, 2))
             found.append(now)
         return found
@@ -622,4 +631,4 @@ def _check(
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= least)

@@ -60,6 +60,10 @@ class FeatureStore:
             All that the numbers depend on; its values can be written as JSON.
         **label
             What helps a reader of ``key.json`` and does not change the numbers, such as the model's name.
+
+        Returns
+        -------
+        Entry
         """
         canonical = json.dumps(dict(key), sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()
@@ -103,6 +107,8 @@ class Entry:
 
         Raises
         ------
+        ValueError
+            If `states` has another number of layers than `layers`.
         OSError
             If the disk is full or the folder cannot be written to. What was stored before stays valid.
         """
@@ -215,4 +221,4 @@ def _read_part(path: Path, wanted: set[int]) -> dict[int, np.ndarray]:
 
 
 def _digest(state: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(state)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(state).data).hexdigest()

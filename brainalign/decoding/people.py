@@ -1,0 +1,109 @@
+"""Decoding every person of a data set, whether their responses are known or only distances between them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.spatial.distance import squareform
+from sklearn.model_selection import KFold
+
+from brainalign.datasets import Viewing
+from brainalign.decoding.decoder import CaptionDecoder
+from brainalign.decoding.identification import identify_by_embeddings
+from brainalign.rsa import brain_rdms
+
+_TOGETHER = 4  # exchanges that are decoded at once
+
+
+def decode_people(
+    data: Viewing, embeddings: xr.DataArray, *, n_folds: int = 5, seed: int = 0, device: str = "auto"
+) -> xr.DataArray:
+    """What each person's brain tells of the embeddings of the test images.
+
+    A `CaptionDecoder` is fitted to each person's images outside of the test set, from all vertices of the regions of
+    interest. Where only RDMs are known there are no vertices and, in objects92, no other images. But ridge regression
+    needs of patterns only their products, and 1 - the distance, a correlation, is one. So patterns are made that have
+    these correlations (classical scaling, mean RDM over sessions), and each part of the test images is decoded from the
+    other parts.
+
+    Parameters
+    ----------
+    data : Viewing
+    embeddings : DataArray of shape (item, feature)
+        Of all images, from `features.captions.embed`. Several embeddings side by side cost little more than one: each
+        dimension is decoded by itself.
+    n_folds, seed : int
+        Parts of the test images and how they are drawn, where only RDMs are known.
+    device : {"auto", "cpu", "cuda"}
+
+    Returns
+    -------
+    DataArray of shape (subject, image, feature)
+        Less the mean embedding of the images that the decoder was fitted to, so that an image is compared by what sets
+        it apart (`identification`).
+
+    Notes
+    -----
+    Where parts are decoded from each other, chance lies below what guessing gives: the images learned from lack what
+    the image left out is like. Compare with embeddings that were exchanged between images before the fit.
+    """
+    test, found = list(data.test_images), []
+    if data.responses is None:
+        folds = list(KFold(n_folds, shuffle=True, random_state=seed).split(test))
+        aims = embeddings.sel(item=test).values
+        for pairs in brain_rdms(data).mean("region").values:
+            lengths, axes = np.linalg.eigh(1 - squareform(pairs))
+            patterns, decoded = axes * np.sqrt(lengths.clip(min=0)), np.empty(aims.shape, dtype="float32")
+            for train, left in folds:
+                decoder = CaptionDecoder(device=device).fit(patterns[train], aims[train])
+                decoded[left] = decoder.predict(patterns[left]) - decoder.mean_
+            found.append(decoded)
+    else:
+        seen = data if data.rois is None else data.select(vertices=data.rois.any(axis=1))
+        for person in data.people:
+            responses, train = seen.mean_responses(person).astype("float32"), list(data.train_images(person))
+            decoder = CaptionDecoder(device=device)
+            decoder.fit(responses.sel(image=train).values, embeddings.sel(item=train).values)
+            found.append((decoder.predict(responses.sel(image=test).values) - decoder.mean_).astype("float32"))
+    return xr.DataArray(np.array(found), {"subject": data.people, "image": test}, ("subject", "image", "feature"))
+
+
+def chance_for_people(
+    data: Viewing,
+    embeddings: xr.DataArray,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    n_refits: int = 49,
+    seed: int = 0,
+    device: str = "auto",
+) -> np.ndarray:
+    """Mean share of rivals beaten by what `decode_people` makes of embeddings that were exchanged between images.
+
+    Parameters
+    ----------
+    data, embeddings, device
+        As in `decode_people`.
+    groups : sequence of shape (item,), optional
+        Images exchange their embeddings within these groups, and only rivals of the same group count.
+    n_refits, seed : int
+
+    Returns
+    -------
+    array of shape (refit,)
+        Mean over people and images.
+    """
+    rng, places = np.random.default_rng(seed), pd.Series(np.arange(len(embeddings)))
+    labels = pd.Series(0, places.index) if groups is None else pd.Series(list(groups))
+    of_test = pd.Index(embeddings["item"]).get_indexer(list(data.test_images))
+    orders = [places.groupby(labels).transform(rng.permutation).to_numpy() for _ in range(n_refits)]
+    shares = []
+    for start in range(0, n_refits, _TOGETHER):
+        some = [embeddings.copy(data=embeddings.values[order]) for order in orders[start : start + _TOGETHER]]
+        decoded = decode_people(data, xr.concat(some, "feature"), device=device).values
+        for given, each in zip(some, np.split(decoded, len(some), axis=2), strict=True):
+            aims = given.values[of_test] - given.values.mean(0)
+            shares.append(np.nanmean([identify_by_embeddings(one, aims, labels[of_test]) for one in each]))
+    return np.array(shares)

@@ -1,0 +1,333 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # From an embedding to a sentence
+#
+# [The first page of this chapter](10_reading_captions) ended with embeddings: lists of numbers, close to those of good descriptions. An embedding cannot be
+# turned back into a sentence, as the sentence model works one way only. {cite:t}`doerig2025` look it up: of millions of sentences, which has the most similar
+# embedding? We do the same, ask what such a look-up cannot do, and then let a language model try to write a better sentence.
+#
+# :::{admonition} In this chapter
+# **You will learn**
+# how to look sentences up in a dictionary of captions, and whether it pays to take out first what all of them share; how to tell reading from remembering; how a
+# language model can propose sentences and a sentence model choose; and how to judge sentences by something that did not choose them.
+#
+# **You need** [the first page of this chapter](10_reading_captions); what a {term}`causal language model` is helps.
+#
+# **It takes** about 15 minutes to read, and two minutes to run on two cores once the dictionary is embedded (some two more before).
+# :::
+
+# %% [markdown]
+# ## Parameters
+
+# %% tags=["parameters"]
+embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
+second_model: str = "all-minilm-l6-v2"  # another one, which judges written sentences
+language_model: str = "smollm2-135m"  # writes: asset, folder or hub name
+n_train: int = 400  # scenes that each of two virtual viewers sees alone
+n_test: int = 200  # scenes that both see: the test images
+snr: float = 0.03  # planted variance over that of one presentation's noise, median over vertices
+n_scenes: int = 1000  # other rendered scenes, whose captions are the dictionary
+n_orders: int = 20  # orders of test images, for chance
+n_resamples: int = 2000  # bootstrap draws of pictures
+n_written: int = 12  # pictures for which a sentence is written, two or more
+seed: int = 0  # of the viewers, orders and draws
+device: str = "auto"  # where models run: "auto", "cpu" or "cuda"
+results: str = "results/10_writing_captions"  # folder for numbers, claims and figures
+
+# %% tags=["remove-cell"]
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign import datasets, decoding, plotting, stats
+from brainalign.book import Report
+from brainalign.datasets.scenes import render_scenes
+from brainalign.decoding.matching import token_encoder, token_match
+from brainalign.decoding.writing import consensus, write_captions
+from brainalign.features.captions import embed, text_encoder
+
+plotting.use_style()
+xr.set_options(display_expand_data=False, display_expand_attrs=False)
+report = Report(results)
+
+# %% [markdown]
+# ## The same decoder
+#
+# One of the virtual viewers of that page, decoded in the same way: embeddings of {glue:text}`n_test` test images, from {glue:text}`n_train` training images.
+# What was planted in the viewers is linear in the embeddings, and their captions come from the same generator as those of the dictionary, which therefore holds
+# a good sentence for nearly every scene. So this page is about what looking up and writing can add *if* decoding works; it says nothing about people.
+
+# %%
+viewers = {"n_people": 2, "n_train": n_train, "n_test": n_test, "roi": "streams", "seed": seed}
+data = datasets.load_viewing("virtual", **viewers, snr=snr, embeddings=embeddings, device=device)
+person, test = data.people[0], list(data.test_images)
+train, responses = list(data.train_images(person)), data.mean_responses(person).astype("float32")
+targets = embed(data.captions, embeddings, device=device)
+goals, truth = targets.sel(item=train), targets.sel(item=test)
+decoder = decoding.CaptionDecoder(device=device).fit(responses.sel(image=train), goals)
+decoded = decoder.predict(responses.sel(image=test))
+middle, scores = decoder.mean_, decoding.correlations(decoded, truth)
+report.add(n_train=n_train, n_test=n_test, decoder_r=scores.mean())
+report
+
+# %% [markdown]
+# ## Look it up
+#
+# The study used the three million captions of Conceptual Captions {cite:p}`sharma2018` as its *dictionary*. `CaptionIndex` is one. It keeps the embeddings on
+# disk, in half precision, and looks at every one of them for every query, so that the answer is exact. Ours holds the captions of {glue:text}`n_scenes` scenes
+# that nobody saw. Does it pay to look them up without what all captions share? `search` takes the mean embedding of the training images as `centre`. We compare
+# how well the sentences found, embedded, correlate with the target.
+
+# %%
+entries = render_scenes(n_scenes, seed=seed + 1).captions["caption"].unique().tolist()
+index = decoding.CaptionIndex(entries, embed(entries, embeddings, device=device))
+found = {"as it is": index.search(decoded, 5), "centred": index.search(decoded, 10, centre=middle)}
+best = {name: index.embeddings[match.indices[:, 0]].astype(float) for name, match in found.items()}
+quality = pd.DataFrame({name: decoding.correlations(some, truth) for name, some in best.items()})
+
+
+# %%
+def estimate(values):
+    """The mean with its bootstrap interval, over images."""
+    return stats.Estimate(*stats.bootstrap_ci(values, n_resamples=n_resamples, seed=seed), len(values))
+
+
+report.add(n_entries=len(index), n_scenes=n_scenes, found_raw=quality["as it is"].mean())
+report.add(found_centred=quality["centred"].mean(), found_gain=estimate(quality["centred"] - quality["as it is"]))
+report.claim("sentences that were looked up centred are closer to the target", report["found_gain"].low > 0)
+report
+
+# %% [markdown]
+# Of {glue:text}`n_entries:,` sentences, the one found correlates with the target at {glue:text}`found_raw:.2f`; looked up centred, at
+# {glue:text}`found_centred:.2f`. The gain is {glue:text}`found_gain`, over images.
+#
+# In which place is a *right* caption, one that was written for the very image, among all these wrong ones? There are five right ones for each image; each is
+# ranked by itself. For chance, the test images change places.
+
+# %%
+of_test = data.captions[data.captions["image"].isin(test)]
+vectors = embed(data.captions["caption"].tolist(), embeddings, device=device).values
+right = vectors[data.captions["image"].isin(test).to_numpy()]
+owner, wrong = pd.Index(test).get_indexer(of_test["image"]), index.embeddings.astype(float)
+place = decoding.caption_ranks(decoded, right, owner, wrong)
+rng = np.random.default_rng(seed)
+orders = [rng.permutation(len(test)) for _ in range(n_orders)]
+swapped = np.stack([decoding.caption_ranks(decoded.values[order], right, owner, wrong) for order in orders])
+
+# %%
+rows = {"right captions": [*((place < n).mean() for n in (1, 5, 10)), np.median(place)]}
+rows["test images exchanged"] = [*((swapped < n).mean() for n in (1, 5, 10)), np.median(swapped)]
+pd.DataFrame.from_dict(rows, "index", columns=["top-1", "top-5", "top-10", "median rank"]).round(4)
+
+# %%
+report.add(caption_median=np.median(place), caption_top=(place < 10).mean(), swapped_median=np.median(swapped))
+report.claim("right captions rank before those of exchanged images", np.median(place) < np.median(swapped, 1).min())
+report
+
+# %% [markdown]
+# Half of the right captions have at most {glue:text}`caption_median:g` wrong ones ahead of them, and {glue:text}`caption_top:.0%` fewer than ten; with
+# exchanged images half have up to {glue:text}`swapped_median:,.0f`.
+#
+# Now the sentences. We choose images by rank, not by hand: those whose captions have the best, the middle and the worst mean rank.
+
+# %% mystnb={"image": {"alt": "Six scenes in three rows, two good, two middling and two bad by rank, each beside the caption that was looked up for a virtual viewer, one that describes it, and the mean rank."}}
+by_image = pd.Series(place).groupby(owner).mean().sort_values(kind="stable")
+half = len(by_image) // 2
+chosen = by_image.iloc[[0, 1, half - 1, half, -2, -1]]
+written_for = of_test.groupby("image")["caption"].first()
+text = [
+    f"looked up: {found['as it is'].captions[row][0]}\n\nwritten for it: {written_for[test[row]]}\n\nmean rank: {rank:.1f}"
+    for row, rank in chosen.items()
+]
+pictures = np.asarray(data.images)[data.image_names.get_indexer([test[row] for row in chosen.index])]
+report.figure("sentences", plotting.pictures(pictures, text, title="Best, middle and worst, one virtual viewer"))
+
+# %% [markdown]
+# *What to see:* the order is by how well the images' own captions do, not by how well the caption that was looked up fits. Even in the best row that caption
+# was written about another scene: it may catch one thing and miss the one beside it, or name things that are not there. Six pictures show what can happen, not
+# how often. And none is better than the best of {glue:text}`n_entries:,` sentences: a combination that nobody described cannot be found.
+#
+# ### Or is it just memory?
+#
+# A decoder could cheat in a way that looks like reading: find the *training* image with the most similar responses, and answer with that image's captions. What
+# does that rival reach (its pattern of responses correlates most with the test image's)? What would the best look-up among training images reach, one that
+# knows the target? And when the viewer's training captions join the dictionary, how often is one of the nearest training image found?
+
+# %%
+learned = data.captions["image"].isin(train).to_numpy()
+n, patterns = len(test), responses.sel(image=train).values
+neighbour = np.corrcoef(responses.sel(image=test).values, patterns)[:n, n:].argmax(1)
+ideal = np.corrcoef(truth, goals)[:n, n:].argmax(1)
+own = decoding.CaptionIndex(data.captions["caption"][learned].tolist(), vectors[learned]).search(decoded, 1)
+from_training = own.scores[:, 0] > found["as it is"].scores[:, 0]
+remembered = data.captions["image"].to_numpy()[learned][own.indices[:, 0]] == np.asarray(train)[neighbour]
+guesses = {"decoded": decoded.values, "nearest by responses": goals.values[neighbour]}
+guesses["nearest by the target itself"] = goals.values[ideal]
+
+# %%
+rows = {name: [decoding.correlations(guess, truth).mean()] for name, guess in guesses.items()}
+for name, guess in guesses.items():
+    rows[name] += [decoding.correlations(guess, truth, middle).mean(), (decoding.image_ranks(guess, truth) < 1).mean()]
+pd.DataFrame.from_dict(rows, "index", columns=["r", "r, centred", "top-1"]).round(3)
+
+# %%
+report.add(gain=estimate(scores - decoding.correlations(goals[neighbour], truth)))
+report.add(ideal_r=rows["nearest by the target itself"][0], ideal_top=rows["nearest by the target itself"][2])
+report.add(from_training=from_training.mean(), same=(from_training & remembered).mean())
+report.add(own_share=learned.sum() / (learned.sum() + len(index)))
+report.claim("decoding does better than the nearest training image", report["gain"].low > 0)
+report
+
+# %% [markdown]
+# *What to see:* the decoder does better than the nearest training image, by {glue:text}`gain` in r, because it can mix what it learned from many. Who knew the
+# target and took the best of all training images would reach {glue:text}`ideal_r:.2f`, where the decoder has {glue:text}`decoder_r:.2f`, but would identify
+# only {glue:text}`ideal_top:.0%`, as several test images share their best training image. Training captions make up {glue:text}`own_share:.0%` of the joint
+# dictionary and {glue:text}`from_training:.0%` of what is found; in {glue:text}`same:.0%` of the cases it is one of the nearest training image. So memory does
+# not explain the scores, though what is decoded leans towards training images.
+#
+# ## Write it
+#
+# A dictionary returns what somebody wrote about something else. Can a language model write a sentence for *this* embedding? It cannot see the embedding. But it
+# can propose, and the sentence model can choose:
+#
+# 1. **Beam.** We show a {term}`causal language model` the five best retrieved captions as lines of a list, and let it begin a sixth. Of each beginning, its
+#    likeliest continuations are tried, a {term}`token` at a time. They are embedded, beginnings as they are, and the best few are kept: a {term}`beam search`.
+# 2. **Edits.** The best sentence so far, retrieved or written, is changed in one place. A word is dropped, replaced or put in as the language model would have
+#    it there, or its end is exchanged with that of another retrieved caption. If the best of the changed sentences is better, it takes over, and so on.
+#
+# The *score* of a sentence is the correlation of its embedding with the goal, plus a small weight times its mean log-probability, so that it stays a sentence.
+# The goal is not simply what was decoded. That is noisy, and a writer who follows it closely writes noise: on other images than those below, sentences then
+# came closer to what was decoded, and no closer to what people wrote. So the goal is halfway between the decoded embedding and a weighted mean of its twenty
+# closest captions (`consensus`). Nothing is drawn at random: the same input gives the same sentences.
+
+# %%
+retrieved = found["centred"].captions[:n_written]
+goal = consensus(decoded.values[:n_written], index, centre=middle)
+encode = text_encoder(embeddings, device=device)
+written = write_captions(goal, retrieved, encode, language_model, rounds=2, centre=middle, device=device)
+origins = written["origin"].value_counts().reindex(["written", "edited", "retrieved"], fill_value=0)
+report.add(n_written=len(written), **{f"n_{name}_origin": count for name, count in origins.items()})
+report
+
+# %% [markdown]
+# Of {glue:text}`n_written` sentences, {glue:text}`n_written_origin` come unchanged from the beam, {glue:text}`n_edited_origin` are edited, and
+# {glue:text}`n_retrieved_origin` times the retrieved caption was kept. *Written* below means all of them.
+#
+# Now the fair comparison. The score that guided the writing cannot judge it: sentences were chosen to raise it. And even the correlation with the images'
+# captions uses the encoder that guided. So we judge in three ways, each against the image's own captions: by the same encoder; by another one; and by
+# {term}`token matching`, in which each token is matched with the most similar one of the other sentence, by the second encoder {cite:p}`zhang2020`. The rival
+# is the best retrieved caption. We compare image by image.
+
+# %%
+told = [of_test.loc[of_test["image"] == name, "caption"].tolist() for name in test[:n_written]]
+versions = {"retrieved": [some[0] for some in retrieved], "written": written["caption"].tolist()}
+judged, tokens = {}, token_encoder(second_model, device=device)
+for judge, model in {"same encoder": embeddings, "second encoder": second_model}.items():
+    aims = embed(of_test, model, images=test[:n_written], device=device)
+    for version, texts in versions.items():
+        judged[judge, version] = decoding.correlations(embed(texts, model, device=device), aims)
+for version, texts in versions.items():
+    for column, values in token_match(texts, told, tokens).items():
+        judged[f"token {column}", version] = values.to_numpy()
+judged = pd.DataFrame(judged)
+
+# %%
+rows = {}
+for judge in ("same encoder", "second encoder", "token precision", "token recall", "token f1"):
+    one, other = judged[judge, "written"], judged[judge, "retrieved"]
+    gap = estimate(one - other)
+    rows[judge] = [other.mean(), one.mean(), gap, f"{(one > other).sum()} : {(one < other).sum()}"]
+    report.add(**{judge.replace(" encoder", "").replace(" ", "_") + "_gap": gap})
+report.claim("written sentences do better by the encoder that guided", report["same_gap"].low > 0)
+report.claim("written sentences cover more of what captions mention", report["token_recall_gap"].low > 0)
+report.add(**{f"words_{name}": np.mean([len(text.split()) for text in some]) for name, some in versions.items()})
+report.claim("written sentences are longer", report["words_written"] > report["words_retrieved"])
+columns = ["retrieved", "written", "difference (95 % over images)", "better : worse"]
+pd.DataFrame.from_dict(rows, "index", columns=columns).round(3)
+
+# %%
+report
+
+# %% mystnb={"image": {"alt": "Two scatter plots, one dot an image: likeness of the written against that of the retrieved sentence to the image's own captions, by the encoder that guided and by another one, with dashed diagonals."}}
+names = ("same encoder", "second encoder")
+pairs = pd.concat([judged[name].assign(judge=name) for name in names])
+text = {"xlabel": "retrieved sentence (r)", "ylabel": "written sentence (r)"}
+title = f"Likeness to the images' captions, {n_written} images"
+report.figure("judged", plotting.points(pairs, "retrieved", "written", col="judge", diagonal=True, **text, title=title))
+
+# %% [markdown]
+# *What to see:* dots above the line are images for which the written sentence is closer to the image's own captions. By the encoder that guided, written
+# sentences differ from retrieved ones by {glue:text}`same_gap`, by the second one by {glue:text}`second_gap`, by token matching by {glue:text}`token_f1_gap`.
+# Whether that is worth having, the sentences themselves must say: sorted by what the second encoder says of the change, the largest gains first, the largest
+# losses last.
+
+# %%
+change = judged["second encoder", "written"] - judged["second encoder", "retrieved"]
+table = pd.DataFrame({**versions, "one of its captions": [some[0] for some in told], "change": change.round(2)})
+table = table.sort_values("change", ascending=False, kind="stable")
+pd.concat([table.head(3), table.tail(3)]).drop_duplicates().style.hide().format({"change": "{:+.2f}"})
+
+# %% [markdown]
+# Read the sentences, not only the numbers. Retrieved captions have {glue:text}`words_retrieved:.1f` words on average, written ones
+# {glue:text}`words_written:.1f`. Edits string together what several captions say. That fits the numbers: recall changes by {glue:text}`token_recall_gap`,
+# precision by {glue:text}`token_precision_gap`, as a longer sentence covers more of what captions mention and adds things that none of them does. We did not
+# control for length. The price is grammar. Sentence encoders hardly mind it, and the language model's say, with its small weight, does not prevent a sentence
+# with two verbs too many. So this is a *longer list*, with some right things more and some wrong, rather than a better sentence, and encoders are judges who
+# can be flattered.
+#
+# ## Exercises
+#
+# 1. How much does the dictionary matter? Take a random tenth and a random hundredth of it, and look at the correlation of the retrieved captions with the targets.
+# 2. Look captions up by cosine instead of correlation. How often is the first one another, and why so seldom?
+#
+# :::{admonition} Solution 1
+# :class: dropdown
+# The smaller the dictionary, the farther its best sentence. This is one draw; repeat it with other seeds. Our captions come from one generator with few words.
+# How much size matters for photographs this cannot say; the study took millions.
+# :::
+
+# %% tags=["hide-cell"]
+for part in (0.01, 0.1, 1.0):
+    kept = np.sort(rng.choice(len(index), max(20, int(part * len(index))), replace=False))
+    some = decoding.CaptionIndex([entries[i] for i in kept], index.embeddings[kept])
+    hit = some.search(decoded.values, 1, centre=middle).indices[:, 0]
+    print(f"{len(some):5,} captions: r = {decoding.correlations(some.embeddings[hit], truth).mean():.3f}")
+
+# %% [markdown]
+# :::{admonition} Solution 2
+# :class: dropdown
+# Correlation over dimensions is the cosine after each embedding's own mean over dimensions is taken off. With hundreds of dimensions whose mean is close to 0,
+# that changes next to nothing.
+# :::
+
+# %% tags=["hide-cell"]
+by_cosine = index.search(decoded, 1, metric="cosine").indices[:, 0]
+print(f"another caption in {(by_cosine != found['as it is'].indices[:, 0]).mean():.1%} of the images")
+print(f"mean over dimensions of the decoded embeddings: {np.abs(decoded.values.mean(1)).max():.4f}")
+
+# %% [markdown]
+# ## What we have shown
+#
+# A dictionary gives the nearest sentence it has, and centring helps to find it; what nobody described cannot be found. A language model under the eye of a
+# sentence model makes sentences whose embeddings are closer to the goal, mostly by adding words. Judges that did not guide are needed to say whether these are
+# better, and reading them still is. All of this holds for sentences of one generator and viewers who respond to them by construction.
+#
+# ## What the paper found
+#
+# {cite:t}`doerig2025` looked decoded embeddings up among 3.1 million captions by correlation. They report that decoded captions describe what was seen, and
+# that they are not just those of the nearest training image. The four examples that they show, one for each of four people, are not all of the best: if the 515
+# test images are ordered by how well they were decoded (a different rank from ours), they stand at places 102, 0, 459 and 255, 0 being the best. Writing
+# sentences is our addition.
