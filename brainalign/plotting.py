@@ -780,22 +780,6 @@ def _finish(figure: Figure, xlabel: str, ylabel: str, title: str) -> Figure:
     return figure
 
 
-def layer_heatmap(axis: Axes, score: np.ndarray, rows: Sequence[float], *, label: str, row_label: str) -> None:
-    """Scores of shape (channel, layer), channels ordered by a value such as distance, one line a channel."""
-    order = np.argsort(np.asarray(rows))
-    shown = axis.imshow(score[order], aspect="auto", interpolation="nearest", origin="lower", cmap=SEQUENTIAL)
-    ticks = np.linspace(0, len(order) - 1, 6).astype(int)
-    axis.set(xlabel="layer", ylabel=row_label)
-    axis.set_yticks(ticks, [f"{np.asarray(rows)[order[tick]]:.0f}" for tick in ticks])
-    axis.figure.colorbar(shown, ax=axis, label=label)
-
-
-def with_band(axis: Axes, x, middle, low, high, *, color: str, label: str | None = None, **style) -> None:
-    """A line with the band of its interval."""
-    axis.plot(x, middle, color=color, label=label, **style)
-    axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
-
-
 def _of_face(corners: np.ndarray) -> float:
     """The value of a triangle: the median of its corners that have one, if at least two have."""
     known = corners[np.isfinite(corners)]

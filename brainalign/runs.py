@@ -177,37 +177,6 @@ def load_profile(path: Path, notebooks: Mapping[str, Path]) -> Profile:
     return Profile(path.stem, parameters, tuple(assets["assets"]), tuple(assets["optional"]), claims_hold)
 
 
-def execute(notebook: Path, parameters: Mapping[str, Any], output: Path, *, cwd: Path | None = None) -> Run:
-    """Run one notebook headlessly with this very Python.
-
-    The output appears under its name only when the whole notebook has run. After a failure, what ran so far is beside
-    it as ``NAME.failed.ipynb``.
-
-    Parameters
-    ----------
-    notebook : Path
-        The ``.ipynb`` to run.
-    parameters : dict
-        Values for its ``parameters`` cell.
-    output : Path
-        Where the executed notebook goes.
-    cwd : Path, optional
-        Working folder of the kernel; the current one by default.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    ValueError
-        If a parameter is unknown.
-    NotebookError
-        If a cell fails.
-    """
-    return _execute(Path(notebook), parameters, Path(output), cwd, key=None)
-
-
 def execute_all(
     profile: Profile,
     notebooks: Mapping[str, Path],
@@ -350,6 +319,10 @@ def summary(runs: Iterable[Run]) -> str:
 
 
 def _execute(notebook: Path, parameters: Mapping[str, Any], output: Path, cwd: Path | None, key: str | None) -> Run:
+    """Run one notebook headlessly with this very Python; its output appears only when the whole of it has run.
+
+    After a failure, what ran so far is beside it as ``NAME.failed.ipynb``.
+    """
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError

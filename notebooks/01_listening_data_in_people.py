@@ -48,7 +48,8 @@ import xarray as xr
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.datasets.alice import by_person, motion
+from brainalign.datasets.alice import motion
+from brainalign.datasets.story import by_person
 from brainalign.hierarchy import mean_over_people
 
 plotting.use_style()

@@ -2,19 +2,16 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from brainalign import assets
 from brainalign.datasets import load_listening
 from brainalign.datasets.alice import (
-    by_person,
     motion,
     published_predictors,
     sound_power,
-    split_averages,
     strong_baseline,
-    with_averages,
 )
+from brainalign.datasets.story import by_person
 from brainalign.signals import word_to_volume
 
 
@@ -72,22 +69,6 @@ def test_unknown_radius():
         load_listening("alice", radius="8mm")
 
 
-def test_people_and_their_averages_come_apart_again():
-    rng = np.random.default_rng(0)
-    people = xr.DataArray(
-        rng.standard_normal((4, 10, 3)),
-        dims=("subject", "time", "region"),
-        coords={"time": np.arange(10), "region": ["a", "b", "c"]},
-    )
-    together = with_averages(people)
-    assert together.shape == (10, (1 + 4 + 4) * 3)
-    found = split_averages(together)
-    np.testing.assert_allclose(found.average, people.mean("subject"))
-    np.testing.assert_allclose(found.people.transpose("copy", "time", "region"), people)
-    np.testing.assert_allclose(found.without.isel(copy=2), people[[0, 1, 3]].mean("subject"))
-    assert list(found.people["region"].values) == ["a", "b", "c"]
-
-
 def test_by_person(data):
     people = by_person(data, 6)
     assert people.dims == ("subject", "time", "region")
@@ -117,9 +98,3 @@ def test_the_strong_baseline_holds_fifteen_columns_and_each_block_is_its_own(dat
         free = np.column_stack([baseline[block], np.arange(len(block)), np.ones(len(block))])
         assert np.linalg.matrix_rank(free / np.abs(free).max(0)) == 17
         np.testing.assert_allclose(baseline[block].mean(0), 0, atol=1e-6)
-
-
-def test_results_without_a_group_come_apart(data):
-    together = with_averages(by_person(data, 6))
-    found = split_averages(together[:, together["group"] != "without"])
-    assert found.without.shape == (362, 0, 6) and found.people.shape == (362, 27, 6)

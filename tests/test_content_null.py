@@ -14,7 +14,8 @@ from scipy.stats import t as student_t
 
 from brainalign import signals, stats
 from brainalign.datasets import load_listening
-from brainalign.datasets.alice import by_person, motion
+from brainalign.datasets.alice import motion
+from brainalign.datasets.story import by_person
 from brainalign.encoding import content_null, contiguous_folds, cross_validate, rolled_sweeps, word_sweep
 from brainalign.features.language import context_features, layer_features
 from brainalign.features.words import SMOOTHNESS, leading_components, random_features

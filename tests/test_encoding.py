@@ -442,7 +442,7 @@ CHECKS = [
 
 @pytest.mark.parametrize(("estimator", "check"), CHECKS)
 def test_estimator_conventions(estimator, check):
-    check(estimator)
+    assert check(estimator) is None  # it raises where a convention is broken
 
 
 @pytest.mark.parametrize("n_components", [None, 5])

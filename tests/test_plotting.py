@@ -85,22 +85,6 @@ def test_surface_maps_colour_one_hemisphere_and_leave_out_nan():
     assert figure.axes[-1].get_ylim() == (1, 3)  # the range of both maps
 
 
-def test_heatmap_orders_channels_by_the_given_value():
-    figure, axis = plt.subplots()
-    plotting.layer_heatmap(
-        axis, np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), [30, 10, 20], label="r", row_label="mm"
-    )
-    np.testing.assert_array_equal(axis.images[0].get_array()[:, 0], [2, 3, 1])
-    assert [label.get_text() for label in axis.get_yticklabels()][0] == "10"
-
-
-def test_band_spans_the_interval():
-    _, axis = plt.subplots()
-    plotting.with_band(axis, [0, 1], [1, 2], [0, 1], [2, 4], color="k", label="mean")
-    low, high = axis.collections[0].get_paths()[0].get_extents().intervaly
-    assert (low, high) == (0, 4) and axis.lines[0].get_label() == "mean"
-
-
 def test_surface_view_holds_the_values_and_nothing_from_elsewhere():
     values = pd.Series(np.linspace(-1, 1, 2 * 10_242))
     values[:100] = np.nan

@@ -31,6 +31,11 @@ def write_notebook(path: Path, *sources: str) -> Path:
     return path
 
 
+def execute(notebook: Path, parameters: dict, output: Path, cwd: Path | None = None) -> runs.Run:
+    """One notebook, as `runs.execute_all` runs each."""
+    return runs._execute(notebook, parameters, output, cwd, key=None)
+
+
 def report(path: Path) -> dict:
     outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
     return json.loads(outputs[-1]["text"])
@@ -92,7 +97,7 @@ def test_kernel_is_this_python_whatever_the_user_installed(notebooks, tmp_path, 
     spec.parent.mkdir(parents=True)
     spec.write_text(json.dumps({"argv": ["/absent/python"], "display_name": "theirs", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    run = runs.execute(notebooks["01_one"], {"size": 7}, tmp_path / "out" / "01_one.ipynb", cwd=tmp_path)
+    run = execute(notebooks["01_one"], {"size": 7}, tmp_path / "out" / "01_one.ipynb", cwd=tmp_path)
     assert report(tmp_path / "out" / "01_one.ipynb") == {
         "python": sys.executable,
         "seed": "0",
@@ -105,7 +110,7 @@ def test_kernel_is_this_python_whatever_the_user_installed(notebooks, tmp_path, 
 
 def test_unknown_parameter_is_refused_before_anything_runs(notebooks, tmp_path):
     with pytest.raises(ValueError, match="parameter 'sizes' is unknown; expected one of: size, name"):
-        runs.execute(notebooks["01_one"], {"sizes": 7}, tmp_path / "out" / "01_one.ipynb")
+        execute(notebooks["01_one"], {"sizes": 7}, tmp_path / "out" / "01_one.ipynb")
     assert not (tmp_path / "out").exists()
 
 
@@ -148,7 +153,7 @@ def test_runs_are_reused_until_what_they_depend_on_changes(notebooks, tmp_path, 
 
 def test_failed_notebook_stops_no_other_and_keeps_what_ran(notebooks, tmp_path):
     folder = tmp_path / "executed"
-    runs.execute(notebooks["01_one"], {}, folder / "01_one.ipynb")
+    execute(notebooks["01_one"], {}, folder / "01_one.ipynb")
     before = (folder / "01_one.ipynb").read_bytes()
     write_notebook(notebooks["01_one"], REPORT, "raise KeyError('absent electrode')")
     with pytest.raises(runs.NotebookError, match="1 of 2 notebooks failed") as failure:
@@ -192,7 +197,7 @@ def report_before_failure(path: Path) -> dict:
 def test_dead_kernel_is_a_clear_failure(notebooks, tmp_path):
     write_notebook(notebooks["01_one"], "import os", "os._exit(1)")
     with pytest.raises(runs.NotebookError, match="01_one: the run broke off with DeadKernelError"):
-        runs.execute(notebooks["01_one"], {}, tmp_path / "out" / "01_one.ipynb")
+        execute(notebooks["01_one"], {}, tmp_path / "out" / "01_one.ipynb")
     assert not (tmp_path / "out" / "01_one.ipynb").exists()
 
 
@@ -237,10 +242,10 @@ def test_unknown_only_lists_the_notebooks(notebooks, tmp_path):
 def test_peak_memory_counts_the_kernel_and_its_children(notebooks, tmp_path):
     block = "x = bytearray(300_000_000); x[::4096] = b'1' * len(x[::4096])"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', \"{block}; import time; time.sleep(1)\"])"
-    empty = runs.execute(notebooks["02_two"], {}, tmp_path / "out" / "02_two.ipynb")
+    empty = execute(notebooks["02_two"], {}, tmp_path / "out" / "02_two.ipynb")
     for source in (f"{block}; import time; time.sleep(1)", child):
         write_notebook(notebooks["01_one"], source)
-        run = runs.execute(notebooks["01_one"], {}, tmp_path / "out" / "01_one.ipynb")
+        run = execute(notebooks["01_one"], {}, tmp_path / "out" / "01_one.ipynb")
         assert 0.25 < run.peak_gb - empty.peak_gb < 0.45
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,9 +47,9 @@ def alice(*, radius: str = "6mm", merge_clitics: bool = True) -> Listening:
     -------
     Listening
         `signal` (time, channel): 362 volumes, 27 x 6 channels named "s18/LATL", in scanner units, with drift and head
-        motion still in it (`by_person` takes them out); `words` 2,127 as annotated, fewer when clitics are merged.
-        Channels have no coordinates: the files name regions only. People up to s37 were recorded with one echo, from
-        s39 on with several. Some pairs of person and region that the study excluded are in the files and not named.
+        motion still in it (`story.by_person` takes them out); `words` 2,127 as annotated, fewer when clitics are
+        merged. Channels have no coordinates: the files name regions only. People up to s37 were recorded with one echo,
+        from s39 on with several. Some pairs of person and region that the study excluded are in the files, not named.
 
     Raises
     ------
@@ -107,66 +106,7 @@ def _merge_clitics(words: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-# ------------------------------------------------------------------------------------------- people and their averages
-
-
-class Group(NamedTuple):
-    """Results for the average brain, for averages without one person each, and for each person."""
-
-    average: xr.DataArray  # (..., region)
-    without: xr.DataArray  # (..., copy, region), one copy a person who is left out
-    people: xr.DataArray  # (..., copy, region), one copy a person
-
-
-def by_person(data: Listening, n_blocks: int, *, skip: int = 0, confounds: xr.DataArray | None = None) -> xr.DataArray:
-    """The signal of each person and region, every block cleaned by itself, as an array (subject, time, region).
-
-    Mean, slope and curvature in time, and the person's confounds, leave each block (`signals.detrend_blocks`); what is
-    left is divided by its standard deviation in the block. Nothing is learned from one block for another.
-
-    Parameters
-    ----------
-    data : Listening
-        With a signal of shape (time, channel), and in every person the same regions.
-    n_blocks : int
-        Blocks of the cross-validation, ``n_splits`` of `encoding.cross_validate`.
-    skip : int
-        Volumes left out at the start: the response to the onset of the story.
-    confounds : DataArray of shape (subject, time, confound), optional
-        Such as `motion`.
-
-    Returns
-    -------
-    DataArray of shape (subject, time, region)
-
-    Raises
-    ------
-    ValueError
-        If a person lacks a region, or has two channels in one, for values that are not finite or never change in a
-        block, and as `signals.detrend_blocks`.
-    """
-    subjects, regions = (data.channels[name].unique() for name in ("subject", "region"))
-    if data.channels.duplicated(["subject", "region"]).any() or len(data.channels) != len(subjects) * len(regions):
-        raise ValueError("data: every person must have one channel in each region.")
-    signal = data.signal[skip:].astype(float)  # type: ignore[index]
-    people = []
-    for subject in subjects:
-        own = data.channels[data.channels["subject"] == subject]
-        channels = own.index[[list(own["region"]).index(region) for region in regions]]
-        own_confounds = None if confounds is None else confounds.sel(subject=subject)[skip:].to_numpy()
-        cleaned = detrend_blocks(signal.sel(channel=channels), n_blocks, confounds=own_confounds).to_numpy()
-        scale = [part.std(0) for part in np.array_split(cleaned, n_blocks)]
-        raw = [np.abs(part).max(0) for part in np.array_split(signal.sel(channel=channels).to_numpy(), n_blocks)]
-        bad = ~(np.array(scale) > 1e-9 * np.array(raw)).all(0)  # true of NaN, too
-        if bad.any():
-            raise ValueError(
-                f"data: {', '.join(map(str, channels[bad]))}: values that are not finite, or that never change in one "
-                f"of {n_blocks} blocks; leave this person out, or use fewer blocks."
-            )
-        parts = zip(np.array_split(cleaned, n_blocks), scale, strict=True)
-        people.append(np.concatenate([part / own_scale for part, own_scale in parts]))
-    coords = {"subject": subjects, "time": signal["time"].to_numpy(), "region": regions}
-    return xr.DataArray(np.stack(people), coords, ("subject", "time", "region"))
+# ------------------------------------------------------------------------------------------ what ships with the story
 
 
 def motion(data: Listening) -> xr.DataArray | None:
@@ -182,47 +122,6 @@ def motion(data: Listening) -> xr.DataArray | None:
     coords = {"subject": subjects, "time": times}
     return xr.DataArray(np.stack(values), coords, ("subject", "time", "confound"))
 
-
-def with_averages(people: xr.DataArray) -> xr.DataArray:
-    """The average brain, averages without one person each, and the people as channels of one array, fitted together.
-
-    Averages without one person tell how far the result for the average would change with other people
-    (`stats.jackknife_interval`).
-
-    Parameters
-    ----------
-    people : DataArray of shape (subject, time, region)
-
-    Returns
-    -------
-    DataArray of shape (time, channel)
-        For `split_averages`, which takes apart what was computed for each channel.
-    """
-    n, regions = people.sizes["subject"], people["region"].to_numpy()
-    values = people.to_numpy()
-    total = values.sum(0)
-    copies = [total / n, *((total - one) / (n - 1) for one in values), *values]
-    kind = np.repeat(Group._fields, np.array([1, n, n]) * len(regions))
-    labels = {"group": ("channel", kind), "region": ("channel", np.tile(regions, len(copies)))}
-    return xr.DataArray(np.concatenate(copies, axis=1), {"time": people["time"], **labels}, dims=("time", "channel"))
-
-
-def split_averages(values: xr.DataArray) -> Group:
-    """Take apart results (..., channel) for the channels of `with_averages`."""
-    values = values.transpose(..., "channel")
-    group, region = values["group"].to_numpy(), values["region"].to_numpy()
-    regions = region[group == "average"]
-    others = {name: c for name, c in values.coords.items() if "channel" not in c.dims}
-    parts = []
-    for name in Group._fields:
-        here = group == name  # none where a group was left out
-        part = values.to_numpy()[..., here].reshape(*values.shape[:-1], here.sum() // len(regions), len(regions))
-        dims = (*values.dims[:-1], "copy", "region")
-        parts.append(xr.DataArray(part, dims=dims, coords=others | {"region": regions}))
-    return Group(parts[0].isel(copy=0), *parts[1:])
-
-
-# ------------------------------------------------------------------------------------------ what ships with the story
 
 PREDICTORS = ["rate", "frequency", "pause", "top_down", "top_down_x", "bottom_up", "bottom_up_x", "grammar"]
 PREDICTORS += ["word_bigram", "word_trigram", "class_bigram", "class_trigram"]
@@ -247,7 +146,7 @@ def strong_baseline(data: Listening, n_blocks: int, *, skip: int = 0) -> xr.Data
     ----------
     data : Listening
     n_blocks, skip : int
-        As in `by_person`.
+        As in `story.by_person`.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign import stats
-from brainalign.datasets.alice import by_person, motion, published_predictors, sound_power, strong_baseline
+from brainalign.datasets.alice import motion, published_predictors, sound_power, strong_baseline
 from brainalign.datasets.types import Listening
 from brainalign.features.acoustics import sound_components
 from brainalign.features.words import word_spaces
@@ -284,6 +284,57 @@ def story_spaces(data: Listening, told: Story, bits: np.ndarray) -> dict[str, np
         made |= {"frequency": np.hstack([made["frequency"][:, 1:], corpus])}
         made = {"acoustics": cleaned(sound_power(data).sel(time=times))} | made
     return made
+
+
+def by_person(data: Listening, n_blocks: int, *, skip: int = 0, confounds: xr.DataArray | None = None) -> xr.DataArray:
+    """The signal of each person and region, every block cleaned by itself, as an array (subject, time, region).
+
+    Mean, slope and curvature in time, and the person's confounds, leave each block (`signals.detrend_blocks`); what is
+    left is divided by its standard deviation in the block. Nothing is learned from one block for another.
+
+    Parameters
+    ----------
+    data : Listening
+        With a signal of shape (time, channel), and in every person the same regions.
+    n_blocks : int
+        Blocks of the cross-validation, ``n_splits`` of `encoding.cross_validate`.
+    skip : int
+        Volumes left out at the start: the response to the onset of the story.
+    confounds : DataArray of shape (subject, time, confound), optional
+        Such as `alice.motion`.
+
+    Returns
+    -------
+    DataArray of shape (subject, time, region)
+
+    Raises
+    ------
+    ValueError
+        If a person lacks a region, or has two channels in one, for values that are not finite or never change in a
+        block, and as `signals.detrend_blocks`.
+    """
+    subjects, regions = (data.channels[name].unique() for name in ("subject", "region"))
+    if data.channels.duplicated(["subject", "region"]).any() or len(data.channels) != len(subjects) * len(regions):
+        raise ValueError("data: every person must have one channel in each region.")
+    signal = data.signal[skip:].astype(float)  # type: ignore[index]
+    people = []
+    for subject in subjects:
+        own = data.channels[data.channels["subject"] == subject]
+        channels = own.index[[list(own["region"]).index(region) for region in regions]]
+        own_confounds = None if confounds is None else confounds.sel(subject=subject)[skip:].to_numpy()
+        cleaned = detrend_blocks(signal.sel(channel=channels), n_blocks, confounds=own_confounds).to_numpy()
+        scale = [part.std(0) for part in np.array_split(cleaned, n_blocks)]
+        raw = [np.abs(part).max(0) for part in np.array_split(signal.sel(channel=channels).to_numpy(), n_blocks)]
+        bad = ~(np.array(scale) > 1e-9 * np.array(raw)).all(0)  # true of NaN, too
+        if bad.any():
+            raise ValueError(
+                f"data: {', '.join(map(str, channels[bad]))}: values that are not finite, or that never change in one "
+                f"of {n_blocks} blocks; leave this person out, or use fewer blocks."
+            )
+        parts = zip(np.array_split(cleaned, n_blocks), scale, strict=True)
+        people.append(np.concatenate([part / own_scale for part, own_scale in parts]))
+    coords = {"subject": subjects, "time": signal["time"].to_numpy(), "region": regions}
+    return xr.DataArray(np.stack(people), coords, ("subject", "time", "region"))
 
 
 def _with_motion(data: Listening, known: np.ndarray) -> xr.DataArray:

@@ -31,7 +31,6 @@ from brainalign.decoding.identification import _directions, _matrix
 from brainalign.features import language
 
 HEADING = "Sentences that describe the same picture:\n"
-ORIGINS = ("retrieved", "written", "edited")
 
 _ROWS = 16  # texts that the language model reads at once
 _LISTED = 5  # retrieved captions that the language model is shown
