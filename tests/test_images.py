@@ -8,20 +8,39 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from filelock import FileLock
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from brainalign.datasets.scenes import Scenes
 from brainalign.features import images as module
-from brainalign.features.images import activations, cosine, published_networks, read_folder, ready_made, resize
-from brainalign.features.recurrent import NetworkConfig, RecurrentNetwork, predict, preset, train, train_all
+from brainalign.features.images import (
+    activations,
+    cosine,
+    learning_set,
+    published_networks,
+    read_folder,
+    ready_made,
+    resize,
+)
+from brainalign.features.recurrent import (
+    NetworkConfig,
+    RecurrentNetwork,
+    predict,
+    preset,
+    train,
+    train_all,
+    train_twins,
+)
 
 TINY = NetworkConfig(
     channels=(6, 8), kernels=(3, 3), recurrent_kernels=(3, 1), strides=(2, 2), time_steps=3, image_size=8, n_targets=5,
@@ -217,7 +236,34 @@ def test_networks_trained_side_by_side_equal_those_trained_in_turn(data, tmp_pat
     in_turn, at_once = train_all(jobs, n_jobs=1), train_all(jobs, checkpoint=tmp_path)
     for (network, history), (other, its) in zip(in_turn, at_once, strict=True):
         assert same(network, other) and history.equals(its)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_twins_differ_in_their_targets_only_and_learn_from_all_but_the_held_out(data, tmp_path):
+    shown, aims = data
+    listed = (aims > 0).astype(float)
+    listed[:, 0], listed[[3, 38]] = 1, 0  # two are in no category
+    options = {"n_seeds": 2, "n_held_out": 10, "control": True, "n_jobs": 1, "folder": tmp_path / "deeper"}
+    twins = train_twins(shown, {"captions": aims, "categories": listed}, tiny(epochs=4), **options)
+    kinds = ("captions", "categories", "untrained")
+    assert list(twins.networks) == [(kind, seed) for kind in kinds for seed in (0, 1)] + [("control", 0)]
+    assert set(twins.learned) == set(range(30)) - {3} and set(twins.held_out) == set(range(30, 40)) - {38}
+    outputs = [network.config.output for network in twins.networks.values()]
+    assert outputs == ["linear"] * 2 + ["sigmoid"] * 2 + ["linear"] * 3
+    assert twins.history.groupby(["trained on", "seed"])["epoch"].max().tolist() == [4, 4, 4, 4, 2]
+    assert np.allclose(twins.means["captions"], aims[twins.learned].mean(0))
+    first, own = twins.networks["untrained", 1], RecurrentNetwork(tiny(seed=1))
+    assert torch.equal(first.lateral[0].weight, own.lateral[0].weight)
+    assert torch.equal(first.colour_mean, twins.networks["categories", 1].colour_mean)
+    config = tiny(epochs=4, seed=1)
+    held_out = (shown[twins.held_out], aims[twins.held_out])
+    assert same(twins.networks["captions", 1], train(shown[twins.learned], aims[twins.learned], config).network)
+    assert len(list(twins.folder.glob("*.safetensors"))) == 5
+    train(shown[twins.learned], aims[twins.learned], config, held_out=held_out, checkpoint=twins.folder)
+    assert len(list(twins.folder.glob("*.safetensors"))) == 5
+    for bad in (0, 40):
+        with pytest.raises(ValueError, match="of which some are held out"):
+            train_twins(shown, {"captions": aims}, TINY, n_held_out=bad, folder=tmp_path)
 
 
 def test_bfloat16_learns_about_the_same(data):
@@ -308,7 +354,23 @@ def test_finished_checkpoint_is_used_and_not_written(data, config, tmp_path, mon
     monkeypatch.setattr(recurrent, "_one_epoch", None)
     again = train(*data, config, checkpoint=path)
     assert same(first.network, again.network) and first.history.equals(again.history)
-    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == content and list(tmp_path.glob("*.safetensors")) == [path]
+
+
+def test_the_second_of_two_who_train_the_same_network_waits_for_the_first(data, tmp_path, monkeypatch):
+    from brainalign.features import recurrent
+
+    path, found = tmp_path / "network.safetensors", []
+    first = train(*data, TINY, checkpoint=tmp_path / "elsewhere")
+    monkeypatch.setattr(recurrent, "_one_epoch", None)  # nobody trains from here on
+    second = threading.Thread(target=lambda: found.append(train(*data, TINY, checkpoint=path)))
+    with FileLock(tmp_path / f".{path.name}.lock"):
+        second.start()
+        second.join(0.3)
+        assert second.is_alive() and not found
+        (tmp_path / "elsewhere").rename(path)
+    second.join(20)
+    assert same(first.network, found[0].network) and first.history.equals(found[0].history)
 
 
 def test_training_that_diverges_stops_and_keeps_the_last_sound_epoch(data, tmp_path, monkeypatch):
@@ -342,7 +404,7 @@ def test_checkpoint_of_another_training_is_refused_and_kept(data, tmp_path):
 def test_folder_holds_a_file_for_each_training(data, tmp_path):
     for config in (TINY, tiny(seed=1), TINY):
         train(*data, config, checkpoint=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
 def test_damaged_checkpoint_is_refused_and_kept(data, tmp_path):
@@ -486,8 +548,13 @@ def test_folder_of_pictures_is_read_in_the_order_of_its_captions(tmp_path):
     np.testing.assert_array_equal(found, shown)
     assert captions["caption"].tolist() == ["One.", "Two.", "Three."] and categories is None
     assert read_folder(tmp_path, 4)[0].shape == (2, 4, 4, 3)
+    with pytest.raises(ValueError, match=r"has no categories\.csv"):
+        learning_set(tmp_path, 8)
     (tmp_path / "categories.csv").write_text("image,dog,sea\na.png,1,0\nb.png,0,1\n")
     np.testing.assert_array_equal(read_folder(tmp_path, 8)[2], [[False, True], [True, False]])
+    of_folder, again = learning_set(tmp_path, 8), learning_set(Scenes(*read_folder(tmp_path, 8)), 4)
+    assert of_folder.categories.index.tolist() == ["b.png", "a.png"]
+    np.testing.assert_array_equal(again[0], resize(shown, 4))
     for file, text, words in [
         ("categories.csv", "image,dog\na.png,1\n", "1 have none, first .'b.png'"),
         ("categories.csv", "image,dog\na.png,1\nb.png,2\n", "must have one row of 0 and 1"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -187,6 +187,43 @@ def read_folder(folder: str | os.PathLike[str], size: int) -> tuple[np.ndarray, 
     if not categories.shape[1]:
         raise ValueError(f"folder: {folder / 'categories.csv'} has no column beside image; name one for each category")
     return found, captions, categories.loc[names] == "1"
+
+
+class LearningSet(NamedTuple):
+    """Pictures (image, size, size, 3) uint8, captions [image, caption] and categories (image x label) of the same."""
+
+    pictures: np.ndarray
+    captions: pd.DataFrame
+    categories: pd.DataFrame
+
+
+def learning_set(source: Any, size: int) -> LearningSet:
+    """Pictures to train networks on, with both descriptions of them.
+
+    Parameters
+    ----------
+    source : path, or `datasets.scenes.Scenes`
+        A folder, as in `read_folder`, with categories; or scenes.
+    size : int
+        px; pictures are brought to it as in `resize`.
+
+    Returns
+    -------
+    LearningSet
+        In the order in which the captions name the pictures.
+
+    Raises
+    ------
+    ValueError
+        As in `read_folder`, and for a folder without categories.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        pictures, captions, categories = read_folder(source, size)
+    else:
+        pictures, captions, categories = resize(source.images, size), source.captions, source.categories
+    if categories is None:
+        raise ValueError(f"source: {source} has no categories.csv, which networks that learn categories need")
+    return LearningSet(pictures, captions, categories.loc[captions["image"].unique()])
 
 
 def published_networks() -> pd.DataFrame:

@@ -21,7 +21,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from filelock import FileLock
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import ArrayLike
@@ -39,6 +40,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from brainalign import assets
 from brainalign.features.images import batches, check_pictures, cosine, find_device
 
 FORMAT = 1  # of checkpoints: raise when the same configuration comes to mean another network or another training
@@ -340,7 +342,8 @@ def train(
         File that holds weights, optimiser and history after each epoch (safetensors, nothing that could run code); or
         a folder that is there, in which the file is named by a hash of configuration and data. If there is such a file,
         training goes on where it stopped, to the same numbers as without the stop: bit for bit on the CPU of one
-        machine, on a GPU as far as cuDNN's deterministic kernels go. If it is finished, nothing is trained.
+        machine, on a GPU as far as cuDNN's deterministic kernels go. If it is finished, nothing is trained; while
+        another process trains the same network, this one waits for it.
     device : str
         "cpu", "cuda", ...; "auto" takes CUDA where there is one.
     threads : int
@@ -369,11 +372,7 @@ def train(
         held_out = _check(*held_out, config, "held_out ")
     place = find_device(device)
     identity = {"format": FORMAT, **dataclasses.asdict(config), "data": _digest_data(images, targets, held_out)}
-    network = RecurrentNetwork(config)
-    pixels = images[:: max(1, len(images) // 256)].reshape(-1, 3)
-    network.colour_mean.copy_(torch.as_tensor(pixels.mean(0)))
-    network.colour_scale.copy_(torch.as_tensor(np.maximum(pixels.std(0), 1.0)))
-    network.to(place)
+    network = _untrained(config, images).to(place)
     optimiser = torch.optim.Adam(
         network.parameters(), lr=config.learning_rate, eps=config.epsilon, weight_decay=config.l2, foreach=False
     )
@@ -385,8 +384,13 @@ def train(
             checkpoint = checkpoint / f"{name}.safetensors"
         if checkpoint.exists():
             history = _restore(checkpoint, identity, network, optimiser)
-    epochs = range(len(history), config.epochs)
-    with _reproducibly(threads):
+    with contextlib.ExitStack() as held:
+        if checkpoint is not None and len(history) < config.epochs:
+            held.enter_context(_alone(checkpoint))
+            if checkpoint.exists():  # another process may have been at it
+                history = _restore(checkpoint, identity, network, optimiser)
+        held.enter_context(_reproducibly(threads))
+        epochs = range(len(history), config.epochs)
         for epoch in tqdm(epochs, disable=not progress, initial=len(history), total=config.epochs, desc="epochs"):
             loss = _one_epoch(network, optimiser, images, targets, epoch, place)
             score = math.nan
@@ -424,6 +428,104 @@ def train_all(trainings: Sequence[dict[str, Any]], *, n_jobs: int = 2, **options
         get_reusable_executor().shutdown()  # idle processes would keep their memory
 
 
+class Twins(NamedTuple):
+    """Networks that differ in what they learned and in nothing else, as `train_twins` makes them.
+
+    ``networks`` are by kind and seed, in evaluation mode: the kinds of targets, then "untrained" and, where asked for,
+    "control"; ``history`` is a DataFrame [trained on, seed, epoch, learning_rate, loss, held_out]; ``learned`` and
+    ``held_out`` are rows of the pictures; ``means`` the mean target of the pictures learned from, by kind; ``folder``
+    holds the checkpoints.
+    """
+
+    networks: dict[tuple[str, int], RecurrentNetwork]
+    history: pd.DataFrame
+    learned: np.ndarray
+    held_out: np.ndarray
+    means: dict[str, np.ndarray]
+    folder: Path
+
+
+def train_twins(
+    pictures: np.ndarray,
+    targets: Mapping[str, ArrayLike],
+    config: NetworkConfig,
+    *,
+    n_seeds: int = 3,
+    n_held_out: int = 300,
+    control: bool = False,
+    folder: str | os.PathLike[str] = "",
+    n_jobs: int = 2,
+    device: str = "auto",
+) -> Twins:
+    """Train networks of the same build on each kind of target.
+
+    Networks of one seed start from the same weights and see the pictures in the same order. A network that is finished
+    in the folder is not trained again.
+
+    Parameters
+    ----------
+    pictures : array of shape (image, size, size, 3), uint8
+    targets : mapping of str to array of shape (image, target)
+        By kind. Networks for targets of 0 and 1 end in a sigmoid. Pictures that have a target of nothing but 0 are left
+        out.
+    config : NetworkConfig
+        Its seed is that of the first networks; `n_targets` and `output` follow from the targets.
+    n_seeds : int
+        Networks of each kind.
+    n_held_out : int
+        The last so many pictures, from which none learns.
+    control : bool
+        Train one more on the first kind of target for half as many epochs, with the targets of other pictures.
+    folder : path
+        Of checkpoints; by default "networks" in the cache folder.
+    n_jobs, device
+        As in `train_all` and `train`.
+
+    Returns
+    -------
+    Twins
+
+    Raises
+    ------
+    ValueError
+        For targets of another length, no picture to learn from or to hold out, or as in `train`.
+    """
+    aims = {kind: np.asarray(target, dtype="float32") for kind, target in targets.items()}
+    if any(aim.ndim != 2 or len(aim) != len(pictures) for aim in aims.values()) or not 0 < n_held_out < len(pictures):
+        raise ValueError(
+            f"targets, n_held_out: expected rows for {len(pictures)} pictures, of which some are held out, some not; "
+            f"got {[aim.shape for aim in aims.values()]} and {n_held_out}"
+        )
+    usable = np.flatnonzero(np.all([aim.any(1) for aim in aims.values()], axis=0))
+    learned, held_out = usable[usable < len(pictures) - n_held_out], usable[usable >= len(pictures) - n_held_out]
+    seeds, trainings = range(config.seed, config.seed + n_seeds), []
+    configs: dict[tuple[str, int], NetworkConfig] = {}
+    for kind, aim in aims.items():
+        output = "sigmoid" if np.isin(aim, (0, 1)).all() else "linear"
+        own = dataclasses.replace(config, n_targets=aim.shape[1], output=output)
+        configs |= {(kind, seed): dataclasses.replace(own, seed=seed) for seed in seeds}
+    for (kind, _), own in configs.items():
+        known = pictures[held_out], aims[kind][held_out]
+        trainings.append({"targets": aims[kind][learned], "config": own, "held_out": known})
+    untrained = {("untrained", seed): _untrained(configs[next(iter(aims)), seed], pictures[learned]) for seed in seeds}
+    keys = list(configs)
+    if control:
+        kind, wrong = keys[0][0], np.random.default_rng(config.seed).permutation(learned)
+        half = dataclasses.replace(configs[keys[0]], epochs=max(config.epochs // 2, config.warm_up + 1))
+        trainings.append({"targets": aims[kind][wrong], "config": half, "held_out": trainings[0]["held_out"]})
+        keys.append(("control", config.seed))
+    place = Path(folder or assets.cache_dir() / "networks")
+    place.mkdir(parents=True, exist_ok=True)
+    found = train_all(trainings, images=pictures[learned], n_jobs=n_jobs, checkpoint=place, device=device)
+    trained = dict(zip(keys, found, strict=True))
+    networks = {key: one.network for key, one in trained.items() if key[0] != "control"}
+    networks |= {key: network.to(find_device(device)).eval() for key, network in untrained.items()}
+    networks |= {key: one.network for key, one in trained.items() if key[0] == "control"}
+    history = pd.concat({key: one.history for key, one in trained.items()}, names=["trained on", "seed", ""])
+    means = {kind: aim[learned].mean(0) for kind, aim in aims.items()}
+    return Twins(networks, history.reset_index(level=[0, 1]), learned, held_out, means, place)
+
+
 @torch.no_grad()
 def predict(network: RecurrentNetwork, images: np.ndarray) -> xr.DataArray:
     """The network's read-out at its last time step, of shape (image, target)."""
@@ -432,6 +534,15 @@ def predict(network: RecurrentNetwork, images: np.ndarray) -> xr.DataArray:
 
 
 # Training ------------------------------------------------------------------------------------------------------------
+
+
+def _untrained(config: NetworkConfig, images: np.ndarray) -> RecurrentNetwork:
+    """A network with its first weights, and colours on the scale of these pictures."""
+    network = RecurrentNetwork(config)
+    pixels = images[:: max(1, len(images) // 256)].reshape(-1, 3)
+    network.colour_mean.copy_(torch.as_tensor(pixels.mean(0)))
+    network.colour_scale.copy_(torch.as_tensor(np.maximum(pixels.std(0), 1.0)))
+    return network
 
 
 def _one_epoch(
@@ -510,6 +621,21 @@ def _reproducibly(threads: int) -> Iterator[None]:
 
 
 # Checkpoints ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a checkpoint against other processes, which would otherwise train the same network."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"))  # released by the system when its holder is killed
+        lock.acquire()
+    except OSError as error:
+        raise OSError(f"cannot write the checkpoint {path}: {error}. Name another file") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _save(
