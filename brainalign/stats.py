@@ -30,7 +30,9 @@ __all__ = [
     "mixed_model",
     "noise_ceiling",
     "normalise",
+    "one_sample_t",
     "p_values",
+    "pearson",
     "permutation_test",
     "t_interval",
 ]
@@ -552,6 +554,52 @@ def bootstrap_ci(
         if template.shape == estimate.shape:
             return Interval(*(template.copy(data=a) for a in (estimate, low, high)))
     return Interval(estimate[()], low[()], high[()])
+
+
+def one_sample_t(values: np.ndarray, alternative: str = "two-sided") -> tuple[np.ndarray, np.ndarray]:
+    """Student's t test of a mean over subjects against zero.
+
+    Parameters
+    ----------
+    values : array of shape (subject, ...)
+    alternative : {"two-sided", "greater", "less"}
+
+    Returns
+    -------
+    t, p : arrays of shape (...)
+
+    Raises
+    ------
+    ValueError
+        For fewer than two subjects, values that are not finite, or the same in all subjects.
+    """
+    if len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(
+            f"values: expected finite scores of at least two subjects (subject, ...), got shape {values.shape}."
+        )
+    flat = np.ptp(values, axis=0) <= 1e-12 * np.abs(values).max(0)
+    if flat.any():
+        raise ValueError(f"{int(flat.sum())} scores or differences are the same in all subjects; nothing to test.")
+    result = scipy.stats.ttest_1samp(values, 0, alternative=alternative)
+    return result.statistic, result.pvalue
+
+
+def pearson(a: ArrayLike, b: ArrayLike, axis: int = 0) -> np.ndarray:
+    """Pearson correlation of two arrays along one axis.
+
+    Parameters
+    ----------
+    a, b : array of the same shape
+    axis : int
+
+    Returns
+    -------
+    array of their shape without the axis
+        NaN where one of the two does not vary.
+    """
+    a, b = (values - values.mean(axis, keepdims=True) for values in (np.asarray(a), np.asarray(b)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
 
 
 def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:

@@ -49,8 +49,8 @@ import xarray as xr
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.datasets.alice import motion
-from brainalign.datasets.story import by_person
-from brainalign.hierarchy import mean_over_people
+from brainalign.layers import mean_over_people
+from brainalign.story import by_person
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

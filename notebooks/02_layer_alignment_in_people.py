@@ -56,10 +56,10 @@ import xarray as xr
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import story
-from brainalign.encoding import content_null, cross_validate, word_sweep
 from brainalign.features.language import layer_features
-from brainalign.hierarchy import peak_layer, place_order
+from brainalign.layers import peak_layer, place_order
+from brainalign.ridge import content_null, cross_validate, word_sweep
+from brainalign.story import story
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -52,10 +52,10 @@ import pandas as pd
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import story
-from brainalign.encoding import rolled_sweeps, word_sweep
 from brainalign.features.language import layer_features, n_layers
-from brainalign.similarity import cka_matrix
+from brainalign.ridge import rolled_sweeps, word_sweep
+from brainalign.rsa import cka_matrix
+from brainalign.story import story
 
 plotting.use_style()
 report = Report(results)

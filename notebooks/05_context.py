@@ -52,10 +52,10 @@ import xarray as xr
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.encoding import cross_validate, shift_null
 from brainalign.features.language import context_features, n_layers, word_predictions
-from brainalign.hierarchy import mean_over_people
-from brainalign.similarity import cka_matrix
+from brainalign.layers import mean_over_people
+from brainalign.ridge import cross_validate, shift_null
+from brainalign.rsa import cka_matrix
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

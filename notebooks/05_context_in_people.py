@@ -52,9 +52,9 @@ import xarray as xr
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import story
-from brainalign.encoding import content_null, cross_validate, word_sweep
 from brainalign.features.language import context_features, n_layers
+from brainalign.ridge import content_null, cross_validate, word_sweep
+from brainalign.story import story
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -56,12 +56,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.encoding import rolled_sweeps
 from brainalign.features.acoustics import envelope, word_acoustics
 from brainalign.features.language import layer_features, n_layers, surprisal
 from brainalign.features.words import word_spaces
-from brainalign.hierarchy import alignment, mean_over_people, word_drive
-from brainalign.partition import variance_partition
+from brainalign.layers import alignment, mean_over_people
+from brainalign.ridge import rolled_sweeps, variance_partition
+from brainalign.signals import word_drive
 
 plotting.use_style()
 report = Report(results)

@@ -55,10 +55,9 @@ import xarray as xr
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import PEOPLE, story, story_spaces
-from brainalign.encoding import rolled_sweeps, word_sweep
 from brainalign.features.language import layer_features, n_layers, surprisal
-from brainalign.partition import variance_partition
+from brainalign.ridge import rolled_sweeps, variance_partition, word_sweep
+from brainalign.story import PEOPLE, story, story_spaces
 
 plotting.use_style()
 report = Report(results)

@@ -49,10 +49,11 @@ import pandas as pd
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.encoding import cross_validate
 from brainalign.features.acoustics import envelope
 from brainalign.features.language import layer_features, n_layers
-from brainalign.hierarchy import alignment, alignment_difference, mixed_model, peak_layer, response_lag, word_drive
+from brainalign.layers import alignment, alignment_difference, mixed_model, peak_layer
+from brainalign.ridge import cross_validate
+from brainalign.signals import response_lag, word_drive
 
 plotting.use_style()
 report = Report(results)

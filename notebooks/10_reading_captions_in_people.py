@@ -54,8 +54,7 @@ import xarray as xr
 from brainalign import datasets, decoding, plotting, stats
 from brainalign.book import Report
 from brainalign.features.captions import embed
-from brainalign.rsa import brain_rdms
-from brainalign.similarity import rdm
+from brainalign.rsa import brain_rdms, rdm
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -54,10 +54,10 @@ import xarray as xr
 
 from brainalign import datasets, decoding, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.scenes import render_scenes
 from brainalign.decoding.matching import token_encoder, token_match
 from brainalign.decoding.writing import consensus, write_captions
 from brainalign.features.captions import embed, text_encoder
+from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -69,13 +69,14 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from brainalign import assets, datasets, encoding, plotting, rsa, stats
+from brainalign import assets, datasets, plotting, rsa, stats
 from brainalign.datasets.objects92 import model_rdms
-from brainalign.datasets.scenes import render_scenes
-from brainalign.features import images, recurrent
+from brainalign.features import images, rcnn
 from brainalign.features.captions import embed
 from brainalign.features.images import activations, cosine
-from brainalign.similarity import compare_rdms, rdm
+from brainalign.ridge import encoding
+from brainalign.rsa import compare_rdms, rdm
+from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
 _ = xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -96,7 +97,7 @@ NO_DATA = "(no data in this build)"
 # from another seed. Each has five captions and a list of *categories*, what is in the picture.
 
 # %% tags=["remove-stderr"]
-size = recurrent.preset(preset, **changes).image_size
+size = rcnn.preset(preset, **changes).image_size
 if training_folder:
     pictures, captions, categories = images.read_folder(training_folder, size)
     origin = "pictures of the reader's"
@@ -171,8 +172,8 @@ glue("n_seeds", n_seeds, display=False)
 # What is in the last layer, averaged over places, goes through one more weighted sum, the *read-out*, which has to come close to the target. Here are the layers of ours.
 
 # %%
-config = recurrent.preset(preset, **{"n_targets": told.shape[1], **changes})
-network = recurrent.RecurrentNetwork(config)
+config = rcnn.preset(preset, **{"n_targets": told.shape[1], **changes})
+network = rcnn.RecurrentNetwork(config)
 states = network.states(next(images.batches(network, pictures[:1])))
 
 
@@ -200,9 +201,9 @@ glue("image_size", config.image_size, display=False)
 glue("last_width", config.channels[-1], display=False)
 total = count(network)
 glue("n_weights", f"{total:,}", display=False)
-paper = recurrent.preset("paper")
+paper = rcnn.preset("paper")
 with torch.device("meta"):  # only its shape
-    glue("paper_weights", f"{count(recurrent.RecurrentNetwork(paper)):,}", display=False)
+    glue("paper_weights", f"{count(rcnn.RecurrentNetwork(paper)):,}", display=False)
 glue("paper_layers", len(paper.channels), display=False)
 glue("paper_size", paper.image_size, display=False)
 glue("paper_steps", paper.time_steps, display=False)
@@ -222,7 +223,7 @@ folder.mkdir(parents=True, exist_ok=True)
 outputs = {"captions": "linear", "categories": "sigmoid"}
 seeds = range(seed, seed + n_seeds)
 configs = {
-    (kind, s): recurrent.preset(
+    (kind, s): rcnn.preset(
         preset,
         **{
             "n_targets": targets[kind].shape[1],
@@ -243,10 +244,10 @@ trainings = [
 ]
 half = {"seed": seed, "epochs": max(config.epochs // 2, config.warm_up + 1)}
 wrong = np.random.default_rng(seed).permutation(train_rows)
-short = recurrent.preset(preset, **{"n_targets": told.shape[1], **changes, **half})
+short = rcnn.preset(preset, **{"n_targets": told.shape[1], **changes, **half})
 trainings.append({"targets": told[wrong], "config": short, "held_out": held_out["captions"]})
 same = {"n_jobs": n_jobs, "checkpoint": folder, "device": device}
-*trained, control = recurrent.train_all(trainings, images=pictures[train_rows], **same)
+*trained, control = rcnn.train_all(trainings, images=pictures[train_rows], **same)
 trained = dict(zip(configs, trained, strict=True))
 
 # %% [markdown]
@@ -316,12 +317,12 @@ shuffle = rng.permutation(len(test_rows))
 for kind in outputs:
     aims = targets[kind][test_rows]
     for s in seeds:
-        out = recurrent.predict(trained[kind, s].network, pictures[test_rows]).values
+        out = rcnn.predict(trained[kind, s].network, pictures[test_rows]).values
         right = cosine(out, aims, means[kind])
         low, high = stats.bootstrap_ci(right, seed=seed)[1:]
         other = cosine(out, aims[shuffle], means[kind]).mean()
         rows[f"{kind}, seed {s}"] = [right.mean(), f"{round(float(low), 2) + 0.0:.2f} to {high:.2f}", other]
-out = recurrent.predict(control.network, pictures[test_rows]).values
+out = rcnn.predict(control.network, pictures[test_rows]).values
 right = cosine(out, told[test_rows], means["captions"])
 low, high = stats.bootstrap_ci(right, seed=seed)[1:]
 other = cosine(out, told[test_rows][shuffle], means["captions"]).mean()
@@ -335,7 +336,7 @@ learned.rename_axis("network").round(2)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six drawn scenes that no network learned from, each with the captions that the caption-trained network finds nearest; most name the right kind of thing or place, some are wrong."}}
 sees = trained["captions", seed].network
-out = recurrent.predict(sees, pictures[test_rows]).values - means["captions"]
+out = rcnn.predict(sees, pictures[test_rows]).values - means["captions"]
 aims = told[test_rows] - means["captions"]
 near = (out / np.linalg.norm(out, axis=1, keepdims=True)) @ (aims / np.linalg.norm(aims, axis=1, keepdims=True)).T
 rank = 1 + (near > np.diag(near)[:, None]).sum(1)
@@ -383,7 +384,7 @@ glue("top_one_chance", f"{100 / len(rank):.1f}", display=False)
 
 # %%
 final = {(kind, s): trained[kind, s].network for kind in outputs for s in seeds}
-final |= {("untrained", s): recurrent.RecurrentNetwork(configs["captions", s]).eval() for s in seeds}
+final |= {("untrained", s): rcnn.RecurrentNetwork(configs["captions", s]).eval() for s in seeds}
 for s in seeds:  # the untrained see colours on the same scale as the trained
     for name in ("colour_mean", "colour_scale"):
         value = getattr(final["captions", s], name)
@@ -1069,7 +1070,7 @@ glue(
 # %% tags=["hide-cell"]
 rng = np.random.default_rng(seed)
 quarter = np.sort(rng.permutation(train_rows)[: len(train_rows) // 4])
-once = recurrent.preset(preset, **{"n_targets": told.shape[1], **changes, **half, "time_steps": 1})
+once = rcnn.preset(preset, **{"n_targets": told.shape[1], **changes, **half, "time_steps": 1})
 variants = {
     "as above": (train_rows, 0, short),
     "mean removed": (train_rows, means["captions"], short),
@@ -1079,12 +1080,12 @@ variants = {
 trainings = [
     {"images": pictures[rows], "targets": told[rows] - centre, "config": one} for rows, centre, one in variants.values()
 ]
-found = recurrent.train_all(trainings, **same)
+found = rcnn.train_all(trainings, **same)
 networks = {name: result.network for name, result in zip(variants, found, strict=True)}
 
 
 def judged(centre, network):
-    out = recurrent.predict(network, pictures[test_rows]).values + centre
+    out = rcnn.predict(network, pictures[test_rows]).values + centre
     held = cosine(out, told[test_rows], means["captions"]).mean()
     model = rdm(activations(network, shown[batches[0]]).values)
     brains_ = [data.select(vertices=data.rois[region]) for region in high]

@@ -36,7 +36,7 @@ import xarray as xr
 from scipy.io import wavfile
 
 from brainalign import cortex
-from brainalign.datasets.tables import (
+from brainalign.datasets._tables import (
     SETTINGS,
     UNKNOWN,
     as_is,

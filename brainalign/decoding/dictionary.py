@@ -15,8 +15,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from brainalign.crossvalidation import torch_device
-from brainalign.decoding import storage
+from brainalign.decoding import _storage as storage
+from brainalign.ridge.folds import torch_device
 
 METRICS = ("correlation", "cosine")
 

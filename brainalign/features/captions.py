@@ -52,8 +52,10 @@ from scipy import sparse
 from tqdm import tqdm
 
 from brainalign import assets
-from brainalign.features import models
+from brainalign.features import lesions
 from brainalign.features.store import FeatureStore, digest_files
+
+__all__ = ["control_features", "embed", "text_encoder"]
 
 TAGS = {
     "nouns": ("NN", "NNS"),
@@ -455,7 +457,7 @@ class _SentenceModel(_Encoder):
     def load(self) -> Any:
         from sentence_transformers import SentenceTransformer  # takes seconds to import
 
-        with models.no_progress_bar():
+        with lesions.no_progress_bar():
             return SentenceTransformer(
                 str(self.folder),
                 device=self.device,

@@ -46,8 +46,10 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
-from brainalign.features import models
+from brainalign.features import lesions
 from brainalign.features.store import Entry, FeatureStore, digest_files, locked
+
+__all__ = ["context_features", "layer_features", "n_layers", "surprisal", "word_predictions"]
 
 Model = str | os.PathLike[str] | tuple[Any, Any]
 Store = FeatureStore | str | os.PathLike[str] | bool | None
@@ -86,7 +88,7 @@ def layer_features(
     model : str, path or (model, tokenizer), default="smollm2-135m"
         Name of an asset, a folder in the layout of transformers, a name on the Hugging Face hub, or a model and its
         tokenizer already loaded. Weights are read from safetensors only, and no remote code is run. A name or folder
-        may be followed by damages, as in "smollm2-135m@noise=0.3" (see `brainalign.features.models`).
+        may be followed by damages, as in "smollm2-135m@noise=0.3" (see `brainalign.features.lesions`).
     context : int, optional
         The model sees exactly this many words, the word itself included; fewer where the passage has fewer. Default:
         all words of the passage so far, for causal models only.
@@ -440,7 +442,7 @@ def open_model(model: Model) -> _LanguageModel:
     """A language model by name, folder, spec or as a pair of model and tokenizer; its weights are read by ``load``."""
     if isinstance(model, tuple):
         return _open_pair(model)
-    base, damage = (model, {}) if Path(model).is_dir() else models.parse(str(model))
+    base, damage = (model, {}) if Path(model).is_dir() else lesions.parse(str(model))
     folder = _model_folder(base)
     for pattern, what in (
         ("config.json", "config.json"),
@@ -460,11 +462,11 @@ def open_model(model: Model) -> _LanguageModel:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     tokenizer = _tokenizer(folder, fingerprint)
     if damage:
-        fingerprint += f"@{models.VERSION}:{json.dumps(damage)}"
+        fingerprint += f"@{lesions.VERSION}:{json.dumps(damage)}"
     _check_kind(str(model), tokenizer, config)
     causal = _is_causal(config)
     load = functools.partial(_load, str(folder), causal, damage, str(model))
-    config = models.damaged_config(config.get_text_config(), damage, str(model))
+    config = lesions.damaged_config(config.get_text_config(), damage, str(model))
     return _LanguageModel(str(model), tokenizer, config, causal, fingerprint, load)
 
 
@@ -531,9 +533,9 @@ def _model_folder(model: str | os.PathLike[str]) -> Path:
         ) from error
 
 
-def _load(folder: str, causal: bool, damage: models.Damage, name: str, device: str, dtype: str) -> torch.nn.Module:
+def _load(folder: str, causal: bool, damage: lesions.Damage, name: str, device: str, dtype: str) -> torch.nn.Module:
     """Load a model from a folder. It is not kept: it would stay in memory beside whatever is done with its features."""
-    with models.no_progress_bar():
+    with lesions.no_progress_bar():
         model, report = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
             folder,
             dtype=DTYPES[dtype],
@@ -546,7 +548,7 @@ def _load(folder: str, causal: bool, damage: models.Damage, name: str, device: s
     if missing:  # transformers would fill them with random numbers
         raise ValueError(f"model: {folder} lacks weights of the model: {', '.join(sorted(missing)[:5])}, ...")
     if damage:
-        model = models.damaged(model, damage, name)
+        model = lesions.damaged(model, damage, name)
     return model.to(device).eval()
 
 

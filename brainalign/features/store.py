@@ -31,6 +31,8 @@ from zarr.storage import ZipStore
 
 from brainalign import assets
 
+__all__ = ["FeatureStore"]
+
 log = logging.getLogger(__name__)
 
 _HASHES = "layers.json"  # in each zip file: [layer, SHA-256 of its numbers], in the order of the array
