@@ -37,6 +37,8 @@ import requests
 from tqdm import tqdm
 from urllib3.util import Retry
 
+from brainalign._io import placed
+
 __all__ = ["AssetError", "cache_dir", "fetch", "mirrors", "sizes", "table"]
 
 if sys.version_info >= (3, 11):
@@ -586,9 +588,8 @@ def _read_stamp(folder: Path) -> dict[str, Any]:
 
 
 def _write_stamp(folder: Path, files: Mapping[str, Any], origin: str | None = None) -> None:
-    temporary = folder / f"{_STAMP}.{os.getpid()}"
-    temporary.write_text(json.dumps({"origin": origin, "files": files}, indent=1))
-    os.replace(temporary, folder / _STAMP)
+    with placed(folder / _STAMP) as temporary:
+        temporary.write_text(json.dumps({"origin": origin, "files": files}, indent=1))
 
 
 def _say(message: str) -> None:

@@ -56,8 +56,8 @@ from scipy.stats import zscore
 from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
 from brainalign.features.captions import embed
+from brainalign.features.images import gabor_energies
 from brainalign.rsa import compare_rdms, rdm
-from brainalign.simulated.viewing import gabor_energies
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -53,10 +53,10 @@ from sklearn.metrics import roc_auc_score
 from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
 from brainalign.features.captions import embed
+from brainalign.features.images import gabor_energies
 from brainalign.ridge import DEFAULT_ALPHAS, FractionalRidgeCV, RidgeSweepCV
 from brainalign.ridge.vertexwise import encode, members, region_ceilings, region_means, responses_of, shared_vertices
 from brainalign.rsa import searchlight
-from brainalign.simulated.viewing import gabor_energies
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -129,7 +129,7 @@ def test_conda_environment_gives_the_same_versions(project, pyproject, pins):
 
 def test_every_import_is_declared(project, core, extras):
     owners = metadata.packages_distributions()
-    ours = {"brainalign", "tests", "tomli", *(path.stem for path in (project / "tests").glob("*.py"))}
+    ours = {"brainalign", "tests", "tomli", *(path.stem for path in (project / "tests").rglob("*.py"))}
 
     def names(*groups: list[Requirement]) -> set[str]:
         return {canonicalize_name(requirement.name) for group in groups for requirement in group}

@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from brainalign._io import placed
 from brainalign.features import captions as sentence
 
 FORMAT = 1
@@ -152,9 +153,8 @@ def finish(work: Path, folder: Path, **facts: Any) -> None:
 
 
 def _place(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with placed(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

@@ -15,8 +15,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from brainalign._checks import torch_device
 from brainalign.decoding import _storage as storage
-from brainalign.ridge.folds import torch_device
 
 METRICS = ("correlation", "cosine")
 
@@ -127,7 +127,7 @@ class CaptionIndex:
         indices, scores = np.empty((len(vectors), k), dtype=np.int64), np.empty((len(vectors), k))
         for start in range(0, len(vectors), _QUERIES):
             part = slice(start, start + _QUERIES)
-            search = _Search(self.embeddings, vectors[part], k, metric, centre, torch_device(device))
+            search = _Search(self.embeddings, vectors[part], k, metric, centre, torch_device(device, double=True))
             indices[part], scores[part] = search.run(progress)
         return Matches(indices, scores, [[self.captions[i] for i in row] for row in indices.tolist()])
 

@@ -25,10 +25,10 @@ import torch
 import transformers
 from numpy.typing import ArrayLike
 
+from brainalign._checks import torch_device
 from brainalign.decoding.dictionary import CaptionIndex
 from brainalign.decoding.identification import _directions, _matrix
 from brainalign.features import language
-from brainalign.ridge.folds import torch_device
 
 HEADING = "Sentences that describe the same picture:\n"
 

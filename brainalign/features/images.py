@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from torch import nn
 
+from brainalign._checks import torch_device
 from brainalign.features import lesions
 
 __all__ = [
@@ -328,7 +329,7 @@ def ready_made(model: str | os.PathLike[str], *, device: str = "auto") -> ReadyM
     """
     from transformers import AutoImageProcessor, AutoModel  # takes seconds to import
 
-    name, place = os.fspath(model), find_device(device)
+    name, place = os.fspath(model), torch_device(device)
     offline = {"local_files_only": True} if Path(name).is_dir() else {}
     try:
         with lesions.no_progress_bar():
@@ -364,16 +365,6 @@ def check_pictures(images: ArrayLike, name: str = "images", size: int | None = N
             f"images.resize(pictures, {size})"
         )
     return images
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name, "auto" CUDA where there is one; ValueError where it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: expected 'auto' or a device that is there, such as 'cpu', got {name!r}") from error
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:

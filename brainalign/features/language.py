@@ -46,6 +46,7 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
+from brainalign._checks import torch_device
 from brainalign.features import lesions
 from brainalign.features.store import Entry, FeatureStore, digest_files, locked
 
@@ -311,18 +312,7 @@ class _Settings:
             value = getattr(self, name)
             if not (name == "max_tokens" and value is None) and (not _is_int(value) or value < 1):
                 raise ValueError(f"{name}: expected a number of tokens, 1 or more, got {value!r}")
-        if self.device == "auto":
-            self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            kind = torch.device(self.device).type
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"device: expected 'auto' or a torch device such as 'cpu' or 'cuda', got {self.device!r}"
-            ) from error
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"device: {self.device!r} was asked for, but torch finds no CUDA device; use 'auto' or 'cpu'"
-            )
+        self.device = str(torch_device(self.device))
 
 
 def _is_int(value: object) -> bool:

@@ -20,7 +20,6 @@ import hashlib
 import json
 import math
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,9 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from brainalign.features.images import batches, check_pictures, cosine, find_device
+from brainalign._checks import torch_device
+from brainalign._io import placed
+from brainalign.features.images import batches, check_pictures, cosine
 
 __all__ = ["NetworkConfig", "RecurrentNetwork", "Trained", "predict", "preset", "train", "train_all"]
 
@@ -369,7 +370,7 @@ def train(
     images, targets = _check(images, targets, config)
     if held_out is not None:
         held_out = _check(*held_out, config, "held_out ")
-    place = find_device(device)
+    place = torch_device(device)
     identity = {"format": FORMAT, **dataclasses.asdict(config), "data": _digest_data(images, targets, held_out)}
     network = RecurrentNetwork(config)
     pixels = images[:: max(1, len(images) // 256)].reshape(-1, 3)
@@ -527,18 +528,13 @@ def _save(
         "history": json.dumps(history),
         "sha256": _digest_tensors(tensors),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(tensors, metadata))
-        os.replace(temporary, path)
+        with placed(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata))
     except (OSError, SafetensorError) as error:
         raise OSError(
             f"cannot write the checkpoint {path}: {error}. Make room or name another file; what is there stays valid"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _restore(

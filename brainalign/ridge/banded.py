@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from brainalign._checks import torch_device
 from brainalign.ridge.encoding import _other_folds
 from brainalign.ridge.folds import (
     Folds,
@@ -27,7 +28,6 @@ from brainalign.ridge.folds import (
     check_responses,
     fold_map,
     group_codes,
-    torch_device,
 )
 
 __all__ = ["ESTIMATES", "variance_partition"]
@@ -161,7 +161,7 @@ def variance_partition(
         raise ValueError(f"n_components must be a positive integer, or one for some of {names}, got {n_components!r}.")
     n = len(y)
     alphas = check_alphas(DEFAULT_ALPHAS if alphas is None else alphas)
-    codes, device = group_codes(groups, n), torch_device(device)
+    codes, device = group_codes(groups, n), torch_device(device, double=True)
     outer = blocks(np.arange(n), n_splits, codes, gap, "n_splits")
     if inner_splits is None:
         inner = _other_folds(outer)

@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainalign import stats
-from brainalign.ridge.folds import check_alphas, torch_device
+from brainalign._checks import torch_device
+from brainalign.ridge.folds import check_alphas
 
 DEFAULT_ALPHAS = np.logspace(-4, 3, 15)
 """Half decades, in units of the mean square norm of a training pattern."""
@@ -89,7 +90,7 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         alphas = check_alphas(DEFAULT_ALPHAS if self.alphas is None else self.alphas)
         one, self._vertices, self._template = embeddings.ndim == 1, _labels(X, 1), _template(y)
-        device = torch_device(self.device)
+        device = torch_device(self.device, double=True)
         targets = torch.tensor(embeddings.reshape(len(embeddings), -1), dtype=torch.float64, device=device)
         mean, means = targets.mean(0), torch.tensor(responses.mean(0, dtype=np.float64), device=device)
         targets -= mean

@@ -22,6 +22,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
+from brainalign._checks import torch_device
 from brainalign.ridge.folds import (
     Folds,
     blocks,
@@ -32,7 +33,6 @@ from brainalign.ridge.folds import (
     custom_folds,
     fold_map,
     group_codes,
-    torch_device,
 )
 from brainalign.stats import circular_shifts, pearson
 
@@ -379,7 +379,7 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         else:
             folds = custom_folds(self.cv, len(X), None if groups is None else codes)
         _check_components(self.n_components, X.shape[1], min(len(train) for train, _ in folds))
-        device, parts = torch_device(self.device), []
+        device, parts = torch_device(self.device, double=True), []
         weights = np.empty((y.shape[1], X.shape[1]))
         with fold_map(len(X), X.shape[1], device) as run:
             for columns in _channel_chunks(len(X), X.shape[1], y.shape[1]):
@@ -530,7 +530,7 @@ def cross_validate(
         "baseline": baseline,
         "standardize": standardize,
         "n_components": n_components,
-        "device": torch_device(device),
+        "device": torch_device(device, double=True),
         "dtype": _dtype(dtype),
     }
 

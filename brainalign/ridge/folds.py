@@ -134,18 +134,6 @@ def fold_map(n_samples: int, n_features: int, device: torch.device) -> Iterator[
         yield pool.map
 
 
-def torch_device(device: str | torch.device) -> torch.device:
-    """The device of that name; "auto" is CUDA where torch sees it. ValueError where there is none."""
-    name = str(device)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda' (double precision is needed), got {name!r}.")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={name!r} was asked for, but torch sees no CUDA device; use device='cpu'.")
-    return torch.device(name)
-
-
 def check_alphas(alphas: ArrayLike) -> np.ndarray:
     """Penalties in ascending order; ValueError unless they are positive and finite."""
     alphas = np.atleast_1d(np.asarray(alphas, dtype=float))

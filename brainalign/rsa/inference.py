@@ -185,14 +185,14 @@ def rival_rdms(data: Viewing) -> dict[str, np.ndarray]:
         pictures.
     """
     from brainalign.datasets import objects92
-    from brainalign.simulated import viewing
+    from brainalign.features.images import gabor_energies
 
     if data.name == "objects92":
         return dict(zip(PUBLISHED.values(), objects92.model_rdms().sel(model=list(PUBLISHED)).values, strict=True))
     if data.images is None:
         return {}
     shown = np.asarray(data.images[data.image_names.get_indexer(data.test_images)])
-    energies = viewing.gabor_energies(shown)
+    energies = gabor_energies(shown)
     return {"pixels": np.asarray(rdm(zscore(energies[:, energies.std(0) > 0], axis=0)))}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import xarray as xr
 from scipy.signal import resample_poly
 
 from brainalign import assets
+from brainalign._io import placed
 from brainalign.datasets.types import Audio
 
 ALIGNER_RATE = 16_000
@@ -175,10 +175,8 @@ def align_words(
             f"transcript: its {len(transcript)} words could not be aligned with {len(samples) / audio.rate:.1f} s of "
             f"audio ({len(aligned)} found); check that the sound holds exactly these words."
         )
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    part = cached.with_suffix(f".{os.getpid()}.part")
-    aligned.to_csv(part, index=False)
-    os.replace(part, cached)
+    with placed(cached) as part:
+        aligned.to_csv(part, index=False)
     return aligned
 
 

@@ -155,7 +155,7 @@ def test_matrix_holds_every_pair_also_in_blocks(rng, monkeypatch):
     for shift in range(5):
         expected = cka_matrix(xs, [y[orders[shift]] for y in ys], **settings)
         np.testing.assert_allclose(null[shift], expected, atol=1e-12)
-    monkeypatch.setattr("brainalign.rsa.rdm.BLOCK", 100)
+    monkeypatch.setattr("brainalign.rsa.cka.BLOCK", 100)
     np.testing.assert_allclose(cka_matrix(xs, **settings), square, atol=1e-12)
     np.testing.assert_allclose(cka_null(xs, ys, orders, **settings), null, atol=1e-12)
 
