@@ -262,7 +262,7 @@ def epochs_in(path) -> int:
 
 def test_a_killed_training_goes_on_to_the_same_result(data, tmp_path, project):
     path = tmp_path / "network.safetensors"
-    code = HANGS.format(tests=str(project / "tests"), path=str(path))
+    code = HANGS.format(tests=str(project / "tests" / "features"), path=str(path))
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
     while epochs_in(path) < 3:
         assert process.poll() is None, "ended before it was killed"
