@@ -136,23 +136,26 @@ class NextWord(NamedTuple):
     n_words: int
 
 
-def next_word(words: pd.DataFrame, model: language.Model, **options: Any) -> NextWord:
+def next_word(words: pd.DataFrame, model: language.Model, *, context: int | None = None, **settings: Any) -> NextWord:
     """How well a causal language model predicts each word of a text from those before it.
 
     A word of several tokens counts as guessed if each of them was, given those before it.
 
     Parameters
     ----------
-    words, model, **options
-        As in `features.language.word_predictions`. A start token is put before each passage unless options say
-        otherwise, so that first words count too.
+    words, context
+        As in `features.language.LanguageModel.predictions`.
+    model, **settings
+        As in `features.language.LanguageModel`. A start token is put before each passage unless they say otherwise, so
+        that first words count too.
 
     Returns
     -------
     NextWord
         Bits rather than bits a token, so that models with other tokens compare.
     """
-    found = language.word_predictions(words, model, **{"start_token": True, **options})
+    reader = language.LanguageModel(model, **{"start_token": True, **settings})
+    found = reader.predictions(words, context=context)
     bits, rank = (found[name].to_numpy()[found["bits"].notnull().to_numpy()] for name in ("bits", "rank"))
     return NextWord(float(bits.mean()), float((rank <= 1).mean()), float((rank <= 10).mean()), len(bits))
 

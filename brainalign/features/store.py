@@ -133,7 +133,7 @@ class Entry:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
             lock.acquire()
-        for stale in self.folder.glob(".*.zip.*"):  # of a process that was killed while it held the lock
+        for stale in self.folder.glob(".*.zip"):  # of a process that was killed while it held the lock
             stale.unlink(missing_ok=True)
         try:
             yield
