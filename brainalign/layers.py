@@ -6,7 +6,6 @@ use Student's t with one degree of freedom less than there are people.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -18,9 +17,6 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 from scipy.stats import rankdata
 from scipy.stats import t as student_t
-from statsmodels.regression.mixed_linear_model import MixedLM
-
-from brainalign.stats import t_interval
 
 
 class Alignment(NamedTuple):
@@ -40,27 +36,6 @@ class Gradient(NamedTuple):
     low: float
     high: float
     n_channels: int
-    n_clusters: int
-
-
-class MixedFit(NamedTuple):
-    """Slope of a mixed model, its interval from `low` to `high`, and its p-value (two-sided)."""
-
-    slope: float
-    low: float
-    high: float
-    p: float
-    random_slopes: bool
-    n_channels: int
-    n_clusters: int
-
-
-class PeopleMean(NamedTuple):
-    """Mean over people, and its interval from `low` to `high`."""
-
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
     n_clusters: int
 
 
@@ -383,94 +358,6 @@ def place_order(peak: xr.DataArray, channels: pd.DataFrame) -> xr.DataArray:
         scale = total
     others = {name: c for name, c in peak.coords.items() if "channel" not in c.dims}
     return xr.DataArray(np.where(total > 0, told / np.where(total > 0, scale, 1), 0.0), others, peak.dims[:-1])
-
-
-def mixed_model(peak: ArrayLike, distance: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> MixedFit:
-    """By how much does the peak layer grow with distance, with people as random effects?
-
-    peak ~ distance, with an intercept and a slope for each person (statsmodels' MixedLM, restricted maximum
-    likelihood); with the intercept alone where the slopes' variance cannot be estimated. The slope's standard error is
-    held against Student's t with one degree of freedom less than there are people: statsmodels' normal quantiles are
-    too narrow where slopes differ between few people. Where they do not differ, the test is conservative.
-
-    Parameters
-    ----------
-    peak, distance : array of shape (channel)
-        Peak layer; distance in mm.
-    clusters : array of shape (channel)
-        The person each channel belongs to.
-    level : float
-        Coverage of the interval.
-
-    Returns
-    -------
-    MixedFit
-        `slope` in layers a mm.
-
-    Raises
-    ------
-    ValueError
-        As in `alignment`, and where neither model converges.
-    """
-    peak, distance, clusters = _checked(peak, distance, clusters)
-    if np.ptp(peak) == 0 or np.ptp(distance) == 0:
-        raise ValueError("peak, distance: values are all the same; no slope.")
-    scale = distance.std() / peak.std()
-    design = np.column_stack([np.ones(len(peak)), (distance - distance.mean()) / distance.std()])
-    for random, methods in ((design, ["lbfgs"]), (design[:, :1], ["powell"])):
-        with warnings.catch_warnings():
-            # What the warnings say (no convergence, a variance at zero) is checked below.
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", RuntimeWarning)
-            try:
-                fit = MixedLM(peak / peak.std(), design, clusters, exog_re=random).fit(reml=True, method=methods)
-            except np.linalg.LinAlgError:
-                continue
-            error = fit.bse_fe[1]
-        if fit.converged and np.isfinite(error) and error > 0:
-            break
-    else:
-        raise ValueError("peak: the mixed model does not converge; use `alignment`.")
-    n = len(np.unique(clusters))
-    slope, error = fit.fe_params[1] / scale, error / scale
-    reach = _quantile(level, n - 1) * error
-    p = 2 * student_t.sf(abs(slope / error), n - 1)
-    return MixedFit(
-        float(slope), float(slope - reach), float(slope + reach), float(p), random.shape[1] == 2, len(peak), n
-    )
-
-
-def mean_over_people(values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> PeopleMean:
-    """Mean of each person's mean over channels, with Student's t interval over people.
-
-    Parameters
-    ----------
-    values : array of shape (channel, ...)
-    clusters : array of shape (channel)
-        The person each channel belongs to.
-    level : float
-        Coverage of the interval.
-
-    Returns
-    -------
-    PeopleMean
-
-    Raises
-    ------
-    ValueError
-        For lengths that differ, non-finite values, or fewer than three people.
-    """
-    values, clusters = np.asarray(values, dtype=float), np.asarray(clusters)
-    if len(values) != len(clusters):
-        raise ValueError(f"values, clusters: lengths differ, {len(values)} and {len(clusters)}.")
-    if not np.isfinite(values).all():
-        raise ValueError(f"values: {int((~np.isfinite(values)).sum())} are not finite; drop those channels.")
-    _check_named(clusters)
-    names = np.unique(clusters)
-    if len(names) < 3:
-        raise ValueError(f"clusters: expected at least three people, got {len(names)}.")
-    people = np.stack([values[clusters == name].mean(0) for name in names])
-    return PeopleMean(*t_interval(people, level=level), len(names))
 
 
 def context_horizon(

@@ -27,6 +27,7 @@ __all__ = [
     "fdr",
     "group_permutations",
     "jackknife_interval",
+    "mean_over_people",
     "mixed_model",
     "noise_ceiling",
     "normalise",
@@ -630,6 +631,41 @@ def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     mean = values.mean(0)
     reach = scipy.stats.t.ppf((1 + level) / 2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
     return Interval(mean[()], (mean - reach)[()], (mean + reach)[()])
+
+
+def mean_over_people(values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Mean of each person's mean over channels, with Student's t interval over people.
+
+    Parameters
+    ----------
+    values : array of shape (channel, ...)
+    clusters : array of shape (channel)
+        The person each channel belongs to.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    Estimate
+        Of values of shape (...); `n` is the number of people.
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ, non-finite values, or fewer than three people.
+    """
+    values, clusters = np.asarray(values, dtype=float), np.asarray(clusters)
+    if len(values) != len(clusters):
+        raise ValueError(f"values, clusters: lengths differ, {len(values)} and {len(clusters)}.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"values: {int((~np.isfinite(values)).sum())} are not finite; drop those channels.")
+    if pd.isna(clusters).any():
+        raise ValueError(f"clusters: {int(pd.isna(clusters).sum())} channels have no person; name one for each.")
+    names = np.unique(clusters)
+    if len(names) < 3:
+        raise ValueError(f"clusters: expected at least three people, got {len(names)}.")
+    people = np.stack([values[clusters == name].mean(0) for name in names])
+    return Estimate(*t_interval(people, level=level), len(names))
 
 
 def jackknife_interval(estimate: ArrayLike, without: ArrayLike, *, axis: int = 0, level: float = 0.95) -> Interval:

@@ -53,7 +53,6 @@ import xarray as xr
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.features.language import LanguageModel
-from brainalign.layers import mean_over_people
 from brainalign.ridge import cross_validate, shift_null
 from brainalign.rsa import cka_matrix
 
@@ -199,9 +198,9 @@ by_context = fit["score"].unstack("sweep").max("layer").transpose("channel", "co
 bands = pd.cut(electrodes["distance_pmc"], [-1, 35, 70, np.inf], labels=["0 to 35 mm", "35 to 70 mm", "beyond 70 mm"])
 scores = []
 for band, inside in electrodes.groupby(bands, observed=True):
-    found = mean_over_people(by_context.sel(channel=inside.index), inside["subject"])
+    found = stats.mean_over_people(by_context.sel(channel=inside.index), inside["subject"])
     scores.append(
-        pd.DataFrame({"context": labels, "r": found.mean, "low": found.low, "high": found.high, "band": band})
+        pd.DataFrame({"context": labels, "r": found.value, "low": found.low, "high": found.high, "band": band})
     )
 scores = pd.concat(scores)
 
