@@ -86,8 +86,8 @@ report
 # %% [markdown]
 # ## Look it up
 #
-# The study used the three million captions of Conceptual Captions {cite:p}`sharma2018` as its *dictionary*. `CaptionIndex` is one. It keeps the embeddings on
-# disk, in half precision, and looks at every one of them for every query, so that the answer is exact. Ours holds the captions of {glue:text}`n_scenes` scenes
+# The study used the three million captions of Conceptual Captions {cite:p}`sharma2018` as its *dictionary*. `CaptionIndex` is one. It keeps the embeddings
+# in half precision, and looks at every one of them for every query, so that the answer is exact. Ours holds the captions of {glue:text}`n_scenes` scenes
 # that nobody saw. Does it pay to look them up without what all captions share? `search` takes the mean embedding of the training images as `centre`. We compare
 # how well the sentences found, embedded, correlate with the target.
 

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,7 +27,6 @@ from brainalign.decoding import (
     identify_by_embeddings,
     image_ranks,
 )
-from brainalign.decoding import _storage as storage
 from brainalign.rsa.rdms import rdm
 
 # decoder -------------------------------------------------------------------------------------------------------------
@@ -253,75 +245,9 @@ def test_index_refuses_bad_input(rng):
         index.search(values, 1, centre=np.zeros(5))
 
 
-def test_saved_and_loaded(rng, tmp_path):
-    texts = ["A dog.", "Zwei Hunde – zum Glück.", "犬が走る。", ""]
-    index = CaptionIndex(texts, rng.standard_normal((4, 6)), model="some-model")
-    index.save(tmp_path / "dictionary")
-    loaded = CaptionIndex.load(tmp_path / "dictionary", model="some-model")
-    assert list(loaded.captions) == texts and loaded.model == "some-model" and len(loaded) == 4
-    assert isinstance(loaded.embeddings, np.memmap)
-    query = rng.standard_normal((3, 6))
-    one, other = index.search(query, 4), loaded.search(query, 4)
-    np.testing.assert_array_equal(one.indices, other.indices)
-    np.testing.assert_array_equal(one.scores, other.scores)
-    assert one.captions == other.captions
-    before = {path.name: path.read_bytes() for path in (tmp_path / "dictionary").iterdir()}
-    with pytest.raises(ValueError, match="there already and nothing is overwritten"):
-        index.save(tmp_path / "dictionary")
-    assert before == {path.name: path.read_bytes() for path in (tmp_path / "dictionary").iterdir()}
-    assert os.listdir(tmp_path) == ["dictionary"]
-
-
-def test_damaged_dictionaries_are_refused(rng, tmp_path):
-    folder = tmp_path / "dictionary"
-    CaptionIndex([f"caption {i}" for i in range(50)], rng.standard_normal((50, 6)), model="one").save(folder)
-    with pytest.raises(ValueError, match="embeddings of 'one', not of 'two'"):
-        CaptionIndex.load(folder, model="two")
-    for name in ("embeddings.npy", "captions.txt", "lines.npy"):
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole[:-5])
-        with pytest.raises(ValueError, match=rf"{name} has {len(whole) - 5} bytes, expected {len(whole)}; was it cut"):
-            CaptionIndex.load(folder, verify=False)
-        changed = bytearray(whole)
-        changed[-3] ^= 1
-        (folder / name).write_bytes(changed)
-        with pytest.raises(ValueError, match=f"{name} is damaged: its SHA-256"):
-            CaptionIndex.load(folder)
-        (folder / name).unlink()
-        with pytest.raises(ValueError, match="has 0 bytes"):
-            CaptionIndex.load(folder)
-        (folder / name).write_bytes(whole)
-    CaptionIndex.load(folder)
-    table = json.loads((folder / "index.json").read_text())
-    (folder / "index.json").write_text(json.dumps(table | {"format": 99}))
-    with pytest.raises(ValueError, match="format 99"):
-        CaptionIndex.load(folder)
-    (folder / "index.json").write_text("{")
-    with pytest.raises(ValueError, match="no finished dictionary"):
-        CaptionIndex.load(folder)
-    with pytest.raises(ValueError, match="no finished dictionary"):
-        CaptionIndex.load(tmp_path / "nothing")
-
-
 def toy(texts):
     """An embedding that is quick: counts of letters."""
     return np.array([[text.count(chr(97 + i)) + 0.01 * i for i in range(8)] for text in texts], dtype="float32")
-
-
-@pytest.fixture
-def encoder(monkeypatch):
-    """Texts that were embedded, call by call."""
-    calls = []
-
-    def fake(model, device, batch_size):
-        def encode(texts):
-            calls.append(texts)
-            return toy(texts)
-
-        return encode, f"weights of {model}"
-
-    monkeypatch.setattr(storage, "sentence_encoder", fake)
-    return calls
 
 
 def conceptual(path, n=25):
@@ -330,123 +256,32 @@ def conceptual(path, n=25):
     return path
 
 
-def test_built_from_conceptual_captions(encoder, tmp_path):
+def test_read_from_conceptual_captions(tmp_path, monkeypatch):
+    calls = []
+
+    def embed(texts, model, **options):
+        calls.append((len(texts), model, options))
+        return xr.DataArray(toy(texts), dims=("item", "feature"))
+
+    monkeypatch.setattr(dictionary, "embed", embed)
+    monkeypatch.setattr(dictionary, "_PART", 10)
     source = conceptual(tmp_path / "train.tsv")
     with source.open("a") as file:
         file.write("\na  cab number 0\thttps://example.org/again.jpg\n \t\nwithout address\n")
-    index = CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
+    index = CaptionIndex.read(source, "toy", device="cpu")
     expected = [f"{chr(97 + i % 8)} cab number {i}" for i in range(25)] + ["without address"]
-    assert list(index.captions) == expected  # each once, no address, no empty line
-    assert [len(texts) for texts in encoder] == [10, 10, 6]
+    assert list(index.captions) == expected and index.model == "toy"  # each once, no address, no empty line
+    assert calls == [(n, "toy", {"device": "cpu"}) for n in (10, 10, 6)]
     np.testing.assert_array_equal(index.embeddings, toy(expected).astype("float16"))
-    assert CaptionIndex.load(tmp_path / "cc", model="toy").model == "toy"
-    assert sorted(os.listdir(tmp_path)) == ["cc", "train.tsv"]
-    assert sorted(os.listdir(tmp_path / "cc")) == ["captions.txt", "embeddings.npy", "index.json", "lines.npy"]
-    with pytest.raises(ValueError, match="nothing is overwritten"):
-        CaptionIndex.build(source, tmp_path / "cc", model="toy")
 
 
-def test_built_in_parts(encoder, tmp_path, monkeypatch):
-    source, done = conceptual(tmp_path / "train.tsv", 40), encoder
-    fake = storage.sentence_encoder
-
-    def dies(*arguments):
-        encode, weights = fake(*arguments)
-
-        def until_third(texts):
-            if len(done) == 2:
-                raise KeyboardInterrupt
-            return encode(texts)
-
-        return until_third, weights
-
-    monkeypatch.setattr(storage, "sentence_encoder", dies)
-    with pytest.raises(KeyboardInterrupt):
-        CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
-    assert not (tmp_path / "cc").exists()
-    with pytest.raises(ValueError, match="no finished dictionary"):
-        CaptionIndex.load(tmp_path / "cc.partial")
-    monkeypatch.setattr(storage, "sentence_encoder", fake)
-    with pytest.raises(ValueError, match="another dictionary that was begun, which differs in shard"):
-        CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=9)
-    with pytest.raises(ValueError, match="differs in model, weights"):
-        CaptionIndex.build(source, tmp_path / "cc", model="other", shard=10)
-    with pytest.raises(ValueError, match="differs in source"):
-        CaptionIndex.build(conceptual(tmp_path / "other.tsv", 30), tmp_path / "cc", model="toy", shard=10)
-    index = CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
-    assert [texts[0].split()[-1] for texts in done] == ["0", "10", "20", "30"]  # the first two were not made again
-    np.testing.assert_array_equal(index.embeddings, toy(list(index.captions)).astype("float16"))
-
-
-def test_a_shard_that_the_disk_lost_is_embedded_again(encoder, tmp_path, monkeypatch):
-    source = conceptual(tmp_path / "train.tsv", 40)
-    finish = storage.finish
-
-    def dies(*arguments, **facts):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(storage, "finish", dies)
-    with pytest.raises(KeyboardInterrupt):
-        CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
-    array = np.load(tmp_path / "cc.partial" / "embeddings.npy", mmap_mode="r+")
-    array[25] = 0
-    array.flush()
-    monkeypatch.setattr(storage, "finish", finish)
-    index = CaptionIndex.build(source, tmp_path / "cc", model="toy", shard=10)
-    assert [texts[0].split()[-1] for texts in encoder[4:]] == ["20", "30"]
-    np.testing.assert_array_equal(index.embeddings, toy(list(index.captions)).astype("float16"))
-
-
-KILLED = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from brainalign.decoding import dictionary, storage
-
-def encoder(model, device, batch_size):
-    def encode(texts):
-        time.sleep(0.2)
-        return np.array([[len(text), sum(map(ord, text)) % 97, 1.0] for text in texts], dtype="float32")
-    return encode, "toy"
-
-storage.sentence_encoder = encoder
-dictionary.CaptionIndex.build(sys.argv[1], sys.argv[2], model="toy", shard=20)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="kills a process")
-def test_survives_being_killed(tmp_path):
-    source = conceptual(tmp_path / "train.tsv", 200)
-    command = [sys.executable, "-c", KILLED, str(source)]
-    process = subprocess.Popen([*command, str(tmp_path / "cc")])
-    progress = tmp_path / "cc.partial" / "done.json"
-    while process.poll() is None and not (progress.exists() and len(json.loads(progress.read_text())) >= 3):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and not (tmp_path / "cc").exists()
-    kept = len(json.loads(progress.read_text()))
-    assert 3 <= kept < 10
-    subprocess.run([*command, str(tmp_path / "cc")], check=True)
-    index = CaptionIndex.load(tmp_path / "cc")
-    assert list(index.captions) == [f"{chr(97 + i % 8)} cab number {i}" for i in range(200)]
-    expected = [[len(text), sum(map(ord, text)) % 97, 1.0] for text in index.captions]
-    np.testing.assert_array_equal(index.embeddings, np.array(expected, dtype="float16"))
-
-
-def test_building_refuses_bad_input(encoder, tmp_path):
-    empty = tmp_path / "empty.txt"
+def test_reading_refuses_bad_input(tmp_path):
+    empty, foreign = tmp_path / "empty.txt", tmp_path / "latin.txt"
     empty.write_text("\n \n\thttps://example.org\n")
-    with pytest.raises(ValueError, match="holds no caption"):
-        CaptionIndex.build(empty, tmp_path / "cc", model="toy")
-    with pytest.raises(ValueError, match="is no file"):
-        CaptionIndex.build(tmp_path / "absent.txt", tmp_path / "cc", model="toy")
-    foreign = tmp_path / "latin.txt"
-    foreign.write_bytes("ein Glück\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="not UTF-8"):
-        CaptionIndex.build(foreign, tmp_path / "cc2", model="toy")
-    with pytest.raises(ValueError, match="shard"):
-        CaptionIndex.build(conceptual(tmp_path / "train.tsv"), tmp_path / "cc3", model="toy", shard=0)
-    assert not any((tmp_path / name).exists() for name in ("cc", "cc2", "cc3"))
+    foreign.write_bytes("ein Gl\u00fcck\n".encode("latin-1"))
+    for source, message in ((empty, "holds no caption"), (tmp_path / "no.txt", "is no file"), (foreign, "not UTF-8")):
+        with pytest.raises(ValueError, match=message):
+            CaptionIndex.read(source, "toy")
 
 
 # measures ------------------------------------------------------------------------------------------------------------
