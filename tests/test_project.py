@@ -156,7 +156,7 @@ import sys
 sys.modules |= dict.fromkeys({blocked})
 import numpy as np, pandas as pd, xarray as xr
 from brainalign.datasets import Listening, load_viewing
-from brainalign.ridge.encoding import cross_validate, shift_null
+from brainalign.ridge import cross_validate, shift_null
 from brainalign.features.language import layer_features
 
 words = pd.DataFrame({{"word": 60 * ["river", "boat", "old"], "onset": range(180), "passage": np.arange(180) // 20}})
