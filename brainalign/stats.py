@@ -27,10 +27,13 @@ __all__ = [
     "fdr",
     "group_permutations",
     "jackknife_interval",
+    "mean_over_people",
     "mixed_model",
     "noise_ceiling",
     "normalise",
+    "one_sample_t",
     "p_values",
+    "pearson",
     "permutation_test",
     "t_interval",
 ]
@@ -554,6 +557,52 @@ def bootstrap_ci(
     return Interval(estimate[()], low[()], high[()])
 
 
+def one_sample_t(values: np.ndarray, alternative: str = "two-sided") -> tuple[np.ndarray, np.ndarray]:
+    """Student's t test of a mean over subjects against zero.
+
+    Parameters
+    ----------
+    values : array of shape (subject, ...)
+    alternative : {"two-sided", "greater", "less"}
+
+    Returns
+    -------
+    t, p : arrays of shape (...)
+
+    Raises
+    ------
+    ValueError
+        For fewer than two subjects, values that are not finite, or the same in all subjects.
+    """
+    if len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(
+            f"values: expected finite scores of at least two subjects (subject, ...), got shape {values.shape}."
+        )
+    flat = np.ptp(values, axis=0) <= 1e-12 * np.abs(values).max(0)
+    if flat.any():
+        raise ValueError(f"{int(flat.sum())} scores or differences are the same in all subjects; nothing to test.")
+    result = scipy.stats.ttest_1samp(values, 0, alternative=alternative)
+    return result.statistic, result.pvalue
+
+
+def pearson(a: ArrayLike, b: ArrayLike, axis: int = 0) -> np.ndarray:
+    """Pearson correlation of two arrays along one axis.
+
+    Parameters
+    ----------
+    a, b : array of the same shape
+    axis : int
+
+    Returns
+    -------
+    array of their shape without the axis
+        NaN where one of the two does not vary.
+    """
+    a, b = (values - values.mean(axis, keepdims=True) for values in (np.asarray(a), np.asarray(b)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+
+
 def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     """Mean over independent units, such as people, with the interval of Student's t.
 
@@ -582,6 +631,41 @@ def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     mean = values.mean(0)
     reach = scipy.stats.t.ppf((1 + level) / 2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
     return Interval(mean[()], (mean - reach)[()], (mean + reach)[()])
+
+
+def mean_over_people(values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Mean of each person's mean over channels, with Student's t interval over people.
+
+    Parameters
+    ----------
+    values : array of shape (channel, ...)
+    clusters : array of shape (channel)
+        The person each channel belongs to.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    Estimate
+        Of values of shape (...); `n` is the number of people.
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ, non-finite values, or fewer than three people.
+    """
+    values, clusters = np.asarray(values, dtype=float), np.asarray(clusters)
+    if len(values) != len(clusters):
+        raise ValueError(f"values, clusters: lengths differ, {len(values)} and {len(clusters)}.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"values: {int((~np.isfinite(values)).sum())} are not finite; drop those channels.")
+    if pd.isna(clusters).any():
+        raise ValueError(f"clusters: {int(pd.isna(clusters).sum())} channels have no person; name one for each.")
+    names = np.unique(clusters)
+    if len(names) < 3:
+        raise ValueError(f"clusters: expected at least three people, got {len(names)}.")
+    people = np.stack([values[clusters == name].mean(0) for name in names])
+    return Estimate(*t_interval(people, level=level), len(names))
 
 
 def jackknife_interval(estimate: ArrayLike, without: ArrayLike, *, axis: int = 0, level: float = 0.95) -> Interval:

@@ -73,7 +73,7 @@ report = Report(results)
 #   All rise during speech, and noise is added;
 # - an *empty electrode* is noise alone.
 #
-# The docstring of `datasets.virtual.virtual_listening` has the numbers. Recovering the rule shows that a method works. It cannot show anything about people;
+# The docstring of `simulated.listening.virtual_listening` has the numbers. Recovering the rule shows that a method works. It cannot show anything about people;
 # for that [the next page](01_listening_data_in_people) turns to real people.
 #
 # One call loads everything:

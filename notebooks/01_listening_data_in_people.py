@@ -49,8 +49,7 @@ import xarray as xr
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.datasets.alice import motion
-from brainalign.datasets.story import by_person
-from brainalign.hierarchy import mean_over_people
+from brainalign.story import by_person
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -114,7 +113,7 @@ each = xr.DataArray(np.einsum("t,str->sr", word_rate, bold) / len(times), dims=(
 order = stats.circular_shifts(len(times), n_shifts, min_shift=10, seed=seed)
 by_chance = np.einsum("kt,tr->kr", word_rate[order], average) / len(times)
 p = stats.p_values(each.mean("subject").values, by_chance)
-means = stats.Estimate(*mean_over_people(each.values, bold["subject"].values))
+means = stats.mean_over_people(each.values, bold["subject"].values)
 
 # %%
 report.add(

@@ -56,9 +56,9 @@ from scipy.stats import binomtest
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.encoding import cross_validate, shift_null
 from brainalign.features.acoustics import mel_spectrogram, word_acoustics
 from brainalign.features.language import layer_features
+from brainalign.ridge import cross_validate, shift_null
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -42,7 +42,7 @@ n_blocks: int = 6  # blocks that are predicted in turn
 gap: int = 10  # volumes (or words) left out beside a test block
 skip: int = 10  # volumes (or words) left out at the start: the onset of the story
 step: int = 10  # every so manieth layer is tested against rolled content
-n_rolls: int = 200  # rolls of the words' content, for chance
+n_rolls: int = 100  # rolls of the words' content, for chance
 n_twins: int = 3  # untrained twins of the model
 q: float = 0.05  # false discovery rate over regions
 seed: int = 0  # of the rolls
@@ -56,10 +56,10 @@ import xarray as xr
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import story
-from brainalign.encoding import content_null, cross_validate, word_sweep
 from brainalign.features.language import layer_features
-from brainalign.hierarchy import peak_layer, place_order
+from brainalign.layers import peak_layer, place_order
+from brainalign.ridge import content_null, cross_validate, word_sweep
+from brainalign.story import story
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

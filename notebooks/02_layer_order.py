@@ -48,9 +48,9 @@ import xarray as xr
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.encoding import cross_validate
 from brainalign.features.language import layer_features
-from brainalign.hierarchy import alignment, alignment_difference, layer_gradient, peak_layer
+from brainalign.layers import alignment, alignment_difference, layer_gradient, peak_layer
+from brainalign.ridge import cross_validate
 
 plotting.use_style()
 report = Report(results)

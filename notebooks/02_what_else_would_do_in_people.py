@@ -53,10 +53,10 @@ from sklearn.model_selection import KFold
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.datasets.story import story
-from brainalign.encoding import cross_validate, word_sweep
 from brainalign.features.language import layer_features
 from brainalign.features.words import random_features
+from brainalign.ridge import cross_validate, word_sweep
+from brainalign.story import story
 
 plotting.use_style()
 report = Report(results)

@@ -60,7 +60,12 @@ import xarray as xr
 from scipy.stats import binom, pearsonr, zscore
 
 from brainalign import datasets, plotting, signals, stats
-from brainalign.benchmarks import (
+from brainalign.book import Report
+from brainalign.features import lesions
+from brainalign.features.acoustics import sound_components
+from brainalign.features.language import layer_features, n_layers
+from brainalign.features.words import leading_components
+from brainalign.models import (
     alignment_under_noise,
     brain_score,
     minimal_pair_accuracy,
@@ -68,11 +73,6 @@ from brainalign.benchmarks import (
     next_word,
     performance_correlation,
 )
-from brainalign.book import Report
-from brainalign.features import models
-from brainalign.features.acoustics import sound_components
-from brainalign.features.language import layer_features, n_layers
-from brainalign.features.words import leading_components
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -117,7 +117,7 @@ folds = {"groups": passages, "n_splits": n_splits, "inner_splits": inner_splits,
 folds |= {"alphas": np.logspace(1, 5, 5), "device": device, "standardize": False}
 orders = stats.circular_shifts(len(words), n_shifts, groups=passages, min_shift=10, seed=seed)
 
-family = list(family) or models.graded_family(base)
+family = list(family) or lesions.graded_family(base)
 depths, components, scores = np.linspace(0, 1, n_depths), {}, []
 for spec in family:
     layers = np.rint(depths * n_layers(spec)).astype(int)

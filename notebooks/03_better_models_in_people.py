@@ -42,8 +42,8 @@ n_pairs: int = 10  # minimal pairs of each phenomenon
 n_blocks: int = 4  # blocks of the cross-validation, each cleaned by itself
 gap: int = 10  # volumes (2 s each) or words left out between training and test
 skip: int = 10  # volumes or words left out at the start: the onset of the story
-confounds: str = "rate"  # "rate" or "strong" (sound, pauses and all else that is known), see datasets.story
-n_rolls: int = 200  # rolls of the story's contents along its words, for chance
+confounds: str = "rate"  # "rate" or "strong" (sound, pauses and all else that is known), see story.story
+n_rolls: int = 100  # rolls of the story's contents along its words, for chance
 seed: int = 0  # of the pairs, the rolls and the intervals
 device: str = "auto"  # where models run: "auto", "cpu" or "cuda"
 results: str = "results/03_better_models_in_people"  # folder for numbers, claims and figures
@@ -55,13 +55,13 @@ import xarray as xr
 from scipy.stats import pearsonr
 
 from brainalign import datasets, plotting, stats
-from brainalign.benchmarks import minimal_pair_accuracy, minimal_pairs, next_word, performance_correlation
 from brainalign.book import Report
-from brainalign.datasets.stimuli import naplib_speech
-from brainalign.datasets.story import PEOPLE, story
-from brainalign.encoding import content_null, cross_validate, word_sweep
-from brainalign.features import models
+from brainalign.features import lesions
 from brainalign.features.language import layer_features, n_layers
+from brainalign.models import minimal_pair_accuracy, minimal_pairs, next_word, performance_correlation
+from brainalign.ridge import content_null, cross_validate, word_sweep
+from brainalign.simulated.speech import naplib_speech
+from brainalign.story import PEOPLE, story
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -78,7 +78,7 @@ report = Report(results)
 # %%
 told = story(datasets.load_listening(dataset, **dataset_options), n_blocks, gap=gap, skip=skip, confounds=confounds)
 family, pairs, words = (
-    list(family) or models.graded_family(base),
+    list(family) or lesions.graded_family(base),
     minimal_pairs(n_pairs, seed=seed),
     naplib_speech().words,
 )
@@ -247,7 +247,7 @@ pd.Series(called, name="significant (% of rolls)").round(1)
 # ```
 #
 # With independent models, use the published averages as a second performance (`average(published())`) and hold width and size constant (`covariates` of
-# `performance_correlation`, from `models.registry()`); over one family of one size they say nothing.
+# `performance_correlation`, from `lesions.registry()`); over one family of one size they say nothing.
 #
 # ## What the paper found
 #

@@ -39,7 +39,7 @@ outsiders: list = ["all-minilm-l6-v2", "all-mpnet-base-v2"]  # bidirectional mod
 n_depths: int = 5  # layers of each model, evenly spaced
 n_pairs: int = 10  # minimal pairs of each phenomenon
 n_splits: int = 5  # contiguous folds, over items
-n_exchanges: int = 200  # exchanges of items, for chance
+n_exchanges: int = 100  # exchanges of items, for chance
 seed: int = 0  # of the pairs, the exchanges and the intervals
 device: str = "auto"  # where models run: "auto", "cpu" or "cuda"
 results: str = "results/03_better_models_in_readers"  # folder for numbers, claims and figures
@@ -51,12 +51,12 @@ import xarray as xr
 from scipy.stats import pearsonr, zscore
 
 from brainalign import datasets, plotting, stats
-from brainalign.benchmarks import brain_score, minimal_pair_accuracy, minimal_pairs, next_word, performance_correlation
 from brainalign.book import Report
 from brainalign.datasets.n400 import before_noun
-from brainalign.datasets.stimuli import naplib_speech
-from brainalign.features import models
+from brainalign.features import lesions
 from brainalign.features.language import layer_features, n_layers, surprisal
+from brainalign.models import brain_score, minimal_pair_accuracy, minimal_pairs, next_word, performance_correlation
+from brainalign.simulated.speech import naplib_speech
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -96,7 +96,7 @@ report
 orders = stats.group_permutations(items, n_exchanges, seed=seed)
 beginnings = before_noun(data.words)  # a model reads the sentence up to its noun and no further
 at_noun = beginnings["is_noun"].to_numpy(bool)
-family = list(family) or models.graded_family(base)
+family = list(family) or lesions.graded_family(base)
 bits_of = [surprisal(beginnings, spec, start_token=True, device=device).to_numpy() for spec in family]
 surprising, observed = zscore(np.stack(bits_of)[:, at_noun][:, read], axis=1), zscore(responses.to_numpy())
 relation = -surprising @ observed / len(items)  # (model, channel)

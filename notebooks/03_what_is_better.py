@@ -45,11 +45,11 @@ import pandas as pd
 from scipy.stats import binom, spearmanr
 
 from brainalign import plotting
-from brainalign.benchmarks import average, minimal_pair_accuracy, minimal_pairs, next_word, published
 from brainalign.book import Report
-from brainalign.datasets.stimuli import naplib_speech
-from brainalign.features import models
+from brainalign.features import lesions
 from brainalign.features.language import n_layers
+from brainalign.models import average, minimal_pair_accuracy, minimal_pairs, next_word, published
+from brainalign.simulated.speech import naplib_speech
 
 plotting.use_style()
 report = Report(results)
@@ -76,7 +76,7 @@ report = Report(results)
 
 # %%
 table = published("leaderboard")
-study, status = table[table["in_study"]], models.registry()["study"]
+study, status = table[table["in_study"]], lesions.registry()["study"]
 guessing = {"arc_challenge": 25, "hellaswag": 25, "winogrande": 50, "mmlu": 25, "gsm8k": 0, "truthfulqa": np.nan}
 performance = average(table)
 shown = study[list(guessing)].assign(average=performance[study.index], named=status[study.index].eq("confirmed"))
@@ -187,7 +187,7 @@ pairs.groupby("phenomenon", sort=False).head(1)[["phenomenon", "good", "bad"]].h
 
 # %%
 words = naplib_speech().words
-family = list(family) or models.graded_family(base)
+family = list(family) or lesions.graded_family(base)
 measured = {spec: next_word(words, spec, device=device)._asdict() for spec in family}
 by_phenomenon = pd.DataFrame({spec: minimal_pair_accuracy(pairs, spec, device=device) for spec in family})
 skill = pd.DataFrame(measured).T.assign(pairs=by_phenomenon.mean(), blocks=[n_layers(spec) for spec in family])

@@ -54,8 +54,8 @@ from scipy.stats import PermutationMethod, pearsonr, rankdata, ttest_ind
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
 from brainalign.features.language import layer_features, n_layers, surprisal
-from brainalign.features.models import graded_family
-from brainalign.similarity import cka_matrix, cka_models, convergence, linear_cka, procrustes, standardise
+from brainalign.features.lesions import graded_family
+from brainalign.rsa import cka_matrix, cka_models, convergence, linear_cka, procrustes, standardise
 
 plotting.use_style()
 report = Report(results)

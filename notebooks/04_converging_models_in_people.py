@@ -40,7 +40,7 @@ n_depths: int = 9  # layers of the model, evenly spaced
 n_blocks: int = 6  # blocks of the recording, each cleaned by itself
 skip: int = 10  # volumes or words left out at the start: the onset of the story
 batch_size: int = 1000  # volumes or words compared at a time; Alice has 352 volumes
-n_rolls: int = 200  # rolls of the layers' contents along the words
+n_rolls: int = 100  # rolls of the layers' contents along the words
 q: float = 0.05  # false discovery rate over regions
 seed: int = 0  # of the rolls
 device: str = "auto"  # where the model runs: "auto", "cpu" or "cuda"
@@ -52,10 +52,10 @@ import pandas as pd
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import story
-from brainalign.encoding import rolled_sweeps, word_sweep
 from brainalign.features.language import layer_features, n_layers
-from brainalign.similarity import cka_matrix
+from brainalign.ridge import rolled_sweeps, word_sweep
+from brainalign.rsa import cka_matrix
+from brainalign.story import story
 
 plotting.use_style()
 report = Report(results)

@@ -51,7 +51,7 @@ import xarray as xr
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.features.language import layer_features
-from brainalign.similarity import cka_matrix, cka_null, standardise
+from brainalign.rsa import cka_matrix, cka_null, standardise
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -52,10 +52,9 @@ import xarray as xr
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.encoding import cross_validate, shift_null
-from brainalign.features.language import context_features, n_layers, word_predictions
-from brainalign.hierarchy import mean_over_people
-from brainalign.similarity import cka_matrix
+from brainalign.features.language import LanguageModel
+from brainalign.ridge import cross_validate, shift_null
+from brainalign.rsa import cka_matrix
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -86,7 +85,8 @@ data
 # %%
 contexts = sorted(contexts, key=lambda c: np.inf if c is None else c)  # in results, None is infinite
 labels = ["all" if c is None else str(c) for c in contexts]
-predicted = word_predictions(words, model, context=contexts, start_token=True, device=device)
+reader = LanguageModel(model, start_token=True, device=device)
+predicted = reader.predictions(words, context=contexts)
 bits = predicted["bits"]
 shown = pd.DataFrame(bits[:, 20:32].T.values.astype(float), index=words["word"][20:32].to_numpy(), columns=labels)
 shown.round(1)
@@ -142,8 +142,8 @@ report
 # not rule. Four layers, the middles of as many equal parts of the model, keep the page quick.
 
 # %%
-layers = np.unique(np.round((np.arange(n_depths) + 0.5) / n_depths * n_layers(model)).astype(int))
-states = context_features(words, model, contexts, layers=layers, start_token=True, device=device)
+layers = np.unique(np.round((np.arange(n_depths) + 0.5) / n_depths * reader.n_layers).astype(int))
+states = reader.states(words, context=contexts, layers=layers)
 states
 
 # %%
@@ -198,9 +198,9 @@ by_context = fit["score"].unstack("sweep").max("layer").transpose("channel", "co
 bands = pd.cut(electrodes["distance_pmc"], [-1, 35, 70, np.inf], labels=["0 to 35 mm", "35 to 70 mm", "beyond 70 mm"])
 scores = []
 for band, inside in electrodes.groupby(bands, observed=True):
-    found = mean_over_people(by_context.sel(channel=inside.index), inside["subject"])
+    found = stats.mean_over_people(by_context.sel(channel=inside.index), inside["subject"])
     scores.append(
-        pd.DataFrame({"context": labels, "r": found.mean, "low": found.low, "high": found.high, "band": band})
+        pd.DataFrame({"context": labels, "r": found.value, "low": found.low, "high": found.high, "band": band})
     )
 scores = pd.concat(scores)
 

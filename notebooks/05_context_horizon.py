@@ -47,13 +47,13 @@ results: str = "results/05_context_horizon"  # folder for numbers, claims and fi
 import numpy as np
 import pandas as pd
 import xarray as xr
+from brainalign.context import context_horizon
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.context import context_horizon
-from brainalign.encoding import cross_validate
 from brainalign.features.language import context_features, n_layers
-from brainalign.hierarchy import alignment, crossed_order
+from brainalign.layers import alignment, crossed_order
+from brainalign.ridge import cross_validate
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

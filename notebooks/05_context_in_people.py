@@ -40,7 +40,7 @@ n_depths: int = 4  # layers: the middles of so many equal parts of the model
 n_blocks: int = 6  # blocks of the recording, each predicted from the others
 gap: int = 10  # samples (volumes or words) left out between training and test
 skip: int = 10  # samples left out at the start: the onset of the story
-n_rolls: int = 200  # rolls of the words' content, for chance
+n_rolls: int = 100  # rolls of the words' content, for chance
 seed: int = 0  # of the rolls
 device: str = "auto"  # where models run: "auto", "cpu" or "cuda"
 results: str = "results/05_context_in_people"  # folder for numbers, claims and figures
@@ -52,9 +52,9 @@ import xarray as xr
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import story
-from brainalign.encoding import content_null, cross_validate, word_sweep
 from brainalign.features.language import context_features, n_layers
+from brainalign.ridge import content_null, cross_validate, word_sweep
+from brainalign.story import story
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -56,12 +56,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.encoding import rolled_sweeps
 from brainalign.features.acoustics import envelope, word_acoustics
 from brainalign.features.language import layer_features, n_layers, surprisal
 from brainalign.features.words import word_spaces
-from brainalign.hierarchy import alignment, mean_over_people, word_drive
-from brainalign.partition import variance_partition
+from brainalign.layers import alignment
+from brainalign.ridge import rolled_sweeps, variance_partition
+from brainalign.signals import word_drive
 
 plotting.use_style()
 report = Report(results)
@@ -171,7 +171,7 @@ def by_band(estimate):
     unique, rows = relative["unique"].sel(estimate=estimate).to_numpy().T, []
     for (cohort, band), index in channels.groupby(["cohort", "band"], observed=True).indices.items():
         here = index[kept[index]]
-        mean = stats.Estimate(*mean_over_people(unique[here], people[here]))
+        mean = stats.mean_over_people(unique[here], people[here])
         rows.append(pd.DataFrame({"value": mean.value, "low": mean.low, "high": mean.high, "space": list(spaces)}))
         rows[-1] = rows[-1].assign(
             cohort=cohort, band=band, estimate=estimate, share=[str(mean[k]) for k in range(len(spaces))]
@@ -199,7 +199,7 @@ both.pivot(index=["cohort", "space"], columns=["band", "estimate"], values="shar
 def over_all(values, cohort, estimate="cross-validated"):
     """Mean over people and its interval, over all electrodes of a cohort."""
     here = kept & (channels.index.get_level_values("cohort") == cohort)
-    return stats.Estimate(*mean_over_people(values.sel(estimate=estimate).to_numpy().T[here], people[here]))
+    return stats.mean_over_people(values.sel(estimate=estimate).to_numpy().T[here], people[here])
 
 
 means = {cohort: over_all(relative["unique"], cohort) for cohort in cohorts}

@@ -39,7 +39,7 @@ dataset_options: dict = {}  # passed to datasets.load_listening
 model: str = "smollm2-135m"  # language model: an asset, a folder or a hub name
 n_components: int = 50  # principal components of every larger feature space
 n_draws: int = 12  # directions of the penalties that are tried, for every roll
-n_rolls: int = 200  # rolls of the contextual description along the words
+n_rolls: int = 100  # rolls of the contextual description along the words
 n_blocks: int = 6  # blocks of the recording: folds, each cleaned of drift by itself
 gap: int = 10  # volumes or words left out between training and test
 skip: int = 10  # volumes or words left out at the start: the onset of the story
@@ -55,10 +55,9 @@ import xarray as xr
 
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.story import PEOPLE, story, story_spaces
-from brainalign.encoding import rolled_sweeps, word_sweep
 from brainalign.features.language import layer_features, n_layers, surprisal
-from brainalign.partition import variance_partition
+from brainalign.ridge import rolled_sweeps, variance_partition, word_sweep
+from brainalign.story import PEOPLE, story, story_spaces
 
 plotting.use_style()
 report = Report(results)

@@ -49,10 +49,11 @@ import pandas as pd
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.encoding import cross_validate
 from brainalign.features.acoustics import envelope
 from brainalign.features.language import layer_features, n_layers
-from brainalign.hierarchy import alignment, alignment_difference, mixed_model, peak_layer, response_lag, word_drive
+from brainalign.layers import alignment, alignment_difference, peak_layer
+from brainalign.ridge import cross_validate
+from brainalign.signals import response_lag, word_drive
 
 plotting.use_style()
 report = Report(results)
@@ -143,7 +144,9 @@ rows = {}
 for name, measure in measures.items():
     ways = {way: alignment(top, measure, clusters=who, method=way, seed=seed) for way in ("jackknife", "bootstrap")}
     rows[name] = {f"rank correlation, {way}": f"{stats.Estimate(*found[:3]):.2f}" for way, found in ways.items()}
-    rows[name]["layers per 10 mm or ms"] = f"{stats.Estimate(*mixed_model(top, measure / 10, who)[:3]):.2f}"
+    trials = pd.DataFrame({"layer": top, "depth": measure / 10, "person": who})
+    slope = stats.mixed_model(trials, "layer", ["depth"], groups={"person": ["depth"]}).coefficients.loc["depth"]
+    rows[name]["layers per 10 mm or ms"] = f"{stats.Estimate(*slope[['estimate', 'low', 'high']], len(set(who))):.2f}"
     report.claim(f"peak layers follow {name.split(' (')[0]}", ways["jackknife"].low > 0)
 pd.DataFrame(rows).T
 

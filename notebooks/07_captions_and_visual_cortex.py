@@ -55,9 +55,9 @@ from scipy.stats import zscore
 
 from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
-from brainalign.datasets.viewers import gabor_energies
 from brainalign.features.captions import embed
-from brainalign.similarity import compare_rdms, rdm
+from brainalign.features.images import gabor_energies
+from brainalign.rsa import compare_rdms, rdm
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

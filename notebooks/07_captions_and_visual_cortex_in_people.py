@@ -57,10 +57,10 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial.distance import squareform
 
-from brainalign import datasets, plotting, rsa, searchlight, stats
+from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
 from brainalign.features.captions import embed
-from brainalign.similarity import compare_rdms, rdm
+from brainalign.rsa import compare_rdms, rdm, searchlight
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -52,11 +52,12 @@ import xarray as xr
 from scipy.stats import zscore
 from sklearn.metrics import roc_auc_score
 
-from brainalign import cortex, datasets, plotting, rsa, searchlight
+from brainalign import cortex, datasets, plotting, rsa
 from brainalign.book import Report
-from brainalign.datasets.viewers import PATCH_RADIUS, gabor_energies
 from brainalign.features.captions import embed
-from brainalign.similarity import rdm
+from brainalign.features.images import gabor_energies
+from brainalign.rsa import rdm, searchlight
+from brainalign.simulated.viewing import PATCH_RADIUS
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

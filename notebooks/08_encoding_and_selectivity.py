@@ -50,13 +50,13 @@ import xarray as xr
 from scipy.stats import zscore
 from sklearn.metrics import roc_auc_score
 
-from brainalign import datasets, plotting, rsa, searchlight, stats
+from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
-from brainalign.datasets.viewers import gabor_energies
-from brainalign.encoding import DEFAULT_ALPHAS, RidgeSweepCV
 from brainalign.features.captions import embed
-from brainalign.fractional import FractionalRidgeCV
-from brainalign.vertexwise import encode, members, region_ceilings, region_means, responses_of, shared_vertices
+from brainalign.features.images import gabor_energies
+from brainalign.ridge import DEFAULT_ALPHAS, FractionalRidgeCV, RidgeSweepCV
+from brainalign.ridge.vertexwise import encode, members, region_ceilings, region_means, responses_of, shared_vertices
+from brainalign.rsa import searchlight
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

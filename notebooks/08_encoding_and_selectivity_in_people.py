@@ -54,11 +54,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign import datasets, plotting, rsa, searchlight, stats
+from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
 from brainalign.features.captions import embed
-from brainalign.similarity import compare_rdms, rdm
-from brainalign.vertexwise import held_out_scores, region_means
+from brainalign.ridge.vertexwise import held_out_scores, region_means
+from brainalign.rsa import compare_rdms, rdm, searchlight
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -49,11 +49,12 @@ import pandas as pd
 import xarray as xr
 from sklearn.metrics import roc_auc_score
 
-from brainalign import datasets, plotting, rsa, searchlight, stats
+from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
-from brainalign.encoding import RidgeSweepCV
 from brainalign.features.captions import embed
-from brainalign.vertexwise import encode, members, region_ceilings, region_means, responses_of
+from brainalign.ridge import RidgeSweepCV
+from brainalign.ridge.vertexwise import encode, members, region_ceilings, region_means, responses_of
+from brainalign.rsa import searchlight
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -172,7 +173,7 @@ rows = []
 for name, kind, sign in wanted:
     here, values = zone == kind, contrasts[name].values
     each = values[:, here].mean(1)
-    rows.append({"contrast": name, "zones": kind, "mean (s.d.)": each.mean(), "p": rsa.one_sample_t(each)[1]})
+    rows.append({"contrast": name, "zones": kind, "mean (s.d.)": each.mean(), "p": stats.one_sample_t(each)[1]})
     for against, others in {"noise": noise, "other driven": told & ~here}.items():
         kept = here | others
         aucs = [roc_auc_score(here[kept], sign * one[kept]) for one in (values.mean(0), *values)]

@@ -55,7 +55,7 @@ from scipy.stats import ttest_ind, ttest_rel
 from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
 from brainalign.features.captions import control_features
-from brainalign.similarity import compare_rdms, feature_rdm
+from brainalign.rsa import compare_rdms, feature_rdm
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -54,7 +54,7 @@ import xarray as xr
 from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
 from brainalign.features.captions import control_features
-from brainalign.similarity import compare_rdms, feature_rdm
+from brainalign.rsa import compare_rdms, feature_rdm
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)

@@ -53,6 +53,7 @@ import xarray as xr
 from brainalign import datasets, decoding, plotting, stats
 from brainalign.book import Report
 from brainalign.features.captions import embed
+from brainalign.ridge import decoder
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -101,7 +102,7 @@ decoded[first].shape
 
 # %% mystnb={"image": {"alt": "Mean leave-one-out error of all dimensions by the logarithm of the penalty: flat and below the dashed line at small penalties, rising to it at large ones."}}
 errors = decoders[first].loo_mse_.mean(1) / goals.var(0).mean()
-errors = pd.DataFrame({"penalty": np.log10(decoding.decoder.DEFAULT_ALPHAS), "error": errors})
+errors = pd.DataFrame({"penalty": np.log10(decoder.DEFAULT_ALPHAS), "error": errors})
 text = {"xlabel": "penalty (log10, of the mean squared length of a pattern)", "ylabel": "left-out error / variance"}
 title = "Choosing the penalty, one virtual viewer"
 report.figure(

@@ -38,7 +38,7 @@ dataset_options: dict = {}  # passed to datasets.load_viewing
 embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
 broad: list = ["animate"]  # labels of images: rivals agree in these
 fine: list = ["artiObj", "natObj", "nonhumani", "face"]  # the same, more of them
-dictionary: str = ""  # folder of a CaptionIndex to look sentences up in; "" takes the captions of the test images
+dictionary: str = ""  # text file of captions to look sentences up in; "" takes the captions of the test images
 n_orders: int = 999  # orders of images, for chance
 n_refits: int = 49  # decoders fitted to exchanged captions, for chance
 n_resamples: int = 2000  # bootstrap draws of images
@@ -54,8 +54,7 @@ import xarray as xr
 from brainalign import datasets, decoding, plotting, stats
 from brainalign.book import Report
 from brainalign.features.captions import embed
-from brainalign.rsa import brain_rdms
-from brainalign.similarity import rdm
+from brainalign.rsa import brain_rdms, rdm
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -208,7 +207,9 @@ report
 # %%
 mean, centre = decoded.mean("subject").values, targets.values.mean(0)
 texts = data.captions["caption"][data.captions["image"].isin(test)].tolist()
-index = decoding.CaptionIndex.load(dictionary) if dictionary else decoding.CaptionIndex(texts, single)
+index = decoding.CaptionIndex(texts, single)
+if dictionary:
+    index = decoding.CaptionIndex.read(dictionary, embeddings, device=device)
 said = [match[0] for match in index.search(mean + centre, 1, centre=centre).captions]
 of = pd.Index(test).get_indexer([dict(zip(texts, owners, strict=True)).get(text) for text in said])
 hits = {"written for the very image": (of == np.arange(len(test))).mean()}
@@ -272,8 +273,8 @@ for n in range(1, len(people) + 1):
 # ```
 #
 # For the Natural Scenes Dataset {cite:p}`allen2022`, `make book PROFILE=nsd` sets everything. For a large dictionary, such as the public list of Conceptual
-# Captions {cite:p}`sharma2018` (one caption and one address a line), build it once; it takes hours on two cores, minutes on a GPU, and goes on where it was
-# interrupted: `CaptionIndex.build("Train_GCC-training.tsv", "my_dictionary", progress=True)`. Then set `dictionary`.
+# Captions {cite:p}`sharma2018` (one caption and one address a line), name its file: `-p dictionary Train_GCC-training.tsv`. Embedding it takes hours on two cores,
+# minutes on a GPU, happens once, and goes on where it was interrupted.
 #
 # ## What the papers found
 #

@@ -54,10 +54,10 @@ import xarray as xr
 
 from brainalign import datasets, decoding, plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.scenes import render_scenes
 from brainalign.decoding.matching import token_encoder, token_match
 from brainalign.decoding.writing import consensus, write_captions
 from brainalign.features.captions import embed, text_encoder
+from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -86,8 +86,8 @@ report
 # %% [markdown]
 # ## Look it up
 #
-# The study used the three million captions of Conceptual Captions {cite:p}`sharma2018` as its *dictionary*. `CaptionIndex` is one. It keeps the embeddings on
-# disk, in half precision, and looks at every one of them for every query, so that the answer is exact. Ours holds the captions of {glue:text}`n_scenes` scenes
+# The study used the three million captions of Conceptual Captions {cite:p}`sharma2018` as its *dictionary*. `CaptionIndex` is one. It keeps the embeddings
+# in half precision, and looks at every one of them for every query, so that the answer is exact. Ours holds the captions of {glue:text}`n_scenes` scenes
 # that nobody saw. Does it pay to look them up without what all captions share? `search` takes the mean embedding of the training images as `centre`. We compare
 # how well the sentences found, embedded, correlate with the target.
 

@@ -29,7 +29,7 @@
 #
 # **You need** sentence embeddings of [chapter 7](07_captions_and_visual_cortex). It helps to have trained a neural network once.
 #
-# **It takes** about 15 minutes to read. The first run embeds fifteen thousand captions and trains seven networks, which takes two cores some twenty minutes;
+# **It takes** about 15 minutes to read. The first run embeds ten thousand captions and trains seven networks, which takes two cores some ten minutes;
 # both are kept, and the next run takes two minutes.
 # :::
 
@@ -41,7 +41,7 @@ embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub na
 preset: str = "small"  # the networks: "small", or "paper" for a GPU
 changes: dict = {}  # fields of that configuration that differ, such as epochs
 training_folder: str = ""  # pictures, captions and categories of your own; "" renders scenes
-n_scenes: int = 3000  # rendered scenes to train on and to hold out
+n_scenes: int = 2000  # rendered scenes to train on and to hold out
 n_held_out: int = 300  # of these pictures, learned from by no network
 n_seeds: int = 3  # networks of each kind
 n_jobs: int = 2  # networks trained at once; 1 on a GPU
@@ -64,10 +64,10 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from brainalign import plotting, stats
 from brainalign.book import Report
-from brainalign.datasets.scenes import render_scenes
-from brainalign.features import images, recurrent
+from brainalign.features import images, rcnn
 from brainalign.features.captions import embed
 from brainalign.features.images import activations, cosine
+from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
 report = Report(results)
@@ -80,7 +80,7 @@ report = Report(results)
 # *categories*, what is in the picture.
 
 # %%
-config = recurrent.preset(preset, seed=seed, **changes)
+config = rcnn.preset(preset, seed=seed, **changes)
 source, origin = training_folder or render_scenes(n_scenes, seed=1), training_folder or "rendered scenes"
 pictures, captions, categories = images.learning_set(source, config.image_size)
 names, first_caption = categories.index, captions.drop_duplicates("image").set_index("image")["caption"]
@@ -125,11 +125,11 @@ report.add(n_embedding=targets["captions"].shape[1], n_categories=targets["categ
 # ours:
 
 # %%
-network = recurrent.RecurrentNetwork(replace(config, n_targets=targets["captions"].shape[1]))
+network = rcnn.RecurrentNetwork(replace(config, n_targets=targets["captions"].shape[1]))
 states = network.states(next(images.batches(network, pictures[:1])))
 layers = {"channels": config.channels, "window": config.kernels, "lateral and top-down": config.recurrent_kernels}
 layers["places"] = [f"{state.shape[2]} x {state.shape[3]}" for state in states[0]]
-paper = recurrent.preset("paper")
+paper = rcnn.preset("paper")
 report.add(n_steps=config.time_steps, n_weights=sum(part.numel() for part in network.parameters()))
 report.add(paper_layers=len(paper.channels), paper_steps=paper.time_steps, paper_size=paper.image_size)
 pd.DataFrame(layers).rename_axis("layer")
@@ -149,7 +149,7 @@ pd.DataFrame(layers).rename_axis("layer")
 
 # %% tags=["remove-stderr"]
 options = {"n_seeds": n_seeds, "n_held_out": n_held_out, "folder": checkpoints, "n_jobs": n_jobs, "device": device}
-twins = recurrent.train_twins(pictures, targets, config, control=True, **options)
+twins = rcnn.train_twins(pictures, targets, config, control=True, **options)
 seen, new, means = twins.learned, twins.held_out, twins.means
 report.add(n_seeds=n_seeds, n_epochs=config.epochs)
 list(twins.networks)
@@ -197,7 +197,7 @@ report
 rows = {}
 for (kind, s), network in twins.networks.items():
     aim = kind if kind in targets else "captions"
-    right = cosine(recurrent.predict(network, pictures[new]).values, targets[aim][new], means[aim])
+    right = cosine(rcnn.predict(network, pictures[new]).values, targets[aim][new], means[aim])
     rows[kind, s] = stats.Estimate(*stats.bootstrap_ci(right, n_resamples=n_resamples, seed=seed), len(new))
 learned = pd.Series(rows).rename_axis(["trained on", "seed"])[[*targets, "control"]]
 learned.to_frame("cosine, mean removed (95 % over pictures)")
@@ -219,7 +219,7 @@ report
 # nearest. For chance, read-outs are given to other pictures, {glue:text}`n_permutations` times.
 
 # %%
-out = recurrent.predict(twins.networks["captions", seed], pictures[new]).values
+out = rcnn.predict(twins.networks["captions", seed], pictures[new]).values
 parts = [normalize(values - means["captions"]) for values in (out, targets["captions"][new])]
 near = parts[0] @ parts[1].T  # the cosine of each read-out and each target
 rank, labels = 1 + (near > np.diag(near)[:, None]).sum(1), targets["categories"][new]
@@ -320,12 +320,12 @@ report
 # %% tags=["hide-cell"]
 first, few, goals = twins.networks["captions", seed], seen[::4], targets["captions"]
 same = {"checkpoint": twins.folder, "device": device}
-once = recurrent.train(pictures[seen], goals[seen], replace(first.config, time_steps=1), **same).network
-quarter = recurrent.train(pictures[few], goals[few], first.config, **same).network
+once = rcnn.train(pictures[seen], goals[seen], replace(first.config, time_steps=1), **same).network
+quarter = rcnn.train(pictures[few], goals[few], first.config, **same).network
 with torch.no_grad():
     steps = torch.cat([first(pixels) for pixels in images.batches(first, pictures[new])], 1).cpu().numpy()
 outs = {f"time step {k}": step for k, step in enumerate(steps)}
-outs["one time step only"] = recurrent.predict(once, pictures[new]).values
-outs["a quarter of the pictures"] = recurrent.predict(quarter, pictures[new]).values
+outs["one time step only"] = rcnn.predict(once, pictures[new]).values
+outs["a quarter of the pictures"] = rcnn.predict(quarter, pictures[new]).values
 for name, out in outs.items():
     print(f"{name}: {cosine(out, goals[new], means['captions']).mean():.3f}")

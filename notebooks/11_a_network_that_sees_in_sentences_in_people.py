@@ -41,7 +41,7 @@ embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub na
 preset: str = "small"  # the networks: "small", or "paper" for a GPU
 changes: dict = {}  # fields of that configuration that differ, such as epochs
 training_folder: str = ""  # pictures, captions and categories of your own; "" renders scenes
-n_scenes: int = 3000  # rendered scenes to train on and to hold out
+n_scenes: int = 2000  # rendered scenes to train on and to hold out
 n_held_out: int = 300  # of these pictures, learned from by no network
 n_seeds: int = 3  # networks of each kind
 n_jobs: int = 2  # networks trained at once; 1 on a GPU
@@ -60,14 +60,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign import datasets, plotting, rsa, searchlight, stats
+from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
-from brainalign.datasets.scenes import render_scenes
-from brainalign.features import images, recurrent
+from brainalign.features import images, rcnn
 from brainalign.features.captions import embed
 from brainalign.features.images import activations
-from brainalign.similarity import compare_rdms, rdm
-from brainalign.vertexwise import held_out_scores, region_means
+from brainalign.ridge.vertexwise import held_out_scores, region_means
+from brainalign.rsa import compare_rdms, rdm, searchlight
+from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -79,13 +79,13 @@ report = Report(results)
 # The networks are those of the pages before, {glue:text}`n_seeds` of each kind, and the same before training.
 
 # %% tags=["remove-stderr"]
-config = recurrent.preset(preset, seed=seed, **changes)
+config = rcnn.preset(preset, seed=seed, **changes)
 source = training_folder or render_scenes(n_scenes, seed=1)
 pictures, captions, categories = images.learning_set(source, config.image_size)
 targets = {"captions": embed(captions, embeddings, device=device).values}
 targets["categories"] = categories.to_numpy("float32")
 options = {"n_seeds": n_seeds, "n_held_out": n_held_out, "folder": checkpoints, "n_jobs": n_jobs, "device": device}
-twins = recurrent.train_twins(pictures, targets, config, **options)
+twins = rcnn.train_twins(pictures, targets, config, **options)
 
 # %%
 data = datasets.load_viewing(dataset, **dataset_options)

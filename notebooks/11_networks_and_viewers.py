@@ -37,7 +37,7 @@
 embeddings: str = "all-mpnet-base-v2"  # sentence model: asset, folder or hub name
 preset: str = "small"  # the networks: "small", or "paper" for a GPU
 changes: dict = {}  # fields of that configuration that differ, such as epochs
-n_scenes: int = 3000  # rendered scenes to train on and to hold out
+n_scenes: int = 2000  # rendered scenes to train on and to hold out
 n_held_out: int = 300  # of these pictures, learned from by no network
 n_seeds: int = 3  # networks of each kind
 n_jobs: int = 2  # networks trained at once; 1 on a GPU
@@ -59,12 +59,12 @@ import xarray as xr
 
 from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
-from brainalign.datasets.scenes import render_scenes
-from brainalign.features import images, recurrent
+from brainalign.features import images, rcnn
 from brainalign.features.captions import embed
 from brainalign.features.images import activations
-from brainalign.similarity import compare_rdms, rdm
-from brainalign.vertexwise import encode, region_means
+from brainalign.ridge.vertexwise import encode, region_means
+from brainalign.rsa import compare_rdms, rdm
+from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -77,12 +77,12 @@ report = Report(results)
 # trained once is read from a folder.
 
 # %% tags=["remove-stderr"]
-config = recurrent.preset(preset, seed=seed, **changes)
+config = rcnn.preset(preset, seed=seed, **changes)
 pictures, captions, categories = images.learning_set(render_scenes(n_scenes, seed=1), config.image_size)
 targets = {"captions": embed(captions, embeddings, device=device).values}
 targets["categories"] = categories.to_numpy("float32")
 options = {"n_seeds": n_seeds, "n_held_out": n_held_out, "folder": checkpoints, "n_jobs": n_jobs, "device": device}
-twins = recurrent.train_twins(pictures, targets, config, **options)
+twins = rcnn.train_twins(pictures, targets, config, **options)
 
 # %% [markdown]
 # They look at all images of the viewers of chapter 7, {glue:text}`n_test` of which everybody saw: the test images. We take what is in the last layer at the
@@ -275,7 +275,7 @@ variants = {
     "a quarter of the pictures": (few, goals, first.config),
     "a quarter, mean removed": (few, goals - twins.means["captions"], first.config),
 }
-found = {name: recurrent.train(pictures[k], aims[k], own, **same).network for name, (k, aims, own) in variants.items()}
+found = {name: rcnn.train(pictures[k], aims[k], own, **same).network for name, (k, aims, own) in variants.items()}
 for name, network in ({"as above": first} | found).items():
     model = rdm(activations(network, shown[at]).values)
     print(f"{name}: {compare_rdms(brains.sel(region=high), model, 'pearson').mean():.2f}")

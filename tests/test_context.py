@@ -8,8 +8,8 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import binomtest, spearmanr, t
 
-from brainalign.context import context_horizon
-from brainalign.encoding import cross_validate
+from brainalign.layers import context_horizon
+from brainalign.ridge.encoding import cross_validate
 
 CONTEXTS = [1, 2, 4, np.inf]
 N_SPLITS = 5

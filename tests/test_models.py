@@ -1,316 +1,416 @@
-"""The registry of models and the damaged family, against what the damages say they do."""
+"""Published scores against their sources, computed ones against slow sums, intervals on noise."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors import safe_open
-from test_language import STORY, assert_close, byte_level_tokenizer, gpt2
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+import xarray as xr
+from scipy.stats import binom, binomtest, pearsonr, spearmanr, ttest_1samp
+from threadpoolctl import threadpool_limits
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from brainalign import assets
-from brainalign.features import language, models
-from brainalign.features.language import context_features, layer_features, surprisal
+from brainalign import assets, models
+from brainalign.features import language
+from brainalign.ridge.encoding import cross_validate
+from brainalign.stats import circular_shifts
 
-N_LAYERS = 6
+# ---------------------------------------------------------------------------------------------------------- published
+
+SCORES = ["arc_challenge", "hellaswag", "mmlu", "truthfulqa", "winogrande", "gsm8k", "piqa", "boolq", "openbookqa"]
+SCORES += ["arc_easy"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small run slower on more threads, much slower on a busy machine."""
+@pytest.fixture(params=models.PROTOCOLS)
+def protocol(request) -> str:
+    return request.param
+
+
+def test_every_published_number_has_a_source(protocol):
+    table = models.published(protocol)
+    assert table.index.is_unique and (table["protocol"] == protocol).all()
+    assert table["url"].str.startswith("https://").all() and table["source"].notna().all()
+    scores = table[[name for name in SCORES if name in table]]
+    assert scores.stack().dropna().between(0, 100).all()
+    assert set(table["kin"]) - {""} <= set(table.index) and not (table["kin"] == table.index).any()
+
+
+def test_published_numbers_are_the_collected_ones(project, protocol):
+    """Against the collection they were taken from, with its notes on every number, where that is at hand."""
+    files = [mirror / "llm_benchmarks" / "llm_benchmarks.csv" for mirror in assets.mirrors()]
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        pytest.skip("the collection of benchmark scores is not here")
+    collected = pd.read_csv(file, index_col="hf_id")
+    table = models.published(protocol)
+    names = [name for name in SCORES if name in table]
+    suffix = "" if protocol == "leaderboard" else "_0shot"
+    expected = collected.loc[table.index, [name + suffix for name in names]].set_axis(names, axis="columns")
+    pd.testing.assert_frame_equal(table[names], expected.astype(float), check_names=False)
+    harness = {"leaderboard": "leaderboard|NO values", "zero-shot": "StableLM", "zero-shot-lighteval": "lighteval"}
+    assert collected.loc[table.index, "note"].str.contains(harness[protocol]).all()
+    if protocol == "leaderboard":
+        assert not collected.loc[table.index, "note"].str.contains("Google-reported|vendor-reported").any()
+        assert table.index[table["in_study"]].tolist() == collected.index[:12].tolist()
+
+
+def test_empty_stays_empty():
+    table = models.published()
+    assert table.loc["facebook/galactica-6.7b", [c for c in SCORES if c in table]].isna().all()
+    assert np.isnan(models.average(table)["facebook/galactica-6.7b"])
+
+
+def test_average_against_slow_sums():
+    table, names = models.published(), ["arc_challenge", "hellaswag", "winogrande"]
+    complete = [model for model in table.index if all(np.isfinite(table.loc[model, name]) for name in names)]
+    mean = {name: sum(table.loc[m, name] for m in complete) / len(complete) for name in names}
+    spread = {
+        name: (sum((table.loc[m, name] - mean[name]) ** 2 for m in complete) / len(complete)) ** 0.5 for name in names
+    }
+    z = {name: (table[name] - mean[name]) / spread[name] for name in names}
+    found = models.average(table)  # the default leaves out what is at chance, at floor, or falls with size
+    assert found.notna().sum() == len(complete) < len(table)
+    for model in complete[:5]:
+        assert found[model] == pytest.approx(sum(z[name][model] for name in names) / 3)
+    plain = models.average(table, names, rule="mean")
+    assert plain[complete[0]] == pytest.approx(sum(table.loc[complete[0], name] for name in names) / 3)
+    holes = table.copy()
+    holes.loc[complete[0], "hellaswag"] = np.nan
+    holes.loc[complete[1], ["hellaswag", "winogrande"]] = np.nan
+    assert models.average(holes)[complete[:2]].isna().all()
+    assert models.average(holes, rule="z-available")[complete[:2]].isna().tolist() == [False, True]
+
+
+def test_protocols_are_not_mixed():
+    with pytest.raises(ValueError, match="one protocol"):
+        models.average(pd.concat([models.published(), models.published("zero-shot")]))
+    with pytest.raises(ValueError, match="protocol: expected"):
+        models.published("five-shot")
+    with pytest.raises(ValueError, match="columns: expected some of .*piqa.*got \\['mmlu'\\]"):
+        models.average(models.published("zero-shot"), ["piqa", "mmlu"])
+    with pytest.raises(ValueError, match="rule"):
+        models.average(models.published(), rule="median")
+    with pytest.raises(ValueError, match="only 1 models"):
+        models.average(models.published().iloc[:2])
+
+
+# ----------------------------------------------------------------------------------------------------------- computed
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    """A causal model with random weights and a byte-level tokenizer."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
+    torch.set_num_threads(1)  # a model this small is slower on more
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=128, initializer_range=0.3,
+    )  # fmt: skip
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(["The nurse near the teachers is tired ."] * 9, trainer)
+    yield (
+        LlamaForCausalLM(config).eval(),
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"),
+    )
     torch.set_num_threads(threads)
 
 
-def deep(model_class, config_class, **options):
-    torch.manual_seed(1)
-    config = config_class(
-        vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=N_LAYERS, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.3, **options,
-    )  # fmt: skip
-    return model_class(config).eval()
+def token_bits(small_model, text: str) -> list[tuple[float, int]]:
+    """Surprisal and rank of each token after a start token, one forward pass, no padding."""
+    model, tokenizer = small_model
+    ids = torch.tensor([[0, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
+    with torch.inference_mode():
+        log_p = torch.log2(model(ids).logits[0].double().softmax(-1))
+    return [
+        (-float(log_p[place, token]), int((log_p[place] >= log_p[place, token]).sum()))
+        for place, token in enumerate(ids[0, 1:])
+    ]
 
 
-def save(model, folder) -> str:
-    model.save_pretrained(folder)
-    byte_level_tokenizer().save_pretrained(folder)
-    return str(folder)
+def test_next_word_against_a_plain_run(small_model):
+    # one token a word: ranks of words are those of tokens
+    text = "The nurse near the teachers is tired ."
+    found = models.next_word(pd.DataFrame({"word": text.split()}), small_model, store=False)
+    tokens = token_bits(small_model, text)
+    assert len(tokens) == found.n_words == 8
+    assert found.bits == pytest.approx(np.mean([bits for bits, _ in tokens]), abs=1e-3)
+    assert found.top1 == np.mean([rank <= 1 for _, rank in tokens])
+    assert found.top10 == np.mean([rank <= 10 for _, rank in tokens])
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> str:
-    return save(deep(LlamaForCausalLM, LlamaConfig), tmp_path_factory.mktemp("models") / "llama")
+def test_accuracy_against_whole_sentences(small_model):
+    pairs = models.minimal_pairs(2)
+    found = models.minimal_pair_accuracy(pairs, small_model, store=False)
+    right = [
+        sum(bits for bits, _ in token_bits(small_model, good)) < sum(bits for bits, _ in token_bits(small_model, bad))
+        for good, bad in zip(pairs["good"], pairs["bad"], strict=True)
+    ]
+    expected = pd.Series(right, dtype=float).groupby(pairs["phenomenon"], sort=False).mean()
+    assert found.index.tolist() == expected.index.tolist()
+    np.testing.assert_allclose(found, expected)
+    assert 0.2 < found.mean() < 0.8  # random weights know no grammar
 
 
-@pytest.fixture(scope="module")
-def words() -> pd.DataFrame:
-    return pd.DataFrame({"word": STORY.split(), "passage": 0})
+def test_accuracy_of_known_models(monkeypatch):
+    pairs = models.minimal_pairs(5)
+    bad = set(pairs["bad"])
+
+    def bits(words, model, **options):
+        text = words.groupby("passage")["word"].transform(" ".join)
+        return xr.DataArray(1.0 + {"knows": 1, "guesses": 0, "errs": -1}[model] * text.isin(bad), dims="word")
+
+    monkeypatch.setattr(language, "surprisal", bits)
+    for model, share in (("knows", 1.0), ("guesses", 0.5), ("errs", 0.0)):
+        assert (models.minimal_pair_accuracy(pairs, model) == share).all()
 
 
-def weights(spec: str) -> dict[str, torch.Tensor]:
-    model = language.open_model(spec).load("cpu", "float32")
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+def test_minimal_pairs_are_many_and_minimal():
+    pairs = models.minimal_pairs()
+    assert pairs["phenomenon"].nunique() >= 10
+    assert len(pairs) == len(pairs.drop_duplicates(["good", "bad"])) >= 1000
+    assert (pairs["phenomenon"].value_counts() == 70).all()
+    assert not set(pairs["good"]) & set(pairs["bad"])
+    for good, bad in pairs[["good", "bad"]].itertuples(index=False):
+        assert not set("[]{}|:0123456789") & set(good + bad) and good[-1] in ".?" and good[-1] == bad[-1]
+        a, b = (Counter(text.lower().rstrip(".?").split()) for text in (good, bad))
+        assert a.total() == b.total()
+        assert (a - b).total() <= 1  # one word is another, or the order is
 
 
-def is_matrix(name: str) -> bool:
-    return "layers." in name and "norm" not in name
+def test_minimal_pairs_repeat_and_vary():
+    first, again, other = (models.minimal_pairs(10, seed=seed) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again)
+    assert len(set(first["good"]) & set(other["good"])) < len(first) / 2
+    assert (first.groupby(["phenomenon", "paradigm"]).size().groupby("phenomenon").agg(np.ptp) <= 1).all()
 
 
-# specs
+def test_pairs_that_cannot_be_had():
+    with pytest.raises(ValueError, match="has no 1000 different"):
+        models.minimal_pairs(1000)
+    with pytest.raises(ValueError, match="whole number"):
+        models.minimal_pairs(0)
+    pairs = models.minimal_pairs(1)
+    with pytest.raises(ValueError, match="two equal"):
+        models.minimal_pair_accuracy(pairs.assign(bad=pairs["good"]), "none")
+    with pytest.raises(ValueError, match="'bad'"):
+        models.minimal_pair_accuracy(pairs.drop(columns="bad"), "none")
+
+
+# -------------------------------------------------------------------------------------------------------- brain score
+
+
+@pytest.mark.parametrize("with_baseline", [False, True])
+def test_scores_and_copies_against_separate_calls(rng, with_baseline):
+    features = xr.DataArray(rng.standard_normal((2, 80, 5)), dims=("layer", "word", "feature"))
+    features = features.assign_coords(layer=[3, 7])
+    baseline = rng.standard_normal((80, 2)) if with_baseline else None
+    values = rng.standard_normal((80, 3)) + (5 * baseline[:, :1] if with_baseline else 0)
+    responses = xr.DataArray(values, dims=("word", "channel"), coords={"channel": list("abc")})
+    groups = np.repeat([0, 1], 40)
+    options = {"groups": groups, "n_splits": 4, "alphas": [1, 10, 100], "baseline": baseline}
+    orders = circular_shifts(80, 3, groups=groups, min_shift=5, seed=2)
+    found = models.brain_score(features, responses, orders=orders, **options)
+    free = np.ones((80, 1)) if baseline is None else np.column_stack([np.ones(80), baseline])
+    kept = free @ np.linalg.lstsq(free, values, rcond=None)[0]
+    for copy, rows in enumerate([np.arange(80), *orders]):
+        other = responses.copy(data=values if copy == 0 else kept + (values - kept)[rows])
+        expected = cross_validate(features, other, **options)["partial" if with_baseline else "score"]
+        ours = found["score"] if copy == 0 else found["null"].isel(copy=copy - 1)
+        xr.testing.assert_allclose(ours, expected.rename(ours.name))
+    assert models.brain_score(features, responses, **options)["null"].sizes["copy"] == 0
+    with pytest.raises(ValueError, match="orders: expected rows"):
+        models.brain_score(features, responses, orders=orders[:, 1:], **options)
+
+
+def test_models_are_compared_where_they_predict_equally_well(rng):
+    layers = rng.standard_normal((6, 300, 3))  # each channel follows one of six layers, later ones farther away
+    distance = np.repeat(np.arange(6), 4) + rng.uniform(0, 1, 24)
+    values = np.concatenate([layer @ rng.standard_normal((3, 4)) for layer in layers], axis=1)
+    responses = values + rng.standard_normal(values.shape)
+    spoilt = layers + 6 * rng.standard_normal(layers.shape)
+    features = {
+        name: xr.DataArray(x, dims=("layer", "word", "feature")) for name, x in (("good", layers), ("bad", spoilt))
+    }
+    options = {"n_splits": 3, "inner_splits": 2, "alphas": [1.0, 100.0]}
+    found = models.alignment_under_noise(features, responses, distance, levels=(1, 4, 16), seed=1, **options)
+    for name, x in features.items():
+        fit = models.brain_score(x, xr.DataArray(responses, dims=("word", "channel")), **options)["score"]
+        own = found.sel(model=name, noise=0)
+        assert float(own["score"]) == pytest.approx(float(fit.max("layer").mean()))
+        assert float(own["rho"]) == pytest.approx(spearmanr(fit.argmax("layer"), distance).statistic)
+    assert float(found["equal"].sel(model="bad")) == pytest.approx(float(found["rho"].sel(model="bad", noise=0)))
+    plain, equal = (float(gap.sel(model="good") - gap.sel(model="bad")) for gap in (found["rho"][:, 0], found["equal"]))
+    assert plain > 0.5 and equal < 0.7 * plain
+
+
+# -------------------------------------------------------------------------------------------------------- correlation
+
+
+def test_correlations_against_scipy(rng):
+    performance, score = rng.standard_normal(9), rng.standard_normal((9, 12))
+    people = np.repeat(["a", "b", "c"], [2, 4, 6])
+    mean = np.mean([score[:, people == name].mean(1) for name in "abc"], axis=0)  # each person counts once
+    for method, function in (("pearson", pearsonr), ("spearman", spearmanr)):
+        found = models.performance_correlation(performance, score, people, method=method)
+        assert found.r == pytest.approx(function(performance, mean).statistic)
+        without = [function(np.delete(performance, i), np.delete(mean, i)).statistic for i in range(9)]
+        assert (found.without_low, found.without_high) == pytest.approx((min(without), max(without)))
+        assert (found.n_models, found.n_people) == (9, 3) and np.isnan(found.p)
+
+
+def test_partial_correlation_against_the_inverse_of_the_covariance(rng):
+    size, width = rng.standard_normal((2, 12))
+    performance = size + rng.standard_normal(12)
+    score = (size - width)[:, None] + rng.standard_normal((12, 5))
+    found = models.performance_correlation(performance, score, covariates=np.column_stack([size, width]))
+    precision = np.linalg.inv(np.cov([performance, score.mean(1), size, width]))
+    assert found.r == pytest.approx(-precision[0, 1] / np.sqrt(precision[0, 0] * precision[1, 1]))
+
+
+def lucky_scores(rng, n_models: int, n_channels: int) -> np.ndarray:
+    """Scores of noise over a graded family: neighbours share nearly all of their luck."""
+    place = np.linspace(0, 1, n_models)
+    alike = np.exp(-(((place[:, None] - place) / 0.5) ** 2))
+    return np.linalg.cholesky(alike + 1e-6 * np.eye(n_models)) @ rng.standard_normal((n_models, n_channels))
+
+
+def test_interval_holds_where_models_share_their_luck(rng):
+    """Where people are independent it covers at least at the nominal rate; electrodes alone mislead."""
+    performance, people, n = np.linspace(-1, 1, 11), np.repeat(np.arange(6), 4), 400
+    covered = naive = 0
+    for seed in range(n):
+        score = np.repeat(lucky_scores(rng, 11, 6), 4, axis=1) + 0.1 * rng.standard_normal((11, 24))
+        found = models.performance_correlation(performance, score, people, n_resamples=400, seed=seed)
+        covered += found.low <= 0 <= found.high
+        naive += pearsonr(performance, score.mean(1)).pvalue > 0.05
+    assert covered >= binom.ppf(0.001, n, 0.95)
+    assert naive < 0.7 * n  # textbook p values take models for independent
+
+
+def test_interval_holds_where_models_are_independent(rng):
+    covered, n = 0, 300
+    for seed in range(n):
+        performance, score = rng.standard_normal(12), rng.standard_normal((12, 1)) + 0.2 * rng.standard_normal((12, 8))
+        found = models.performance_correlation(performance, score, n_resamples=400, seed=seed)
+        covered += found.low <= 0 <= found.high
+    assert binom.ppf(0.001, n, 0.95) <= covered
+
+
+def test_planted_correlation_is_found(rng):
+    performance = np.linspace(0, 1, 11)
+    score = 0.2 * performance[:, None] + 0.05 * lucky_scores(rng, 11, 40) + 0.01 * rng.standard_normal((11, 1))
+    for method in ("pearson", "spearman"):
+        found = models.performance_correlation(performance, score, np.repeat(np.arange(8), 5), method=method)
+        assert 0.8 < found.low <= found.r <= found.high <= 1 and found.without_low > 0.8
+
+
+def test_null_takes_away_what_features_give_by_themselves(rng):
+    """Noise scores that depend on the model alone look like a perfect correlation; copies of the null show them."""
+    performance, bias = np.linspace(0, 1, 10), 0.3 * np.linspace(0, 1, 10)[:, None]
+    p, covered, fooled, n = [], 0, 0, 200
+    for seed in range(n):
+        scores = lucky_scores(rng, 10, 20 * 12).reshape(10, 20, 12).transpose(1, 0, 2) + 10 * bias
+        options = {"n_resamples": 300, "seed": seed}
+        found = models.performance_correlation(performance, scores[0], null=scores[1:], **options)
+        p.append(found.p)
+        covered += found.low <= 0 <= found.high
+        fooled += models.performance_correlation(performance, scores[0], **options).low > 0
+    low, high = binom.ppf([0.001, 0.999], n, 0.95)
+    assert low <= covered and fooled > 0.9 * n
+    assert n - high <= (np.array(p) <= 0.05).sum() <= n - low and 0.4 < np.mean(p) < 0.6
+
+
+TESTS = ("t over people", "interval over people and models", "p of the slope")
+
+
+def called_on_noise(shared: float, n_cohorts: int) -> pd.Series:
+    """How often each test calls a relation with performance in cohorts that hold nothing of the models.
+
+    Eight people met the same words: a signal locked to them, `shared` of the variance, is common to all. Features of
+    eight models lose dimensions with damage. The whole pipeline, best of two layers; 39 copies are responses
+    shifted against the words, all people alike.
+    """
+    rng, n_words, n_people, dims = np.random.default_rng(7), 200, 8, (12, 11, 10, 9, 8, 7, 6, 5)
+    base, damage = (a[:, 2:] + a[:, 1:-1] + a[:, :-2] for a in rng.standard_normal((2, 2, n_words + 2, 12)))
+    family = [xr.DataArray((base + 0.5 * k * damage)[:, :, :d], dims=("layer", "word", "feature"))
+              for k, d in enumerate(dims)]  # fmt: skip
+    options = {"n_splits": 3, "inner_splits": 2, "gap": 3, "alphas": [10, 1000], "dtype": "float64"}
+    options["orders"] = circular_shifts(n_words, 39, min_shift=5, seed=0)
+    performance, called = -np.arange(8.0), Counter(dict.fromkeys(TESTS, 0))
+    for start in range(0, n_cohorts, 20):
+        n = min(20, n_cohorts - start)
+        noise = np.sqrt(1 - shared) * rng.standard_normal((n_words + 2, n, n_people))
+        noise += np.sqrt(shared) * rng.standard_normal((n_words + 2, n, 1))
+        responses = (noise[2:] + noise[1:-1] + noise[:-2]).reshape(n_words, -1)  # neighbouring words are alike
+        responses = xr.DataArray(responses, dims=("word", "channel"))
+        with threadpool_limits(1):  # products this small gain nothing from a second thread
+            best = [models.brain_score(x, responses, **options).max("layer") for x in family]
+        score = np.stack([b["score"] for b in best]).reshape(8, n, n_people)
+        null = np.stack([b["null"] for b in best], axis=1).reshape(-1, 8, n, n_people)
+        for k in range(n):
+            ask = {"null": null[:, :, k], "n_resamples": 500, "seed": start + k}
+            found = models.performance_correlation(performance, score[:, k], **ask)
+            slopes = (performance - performance.mean()) @ (score[:, k] - null[:, :, k].mean(0))
+            verdicts = ttest_1samp(slopes, 0).pvalue < 0.05, not found.low <= 0 <= found.high, found.p <= 0.05
+            called.update({name: int(verdict) for name, verdict in zip(TESTS, verdicts, strict=True)})
+    return pd.Series(called)[list(TESTS)]
+
+
+def test_verdicts_hold_where_people_share_a_signal():
+    n = 60
+    called = called_on_noise(0.5, n)
+    most = binom.ppf(0.999, n, 0.05)
+    assert called["t over people"] > most  # what the people share is no evidence of the text
+    assert called["interval over people and models"] <= most and called["p of the slope"] <= most
+
+
+@pytest.mark.simulation
+def test_verdicts_on_two_hundred_cohorts(project):
+    rows, n = [], 200
+    for shared in (0.0, 0.2, 0.5):
+        for name, called in called_on_noise(shared, n).items():
+            interval = binomtest(int(called), n).proportion_ci(method="exact")
+            note = f"eight people share {shared:g} of the variance, eight models alike; null of 39 shifts"
+            rows.append((f"{name}, shared {shared:g}", n, called, called / n, *interval, 0.05, note))
+    columns = ["simulation", "n", "called", "rate", "low", "high", "nominal", "note"]
+    file = project / "book" / "simulations" / "performance_correlation.csv"
+    file.parent.mkdir(exist_ok=True)
+    table = pd.DataFrame(rows, columns=columns)
+    table.to_csv(file, index=False, float_format="%.4f")
+    safe = ~table["simulation"].str.startswith("t over people")
+    assert (table.loc[safe, "called"] <= binom.ppf(0.999, n, 0.05)).all()
 
 
 @pytest.mark.parametrize(
-    ("spec", "base", "damage"),
+    ("change", "message"),
     [
-        ("smollm2-135m", "smollm2-135m", {}),
-        ("a/b@noise=0.30", "a/b", {"noise": 0.3}),
-        ("x@span=4@bits=3", "x", {"bits": 3, "span": 4}),
-        ("/data/me@host/x@skip=.5", "/data/me@host/x", {"skip": 0.5}),
-        ("/data/me@host/x", "/data/me@host/x", {}),
+        ({"performance": np.ones(8)}, "constant"),
+        ({"performance": np.arange(7.0)}, "expected shape"),
+        ({"score": np.full((8, 6), np.nan)}, "score: 48 non-finite"),
+        ({"score": np.ones((8, 6))}, "all models have the same"),
+        ({"people": [0, 0, 0, 1, 1, 1]}, "3 people, got 8 and 2"),
+        ({"people": [0, 1]}, "one label for each of 6"),
+        ({"covariates": np.ones(8)}, "constant"),
+        ({"covariates": 2 * np.arange(8.0)}, "follows from the others"),
+        ({"covariates": np.random.default_rng(0).standard_normal((8, 4))}, "at least 9 models"),
+        ({"covariates": np.arange(7.0)}, "one row for each of 8"),
+        ({"null": np.zeros((3, 8, 5))}, "null: expected shape"),
+        ({"method": "kendall"}, "method"),
+        ({"level": 95}, "level"),
     ],
 )
-def test_parse(spec, base, damage):
-    assert models.parse(spec) == (base, damage)
-    assert list(models.parse(spec)[1]) == list(damage)  # in the order in which they are applied
-
-
-@pytest.mark.parametrize(
-    ("tail", "message"),
-    [
-        (
-            "@blur=2",
-            "holds '@blur=2'; expected a name, then any of @untrained=k, @noise=s, @bits=b, @skip=p and @span=k",
-        ),
-        ("@untrained=a", "untrained in .*: expected a whole number, 0 or more, got 'a'"),
-        ("@noise", "noise in .*: expected a number above 0, .* got ''"),
-        ("@", "holds '@'"),
-        ("@bits=3@bits=4", "holds '@bits=4'; .* each once"),
-        ("@noise=0", "noise in .*: expected a number above 0"),
-        ("@noise=nan", "noise in .* got 'nan'"),
-        ("@noise=inf", "noise in .* got 'inf'"),
-        ("@bits=1", "bits in .*: expected a whole number from 2 to 16, got '1'"),
-        ("@bits=3.5", "bits in .* got '3.5'"),
-        ("@skip=1", "skip in .*: expected a share of the blocks between 0 and 1, got '1'"),
-        ("@skip=0.05", "skip in .*: 0.05 of 6 blocks are 0; from 1 to 4 can be left out"),
-        ("@skip=0.9", "skip in .*: 0.9 of 6 blocks are 5"),
-        ("@span=0", "span in .*: expected a whole number of tokens, 1 or more, got '0'"),
-    ],
-)
-def test_bad_specs_are_refused(folder, words, tail, message):
-    for features in (layer_features, surprisal, lambda w, m, **o: context_features(w, m, [2], **o)):
-        with pytest.raises(ValueError, match=f"(?s)^model: .*{message}"):
-            features(words, folder + tail, store=False)
-
-
-def test_architectures_that_do_not_allow_a_damage_are_refused(words, tmp_path):
-    pythia_like = save(gpt2(), tmp_path / "gpt2")
-    with pytest.raises(ValueError, match="span in .*: a shorter attention span is known for .* not for 'gpt2'"):
-        layer_features(words, f"{pythia_like}@span=3", store=False)
-    biased = save(deep(LlamaForCausalLM, LlamaConfig, attention_bias=True), tmp_path / "biased")
-    with pytest.raises(ValueError, match="without biases"):
-        layer_features(words, f"{biased}@span=3", store=False)
-    for damage in ("noise=0.2", "bits=4"):
-        found = layer_features(words, f"{pythia_like}@{damage}", context=3, store=False)
-        whole = layer_features(words, pythia_like, context=3, store=False)
-        np.testing.assert_array_equal(found[0], whole[0])
-        assert not np.allclose(found[-1], whole[-1], atol=1e-2)
-
-
-# what the damages do
-
-
-def test_noise_has_the_size_asked_for(folder):
-    intact, noisy, again = weights(folder), weights(f"{folder}@noise=0.5"), weights(f"{folder}@noise=0.5")
-    stronger = weights(f"{folder}@noise=1.0")
-    draws = []
-    for name, weight in intact.items():
-        noise = noisy[name] - weight
-        np.testing.assert_array_equal(noisy[name], again[name])
-        if not is_matrix(name):
-            assert not noise.any(), name
-            continue
-        torch.testing.assert_close(stronger[name] - weight, 2 * noise, rtol=1e-3, atol=1e-5)
-        draws.append((noise / (0.5 * weight.std())).flatten())
-    assert len(draws) == 7 * N_LAYERS
-    pooled = torch.cat(draws).double()
-    error = 1 / np.sqrt(len(pooled))
-    assert abs(pooled.mean()) < 4 * error and abs(pooled.std() - 1) < 3 * error
-    first, second = (torch.stack([d[:512] for d in half]).flatten() for half in (draws[:-7], draws[7:]))
-    assert abs(np.corrcoef(first, second)[0, 1]) < 4 / np.sqrt(len(first))  # each matrix has noise of its own
-
-
-def test_untrained_twins_have_learned_nothing_and_differ(folder, words):
-    trained, twin, other = (weights(folder + tail) for tail in ("", "@untrained=0", "@untrained=1"))
-    assert trained.keys() == twin.keys()
-    for name, weight in twin.items():
-        if weight.ndim > 1:  # embeddings, too
-            assert abs(float(weight.std()) / 0.3 - 1) < 0.1  # the configuration's own width
-            for rival in (trained[name], other[name]):
-                assert abs(float(torch.corrcoef(torch.stack([weight.ravel(), rival.ravel()]))[0, 1])) < 0.1
-        elif "norm" in name:
-            assert (weight == 1).all()
-    again = weights(folder + "@untrained=0")
-    assert all(torch.equal(weight, again[name]) for name, weight in twin.items())
-    assert surprisal(words, folder + "@untrained=0", start_token=True, store=False).notnull().all()
-
-
-@pytest.mark.parametrize("bits", [2, 3, 8])
-def test_bits_round_each_output_row(folder, bits):
-    intact, coarse = weights(folder), weights(f"{folder}@bits={bits}")
-    for name, weight in intact.items():
-        if not is_matrix(name):
-            assert torch.equal(coarse[name], weight)
-            continue
-        for row, rounded in zip(weight.numpy().astype(float), coarse[name].numpy(), strict=True):
-            levels = np.abs(row).max() * np.arange(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1)) / (2 ** (bits - 1) - 1)
-            nearest = levels[np.abs(row[:, None] - levels).argmin(1)]
-            np.testing.assert_allclose(rounded, nearest, rtol=1e-5, atol=1e-6)
-
-
-def test_bits_know_which_way_the_weights_of_gpt2_lie(tmp_path):
-    spec = save(gpt2(), tmp_path / "gpt2") + "@bits=2"
-    coarse = weights(spec)["transformer.h.0.mlp.c_fc.weight"]  # (input, output)
-    assert all(len(column.abs().unique()) <= 2 for column in coarse.T)
-    assert any(len(row.abs().unique()) > 2 for row in coarse)
-
-
-@pytest.mark.parametrize(("share", "kept"), [(0.2, [0, 1, 3, 4, 5]), (0.34, [0, 1, 4, 5]), (0.7, [0, 5])])
-def test_skip_leaves_out_blocks_of_the_middle(folder, words, share, kept):
-    """The damaged model is the intact one with its list of blocks cut short by hand."""
-    spec = f"{folder}@skip={share}"
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    model.model.layers = torch.nn.ModuleList([model.model.layers[place] for place in kept])
-    model.config.num_hidden_layers = len(kept)
-    for place, block in enumerate(model.model.layers):
-        block.self_attn.layer_idx = place
-    assert language.n_layers(spec) == len(kept)
-    found = layer_features(words, spec, context=4, store=False)
-    assert_close(found, layer_features(words, (model.eval(), byte_level_tokenizer()), context=4, store=False))
-    bits = surprisal(words, (model, byte_level_tokenizer()), store=False)
-    np.testing.assert_allclose(surprisal(words, spec, store=False), bits, rtol=1e-4)
-
-
-@pytest.mark.parametrize("architecture", [(LlamaForCausalLM, LlamaConfig), (MistralForCausalLM, MistralConfig)])
-def test_span_limits_how_far_information_travels(architecture, tmp_path):
-    """Over L blocks a token sees L (k - 1) tokens back, and not one more."""
-    spec = save(deep(*architecture), tmp_path / "model")
-    ids = torch.arange(60)[None]
-    for span in (1, 2, 3):
-        model = language.open_model(f"{spec}@span={span}").load("cpu", "float32")
-        reach = N_LAYERS * (span - 1)
-        with torch.no_grad():
-            before = model.base_model(ids).last_hidden_state[0, -1]
-            for back, seen in ((reach, True), (reach + 1, False), (span * N_LAYERS + 5, False)):
-                changed = ids.clone()
-                changed[0, -1 - back] = 399
-                after = model.base_model(changed).last_hidden_state[0, -1]
-                assert torch.equal(before, after) != seen, (span, back)
-
-
-def test_a_long_span_changes_nothing(folder, words):
-    whole = layer_features(words, folder, store=False)
-    assert_close(layer_features(words, f"{folder}@span=500", store=False), whole)
-    short = layer_features(words, f"{folder}@span=8", store=False)
-    assert_close(short[:, :2], whole[:, :2])  # as long as all there is lies within reach
-    assert not np.allclose(short[:, 12:], whole[:, 12:], atol=1e-2)
-
-
-@pytest.mark.parametrize("span", [1, 2, 5, 9, 500])
-def test_span_holds_in_the_key_value_cache(folder, words, monkeypatch, span):
-    whole = surprisal(words, f"{folder}@span={span}", store=False)
-    monkeypatch.setattr(language, "LOGIT_TOKENS", 7)
-    np.testing.assert_allclose(surprisal(words, f"{folder}@span={span}", store=False), whole, rtol=1e-4)
-
-
-def test_kinds_combine_in_one_order(folder, words):
-    one, other = (weights(f"{folder}@{tail}") for tail in ("noise=0.2@bits=3@span=4", "span=4@bits=3@noise=0.2"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    noisy = weights(f"{folder}@noise=0.2")["model.layers.2.mlp.up_proj.weight"]
-    step = noisy.abs().amax(1, keepdim=True) / 3
-    torch.testing.assert_close(one["model.layers.2.mlp.up_proj.weight"], (noisy / step).round() * step)
-    found = layer_features(words, f"{folder}@skip=0.2@noise=0.1@span=4", store=False)
-    assert found.sizes["layer"] == N_LAYERS  # five blocks are left
-
-
-def test_low_precision_damage_is_close(folder, words):
-    spec = f"{folder}@noise=0.1@skip=0.2@span=6"
-    exact, found = (layer_features(words, spec, context=4, dtype=d, store=False) for d in ("float32", "bfloat16"))
-    assert_close(found, exact, 0.2)
-
-
-def test_each_spec_has_its_own_place_in_the_store(folder, words, tmp_path):
-    specs = [folder, *(f"{folder}@{tail}" for tail in ("noise=0.1", "noise=0.2", "bits=3", "skip=0.2", "span=3"))]
-    first = [layer_features(words, spec, context=3, layers=[-1], store=tmp_path).values for spec in specs]
-    for index, features in enumerate(first):
-        assert not any(np.allclose(features, other) for other in first[:index])
-    again = [layer_features(words, spec, context=3, layers=[-1], store=tmp_path).values for spec in specs]
-    np.testing.assert_array_equal(first, again)
-    same = layer_features(words, f"{folder}@noise=0.10", context=3, layers=[-1], store=tmp_path)
-    np.testing.assert_array_equal(same, first[1])
-    assert len(list(tmp_path.rglob("key.json"))) == len(specs)
-
-
-def test_the_input_layer_is_that_of_the_base(folder, words):
-    for tail in ("noise=1", "bits=2", "skip=0.5", "span=1"):
-        found = layer_features(words, f"{folder}@{tail}", context=2, layers=[0], store=False)
-        np.testing.assert_array_equal(found, layer_features(words, folder, context=2, layers=[0], store=False))
-
-
-# the registry and the family
-
-
-def test_registry():
-    table = models.registry()
-    assert table.index.is_unique and table.index.name == "model"
-    assert list(table) == ["hugging_face", "kind", "layers", "width", "parameters", "study", "offline", "source"]
-    assert set(table["kind"]) == {"causal", "bidirectional"}
-    assert table["study"].value_counts().to_dict() == {"": len(table) - 12, "confirmed": 7, "unconfirmed": 5}
-    study = table[table["study"] != ""]
-    assert study["layers"].eq(32).all() and study["parameters"].between(6500, 7500).all()
-    assert table["hugging_face"].str.count("/").eq(1).all() and table["hugging_face"].is_unique
-    assert table["source"].str.len().gt(0).all()  # no fact without one
-    assert table.loc[~table["offline"], "hugging_face"].eq(table.index[~table["offline"]]).all()
-
-
-def test_registry_is_true_of_the_models_at_hand():
-    table = models.registry()
-    table = table[table["offline"]]
-    assert sorted(table.index) == ["all-minilm-l6-v2", "all-mpnet-base-v2", "smollm2-135m"]
-    for name, facts in table.iterrows():
-        opened = language.open_model(name)
-        assert facts["layers"] == language.n_layers(name) and facts["width"] == opened.config.hidden_size
-        assert (facts["kind"] == "causal") == opened.causal
-        with safe_open(assets.fetch(name) / "model.safetensors", "pt") as file:
-            keys = [key for key in sorted(file.keys()) if not key.endswith("position_ids")]
-            shapes = [file.get_slice(key).get_shape() for key in keys]
-        assert facts["parameters"] == round(sum(map(math.prod, shapes)) / 1e6)
-
-
-def test_graded_family():
-    family = models.graded_family()
-    assert family[0] == "smollm2-135m" and len(set(family)) == len(family) == 7
-    parsed = [models.parse(spec) for spec in family[1:]]
-    assert all(base == "smollm2-135m" for base, _ in parsed)
-    assert {kind for _, damage in parsed for kind in damage} == set(models.KINDS) - {"untrained"}
-    assert models.graded_family(n=2) == [family[0], family[-1]]
-    some = models.graded_family("smollm2-135m", 5)
-    assert len(set(some)) == 5 and some == sorted(some, key=family.index)
-    with pytest.raises(ValueError, match="base: no graded family of 'gpt2'; there is one of smollm2-135m"):
-        models.graded_family("gpt2")
-    for n in (1, 99, 2.5):
-        with pytest.raises(ValueError, match=f"n: expected a number of models from 2 to {len(family)}, got {n}"):
-            models.graded_family(n=n)
-
-
-def test_graded_family_falls_from_good_to_near_chance():
-    """On a text it was not calibrated on: each third of the family is worse at predicting words than the one before."""
-    text = "The children went down to the river to look for the old boat that their father had left there in the summer"
-    words = pd.DataFrame({"word": text.split()})
-    bits = [float(surprisal(words, spec, start_token=True, store=False).mean()) for spec in models.graded_family(n=4)]
-    assert (np.diff(bits) > 0.5).all() and bits[0] < 7 and bits[-1] > 12
+def test_bad_input_is_refused(rng, change, message):
+    arguments = {"performance": np.arange(8.0), "score": rng.standard_normal((8, 6))}
+    with pytest.raises(ValueError, match=message):
+        models.performance_correlation(**{**arguments, **change})

@@ -18,10 +18,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from test_language import gpt2
-from test_models import save
+from test_lesions import save
 
 import brainalign
-from brainalign import runs
+from brainalign.book import runs
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,19 +31,13 @@ else:
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # Imports point down; this is where the floors are said. Within a floor, modules may use one another.
 FLOORS = {
-    1: {"assets", "signals", "cortex", "similarity", "stats", "runs"},
-    2: {
-        "features",
-        "crossvalidation",
-        "encoding",
-        "fractional",
-        "hierarchy",
-        "context",
-        "benchmarks",
-        "partition",
-    },
-    3: {"datasets", "decoding", "rsa", "searchlight", "vertexwise"},
-    4: {"plotting", "book", "cli"},
+    1: {"_checks", "_io", "assets", "cortex", "signals", "stats"},
+    2: {"datasets"},
+    3: {"features"},
+    4: {"layers", "ridge", "rsa", "story"},
+    5: {"decoding", "models", "simulated"},
+    6: {"plotting"},
+    7: {"book"},
 }
 FLOOR = {module: number for number, modules in FLOORS.items() for module in modules}
 PINNED_BY_TORCH = ("nvidia-", "cuda-", "triton")
@@ -135,7 +129,7 @@ def test_conda_environment_gives_the_same_versions(project, pyproject, pins):
 
 def test_every_import_is_declared(project, core, extras):
     owners = metadata.packages_distributions()
-    ours = {"brainalign", "tests", "tomli", *(path.stem for path in (project / "tests").glob("*.py"))}
+    ours = {"brainalign", "tests", "tomli", *(path.stem for path in (project / "tests").rglob("*.py"))}
 
     def names(*groups: list[Requirement]) -> set[str]:
         return {canonicalize_name(requirement.name) for group in groups for requirement in group}
@@ -162,7 +156,7 @@ import sys
 sys.modules |= dict.fromkeys({blocked})
 import numpy as np, pandas as pd, xarray as xr
 from brainalign.datasets import Listening, load_viewing
-from brainalign.encoding import cross_validate, shift_null
+from brainalign.ridge import cross_validate, shift_null
 from brainalign.features.language import layer_features
 
 words = pd.DataFrame({{"word": 60 * ["river", "boat", "old"], "onset": range(180), "passage": np.arange(180) // 20}})
@@ -289,7 +283,7 @@ def test_imports_only_point_down(project):
         assert top in FLOOR, f"brainalign/{name}: give the module a floor"
         for other in own_imports(tree, name):
             assert FLOOR[other] <= FLOOR[top], f"{name} (floor {FLOOR[top]}) imports {other} (floor {FLOOR[other]})"
-            assert name.startswith(other) or other not in ("plotting", "book", "cli"), (
+            assert name.startswith(other) or other not in ("plotting", "book"), (
                 f"{name} imports {other}: nothing in the package does"
             )
 
@@ -298,7 +292,7 @@ def test_imports_only_point_down(project):
     ("module", "slow"),
     [
         ("brainalign.datasets", "torch transformers sentence_transformers mne mne_bids nilearn statsmodels zarr h5py"),
-        ("brainalign.cli", "torch numpy pandas xarray papermill"),
+        ("brainalign.book.cli", "torch numpy pandas xarray papermill"),
     ],
 )
 def test_what_a_quick_import_leaves_out(module, slow):

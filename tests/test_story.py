@@ -11,9 +11,9 @@ import xarray as xr
 
 from brainalign import stats
 from brainalign.datasets import Audio, Listening
-from brainalign.datasets.story import AVERAGE, PEOPLE, story, story_spaces
-from brainalign.encoding import content_null, cross_validate, word_sweep
+from brainalign.ridge.encoding import content_null, cross_validate, word_sweep
 from brainalign.signals import detrend_blocks, word_regressors
+from brainalign.story import AVERAGE, PEOPLE, story, story_spaces
 
 N = 240
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from brainalign._io import placed
 from brainalign.stats import Estimate
 
 __all__ = ["Report"]
@@ -152,9 +153,8 @@ class Report:
     def _write(self) -> None:
         numbers = {name: asdict(v) if isinstance(v, Estimate) else v for name, v in self.numbers.items()}
         for file, content in ((NUMBERS, numbers), (CLAIMS, self.claims)):
-            partial = self.folder / f".{file}"
-            partial.write_text(json.dumps(content, indent=1, allow_nan=True) + "\n", encoding="utf-8")
-            os.replace(partial, self.folder / file)
+            with placed(self.folder / file) as partial:
+                partial.write_text(json.dumps(content, indent=1, allow_nan=True) + "\n", encoding="utf-8")
 
 
 def _plain(name: str, number: Any) -> Any:

@@ -25,16 +25,16 @@ __all__ = [
 
 # Name: where its loader is, imported on use (torch and the readers of recordings are slow to load), and its options.
 LISTENING: dict[str, tuple[str, dict]] = {
-    "virtual": ("virtual:virtual_listening", {}),
-    "virtual-clean": ("virtual:virtual_listening", {"snr": 1.0}),
-    "alice": ("alice:alice", {}),
-    "n400": ("n400:n400", {}),
-    "podcast": ("podcast:podcast", {}),
+    "virtual": ("simulated.listening:virtual_listening", {}),
+    "virtual-clean": ("simulated.listening:virtual_listening", {"snr": 1.0}),
+    "alice": ("datasets.alice:alice", {}),
+    "n400": ("datasets.n400:n400", {}),
+    "podcast": ("datasets.podcast:podcast", {}),
 }
 VIEWING: dict[str, tuple[str, dict]] = {
-    "virtual": ("viewers:virtual_viewing", {}),
-    "objects92": ("objects92:objects92", {}),
-    "nsd": ("nsd:nsd", {}),
+    "virtual": ("simulated.viewing:virtual_viewing", {}),
+    "objects92": ("datasets.objects92:objects92", {}),
+    "nsd": ("datasets.nsd:nsd", {}),
 }
 
 
@@ -49,7 +49,7 @@ def load_listening(name: str | os.PathLike[str] = "virtual", **options: Any) -> 
         intracranial recordings of nine people, a large download); or a folder with the layout that `datasets.folder`
         describes, which ``brainalign check FOLDER`` checks.
     **options
-        Passed to the data set's own loader: `datasets.virtual.virtual_listening`, `datasets.alice.alice`,
+        Passed to the data set's own loader: `simulated.listening.virtual_listening`, `datasets.alice.alice`,
         `datasets.n400.n400`, `datasets.podcast.podcast`. A folder takes none.
 
     Returns
@@ -74,7 +74,7 @@ def load_viewing(name: str | os.PathLike[str] = "virtual", **options: Any) -> Vi
         the Natural Scenes Dataset); or a folder with the layout that `datasets.viewing_folder` describes, which
         ``brainalign check FOLDER`` checks.
     **options
-        Passed to the data set's own loader: `datasets.viewers.virtual_viewing`, `datasets.objects92.objects92`,
+        Passed to the data set's own loader: `simulated.viewing.virtual_viewing`, `datasets.objects92.objects92`,
         `datasets.nsd.nsd`. A folder takes none.
 
     Returns
@@ -111,7 +111,7 @@ def _load(kind: str, known: dict, from_folder: Callable, name: str | os.PathLike
         place, own = known[name]
         module, function = place.split(":")
         try:
-            return getattr(import_module(f"brainalign.datasets.{module}"), function)(**own | options)
+            return getattr(import_module(f"brainalign.{module}"), function)(**own | options)
         except ModuleNotFoundError as error:
             message = f"{name!r} needs {error.name}, which is not installed: pip install 'brainalign[data]'"
             raise ModuleNotFoundError(message, name=error.name) from error

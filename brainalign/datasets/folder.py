@@ -35,8 +35,7 @@ import pandas as pd
 import xarray as xr
 from scipy.io import wavfile
 
-from brainalign import cortex
-from brainalign.datasets.tables import (
+from brainalign.datasets._tables import (
     SETTINGS,
     UNKNOWN,
     as_is,
@@ -60,7 +59,6 @@ from brainalign.datasets.types import (
     timing_problems,
     value_problems,
 )
-from brainalign.signals import word_responses
 
 KEYS = ("name", "modality", "sampling_rate", "start", "space")
 SPACES = ("MNI152", "fsaverage")
@@ -183,6 +181,8 @@ def _listening(
         dims = ("repeat", "time", "channel")[-signal.ndim :]
         signal = xr.DataArray(signal, dims=dims, coords={"time": times, **coords})
         if responses is None and settings["modality"] == "high-gamma":
+            from brainalign.signals import word_responses  # on use, as is `cortex`: scipy takes a second to load
+
             mean = signal.mean("repeat") if "repeat" in dims else signal
             responses = word_responses(mean, words).transpose("word", "channel")
     return Listening(
@@ -283,6 +283,8 @@ def _channels(folder: Path, settings: dict, problems: list[str]) -> pd.DataFrame
     report(tiny, "x, y, z lie within 1 mm of the origin; give mm, not metres, or leave unknown coordinates empty")
     if complete.any() and settings.get("space", SPACES[0]) in SPACES:
         if settings.get("space", SPACES[0]) == "MNI152":
+            from brainalign import cortex
+
             channels[COORDINATES] = cortex.mni152_to_fsaverage(channels[COORDINATES])
         _locate(channels, complete, report)
     return channels
@@ -295,6 +297,8 @@ def _locate(channels: pd.DataFrame, complete: np.ndarray, report: Callable) -> N
     )
     if not lacking.any():
         return
+    from brainalign import cortex
+
     found = cortex.locate(channels.loc[lacking, COORDINATES].to_numpy())
     outside = lacking.copy()
     outside[lacking] = found["vertex"].isna()

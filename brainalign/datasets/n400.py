@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign import assets
+from brainalign._io import placed
 from brainalign.datasets.types import Listening
 
 DOUBLED_ITEM = 29
@@ -155,10 +155,8 @@ def _read_table() -> pd.DataFrame:
     classes = rdata.conversion.DEFAULT_CLASS_MAP
     classes = {**classes, "tbl_df": classes["data.frame"], "tbl": classes["data.frame"]}
     table = rdata.read_rda(path, constructor_dict=classes)["df_eeg_complete"]
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    part = copy.with_suffix(f".{os.getpid()}.part")
-    table.to_csv(part)
-    os.replace(part, copy)
+    with placed(copy) as part:
+        table.to_csv(part)
     return table
 
 

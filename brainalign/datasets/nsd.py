@@ -43,7 +43,7 @@ from scipy.io import loadmat
 from tqdm import tqdm
 
 from brainalign import assets
-from brainalign.datasets.viewing import Viewing
+from brainalign.datasets.types import Viewing
 
 SUBJECTS = tuple(f"subj{number:02d}" for number in range(1, 9))
 SESSIONS = dict(zip(SUBJECTS, (40, 40, 32, 30, 40, 32, 40, 30), strict=True))

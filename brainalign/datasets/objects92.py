@@ -20,7 +20,7 @@ from brainalign.datasets.types import Viewing
 N_IMAGES = 92
 SUBJECTS = ("BE", "KO", "SN", "TI")
 SESSIONS = (1, 2)
-CAPTIONS = Path(__file__).with_name("objects92_captions.csv")
+CAPTIONS = Path(__file__).parents[1] / "data" / "objects92_captions.csv"
 
 MODELS = {
     "animacy": "categories",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
-
-from brainalign.datasets.viewing import Viewing
 
 __all__ = ["Audio", "Listening", "Viewing"]
 
@@ -19,6 +17,10 @@ Modality = Literal["high-gamma", "bold", "erp"]
 
 WORD_COLUMNS = ("word", "onset", "offset", "passage")
 CHANNEL_COLUMNS = ("subject", "region", "hemisphere", "x", "y", "z", "distance_pmc")
+CAPTION_COLUMNS = ("image", "caption", "caption_id")
+
+SURFACES = {"fsaverage5": 2 * 10_242, "fsaverage": 2 * 163_842}
+"""Vertices of the surfaces on which labels are numbers: both hemispheres, the left one first."""
 
 
 class Audio(NamedTuple):
@@ -145,6 +147,286 @@ class Listening:
         if self.truth is not None:
             parts.append("  truth      planted: a virtual cohort")
         return "\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """Images that people saw, sentences that describe them, and the people's responses.
+
+    Construction validates each field. Numbers that are still on disk (memory-mapped) are checked when
+    `mean_responses` reads them.
+
+    Parameters
+    ----------
+    name : str
+        Data set name, shown in figure titles.
+    captions : DataFrame [image, caption, caption_id]
+        One row a caption; an image has one or more. Their order of first appearance is the order of images.
+    test_images : sequence
+        Names of at least three images that every person saw: the shared test set.
+    space : str
+        Where vertices lie: "fsaverage5" or "fsaverage" (labels count the left, then the right hemisphere), "func1pt8mm"
+        or another name (any labels).
+    images : array of shape (image, height, width, 3), uint8, optional
+        The pictures. A DataArray's `image` coordinate must have the order of images.
+    categories : DataFrame of shape (image, label), bool, optional
+        What is in each image.
+    responses : mapping of person to DataArray of shape (repeat, image, vertex), optional
+        With coordinates `image` and `vertex`. Each person has their own images and vertices, all the same repeats.
+    rdms : DataArray of shape (subject, session, pair), optional
+        Where only dissimilarities are known; pairs as in ``numpy.triu_indices(n, 1)`` over the order of images.
+    rois : DataFrame of shape (vertex, ROI), bool, optional
+        Its index holds vertex labels, at least those of everybody's responses.
+    truth : DataFrame, optional
+        What was planted in each vertex (virtual viewers only), index as in `rois`.
+
+    Raises
+    ------
+    ValueError
+        Names the field, what was expected and what came.
+    """
+
+    name: str
+    captions: pd.DataFrame
+    test_images: Sequence[Hashable]
+    space: str = ""
+    images: np.ndarray | xr.DataArray | None = None
+    categories: pd.DataFrame | None = None
+    responses: Mapping[str, xr.DataArray] | None = None
+    rdms: xr.DataArray | None = None
+    rois: pd.DataFrame | None = None
+    truth: pd.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        for problem in self._problems():
+            raise ValueError(problem)
+
+    @classmethod
+    def problems(cls, **fields: Any) -> list[str]:
+        """All that is wrong with fields of the right types, each problem a line; empty for a sound data set."""
+        draft = object.__new__(cls)
+        for field in cls.__dataclass_fields__.values():
+            object.__setattr__(draft, field.name, fields.get(field.name, field.default))
+        return list(draft._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from (f"captions: {problem}" for problem in caption_problems(self.captions))
+        names = self.image_names
+        if self.images is not None:
+            yield from (f"images: {problem}" for problem in picture_problems(self.images, names))
+        if self.categories is not None:
+            yield from _mask_problems("categories", self.categories)
+            if not self.categories.index.equals(names):
+                yield "categories: its index must be the images of captions, in their order of first appearance."
+        if self.responses is None and self.rdms is None:
+            yield "responses, rdms: at least one of the two is needed; both are None."
+        for person, array in (self.responses or {}).items():
+            yield from (f"responses[{person!r}]: {problem}" for problem in response_problems(array, self.space))
+        if self.responses is not None:
+            yield from self._people_problems(names)
+        if self.rdms is not None:
+            yield from (f"rdms: {problem}" for problem in rdm_problems(self.rdms, len(names)))
+        yield from self._test_problems(names)
+        yield from self._vertex_problems()
+
+    def _people_problems(self, names: pd.Index) -> Iterator[str]:
+        """Whether the people's responses fit each other and the captions."""
+        if not self.responses:
+            yield "responses: the mapping is empty; give at least one person."
+            return
+        repeats = {person: array.sizes["repeat"] for person, array in self.responses.items()}
+        if len(set(repeats.values())) > 1:
+            yield f"responses: expected as many repeats in everybody, got {repeats}; keep what all have."
+        seen = pd.Index([])
+        for person, array in self.responses.items():
+            shown = pd.Index(array["image"].to_numpy())
+            bare = shown.difference(names)
+            if len(bare):
+                yield (
+                    f"responses[{person!r}]: {len(bare)} image(s) have no caption, first {bare[:5].tolist()}; write "
+                    "them one or leave them out."
+                )
+            seen = seen.union(shown)
+        unseen = names.difference(seen)
+        if self.images is None and self.rdms is None and len(unseen):
+            yield (
+                f"captions: {len(unseen)} of their images were seen by nobody and have no picture, first "
+                f"{unseen[:5].tolist()}; drop these captions."
+            )
+
+    def _test_problems(self, names: pd.Index) -> Iterator[str]:
+        test = pd.Index(self.test_images)
+        if len(test) < 3 or test.has_duplicates:
+            yield f"test_images: expected three images or more, each once, got {len(test)}, {test.nunique()} different."
+        for person, shown in [("captions", names), *((p, self.images_of(p)) for p in self.responses or {})]:
+            missing = test.difference(shown)
+            if len(missing):
+                where = "captions" if person == "captions" else f"the responses of {person!r}"
+                yield f"test_images: {len(missing)} image(s) are not in {where}, first {missing[:5].tolist()}."
+
+    def _vertex_problems(self) -> Iterator[str]:
+        """Whether the tables of vertices are those of the responses."""
+        for field in ("rois", "truth"):
+            table = getattr(self, field)
+            if table is None:
+                continue
+            if field == "rois":
+                yield from _mask_problems(field, table)
+            if table.index.has_duplicates:
+                yield f"{field}: {int(table.index.duplicated().sum())} vertices appear more than once in its index."
+            yield from (f"{field}: {problem}" for problem in label_problems(table.index.to_numpy(), self.space))
+            for person, array in (self.responses or {}).items():
+                absent = ~np.isin(array["vertex"].to_numpy(), table.index.to_numpy())
+                if absent.any():
+                    yield (
+                        f"{field}: {int(absent.sum())} of the {len(absent)} vertices of {person!r} are not in its "
+                        f"index ({len(table)} rows); is it a table of another surface or person?"
+                    )
+
+    @property
+    def image_names(self) -> pd.Index:
+        """Names of all images, in order of first appearance in `captions`."""
+        return pd.Index(self.captions["image"].unique(), name="image")
+
+    @property
+    def people(self) -> list[str]:
+        """Names of the people."""
+        return list(self.responses) if self.responses is not None else [str(s) for s in self.rdms["subject"].to_numpy()]  # type: ignore[index]
+
+    def images_of(self, person: str) -> pd.Index:
+        """Names of the images that a person saw, in the order of the responses."""
+        return pd.Index(self._array_of(person)["image"].to_numpy(), name="image")
+
+    def train_images(self, person: str) -> pd.Index:
+        """Names of the images that a person saw and that are not in the shared test set, in order."""
+        shown = self.images_of(person)
+        return shown[~shown.isin(self.test_images)]
+
+    def mean_responses(self, person: str, images: Sequence[Hashable] | None = None) -> xr.DataArray:
+        """A person's mean response over repeats.
+
+        Parameters
+        ----------
+        person : str
+        images : sequence, optional
+            Names of the images wanted, in that order; default all.
+
+        Returns
+        -------
+        DataArray of shape (image, vertex)
+            In memory.
+
+        Raises
+        ------
+        ValueError
+            For a person or images that are not there, or numbers on disk that are not finite.
+        """
+        array = self._array_of(person)
+        if images is not None:
+            missing = pd.Index(images).difference(self.images_of(person))
+            if len(missing):
+                raise ValueError(f"images: {person!r} did not see {missing[:5].tolist()} ({len(missing)} in all).")
+            array = array.sel(image=np.asarray(images))
+        mean = array.mean("repeat", skipna=False)
+        for problem in number_problems(mean):
+            raise ValueError(f"responses[{person!r}]: {problem}")
+        return mean
+
+    def require(
+        self, *, people: int = 1, repeats: int = 1, rois: bool = True, images: bool = False, training: int = 0
+    ) -> None:
+        """Refuse data that an analysis cannot use, sound as they may be.
+
+        Parameters
+        ----------
+        people, repeats : int
+            How many of them, at least, with responses.
+        rois, images : bool
+            Whether regions of interest, or the pictures, are needed.
+        training : int
+            Images of each person outside of the test set, at least.
+
+        Raises
+        ------
+        ValueError
+            Lists all that is lacking.
+        """
+        lacking = []
+        arrays = self.responses or {}
+        if len(arrays) < people:
+            lacking.append(f"responses of {people} people or more, here of {len(arrays)}")
+        for person, array in arrays.items():
+            if array.sizes["repeat"] < repeats:
+                lacking.append(f"{repeats} repeats or more, {person!r} has {array.sizes['repeat']}")
+            n_training = len(self.train_images(person))
+            if n_training < training:
+                lacking.append(f"{training} images or more outside of the test set, {person!r} has {n_training}")
+        if rois and (self.rois is None or not self.rois.any(axis=None)):
+            lacking.append("regions of interest, a table of vertex x ROI that marks some vertex")
+        if images and self.images is None:
+            lacking.append("the pictures")
+        if lacking:
+            raise ValueError(f"{self.name!r} cannot be used here. Needed: {'; '.join(lacking)}.")
+
+    def select(self, *, people: Sequence[str] | None = None, vertices: Any = None) -> Viewing:
+        """The same data set with only some people, or some vertices.
+
+        Parameters
+        ----------
+        people : sequence of str, optional
+        vertices : sequence of labels, or bool Series over vertices (such as a column of `rois`), optional
+            Each person keeps those that they have, in their own order.
+
+        Returns
+        -------
+        Viewing
+
+        Raises
+        ------
+        ValueError
+            For data without responses, unknown people, or vertices none of which everybody has.
+        """
+        if self.responses is None:
+            raise ValueError("responses: this data set has none, so nothing can be selected from them.")
+        responses = {person: self._array_of(person) for person in (self.responses if people is None else people)}
+        rois, truth = self.rois, self.truth
+        if vertices is not None:
+            if isinstance(vertices, pd.Series) and vertices.dtype == bool:
+                vertices = vertices.index[vertices]
+            wanted = pd.Index(vertices)
+            masks = {p: np.isin(array["vertex"].to_numpy(), wanted.to_numpy()) for p, array in responses.items()}
+            if not all(mask.any() for mask in masks.values()):
+                raise ValueError(f"vertices: none of the {len(wanted)} wanted is there in everybody's responses.")
+            responses = {p: array[:, :, masks[p]] for p, array in responses.items()}
+            rois, truth = (None if table is None else table[table.index.isin(wanted)] for table in (rois, truth))
+        return replace(self, responses=responses, rois=rois, truth=truth)
+
+    def _array_of(self, person: str) -> xr.DataArray:
+        if self.responses is None:
+            raise ValueError("responses: this data set has none; only rdms are known.")
+        if person not in self.responses:
+            raise ValueError(f"person: expected one of {list(self.responses)}, got {person!r}.")
+        return self.responses[person]
+
+    def __repr__(self) -> str:
+        parts = [
+            f"Viewing {self.name!r}" + (f" ({self.space})" if self.space else ""),
+            f"  captions   {len(self.captions)} of {len(self.image_names)} images, {len(self.test_images)} for testing",
+        ]
+        if self.images is not None:
+            parts.append(f"  images     {' x '.join(map(str, self.images.shape[1:]))}")
+        for person, array in (self.responses or {}).items():
+            parts.append(f"  {person:<10} (" + ", ".join(f"{dim} {size}" for dim, size in array.sizes.items()) + ")")
+        if self.rdms is not None:
+            parts.append("  rdms       (" + ", ".join(f"{dim} {size}" for dim, size in self.rdms.sizes.items()) + ")")
+        if self.rois is not None:
+            parts.append(f"  rois       {', '.join(map(str, self.rois.columns))}")
+        if self.truth is not None:
+            parts.append("  truth      planted: virtual viewers")
+        return "\n".join(parts)
+
+
+# -------------------------------------------------------------------------------------------- what is wrong: listening
 
 
 def word_problems(words: pd.DataFrame, *, untimed: bool = False) -> Iterator[str]:
@@ -295,3 +577,130 @@ def _array_problems(
             f"({len(names)} names), in order."
         )
     yield from (f"{field}: {problem}" for problem in value_problems(array.to_numpy(), names, nan_ok=nan_ok))
+
+
+# ---------------------------------------------------------------------------------------------- what is wrong: viewing
+
+
+def caption_problems(captions: pd.DataFrame) -> Iterator[str]:
+    """What keeps `captions` from being a table of captions (see `Viewing`)."""
+    if not isinstance(captions, pd.DataFrame):
+        yield f"expected a DataFrame, got {type(captions).__name__}."
+        return
+    missing = [column for column in CAPTION_COLUMNS if column not in captions]
+    if missing:
+        yield f"missing the column(s) {missing}; expected {list(CAPTION_COLUMNS)}."
+        return
+    if not len(captions):
+        yield "the table is empty."
+    text = captions["caption"]
+    empty = text.isna() | (text.astype(str).str.strip() == "")
+    if empty.any():
+        row = int(np.argmax(empty))
+        yield (
+            f"{int(empty.sum())} rows have no text, the first is row {captions.index[row]} "
+            f"(image {captions['image'].iloc[row]!r}); every image needs a caption."
+        )
+    if captions["image"].isna().any():
+        yield f"{int(captions['image'].isna().sum())} rows name no image."
+    repeated = captions["caption_id"].duplicated() | captions["caption_id"].isna()
+    if repeated.any():
+        yield f"caption_id must be there and unique; see {captions['caption_id'][repeated].unique()[:5].tolist()}."
+
+
+def picture_problems(images: np.ndarray | xr.DataArray, names: pd.Index) -> Iterator[str]:
+    """What keeps `images` from being pictures of the captioned images `names`."""
+    shape: Any = getattr(images, "shape", ())
+    dtype = getattr(images, "dtype", type(images).__name__)
+    if len(shape) != 4 or shape[3] != 3 or dtype != np.uint8:
+        yield f"expected a uint8 array of shape (image, height, width, 3), got {dtype} of shape {shape}."
+    elif isinstance(images, xr.DataArray) and "image" in images.coords:
+        shown = pd.Index(images["image"].to_numpy())
+        bare, absent = shown.difference(names), names.difference(shown)
+        if len(bare):
+            yield f"{len(bare)} image(s) have no caption, first {bare[:5].tolist()}."
+        elif len(absent):
+            yield f"captions describe {len(absent)} image(s) that are not there, first {absent[:5].tolist()}."
+        elif not shown.equals(names):
+            yield "its 'image' coordinate must have the order in which captions name the images, each once."
+    elif shape[0] != len(names):
+        yield f"expected one picture for each of the {len(names)} captioned images, got {shape[0]}."
+
+
+def response_problems(array: xr.DataArray, space: str) -> Iterator[str]:
+    """What keeps `array` from being one person's responses (see `Viewing`)."""
+    dims = ("repeat", "image", "vertex")
+    if not isinstance(array, xr.DataArray) or array.dims != dims:
+        yield f"expected a DataArray with dimensions {dims}, got {getattr(array, 'dims', type(array).__name__)}."
+        return
+    if array.dtype.kind != "f" or 0 in array.shape:
+        yield f"expected floating-point numbers and no empty dimension, got {array.dtype} of shape {array.shape}."
+    for dim in ("image", "vertex"):
+        if dim not in array.coords:
+            yield f"needs a {dim!r} coordinate that names its {array.sizes[dim]} {dim} entries."
+            return
+        labels = pd.Index(array[dim].to_numpy())
+        if labels.has_duplicates:
+            yield f"{dim} labels must be unique; repeated: {labels[labels.duplicated()].unique()[:5].tolist()}."
+    yield from label_problems(array["vertex"].to_numpy(), space)
+    if not _on_disk(array):
+        for repeat in range(array.sizes["repeat"]):  # one at a time: less memory
+            yield from number_problems(array[repeat])
+
+
+def label_problems(labels: np.ndarray, space: str) -> Iterator[str]:
+    """What keeps vertex labels from being numbers of vertices of a surface; in other spaces, anything goes."""
+    size = SURFACES.get(space)
+    if size is None:
+        return
+    if labels.dtype.kind not in "iu" or (len(labels) and (labels.min() < 0 or labels.max() >= size)):
+        span = f", from {labels.min()} to {labels.max()}" if labels.dtype.kind in "iu" else ""
+        yield (
+            f"vertex labels of {space} are whole numbers from 0 to {size - 1}, left hemisphere first; got "
+            f"{labels.dtype}{span}. Is it another surface?"
+        )
+
+
+def rdm_problems(rdms: xr.DataArray, n_images: int) -> Iterator[str]:
+    """What keeps `rdms` from being condensed dissimilarity matrices of `n_images` images."""
+    dims = ("subject", "session", "pair")
+    if not isinstance(rdms, xr.DataArray) or rdms.dims != dims:
+        yield f"expected a DataArray with dimensions {dims}, got {getattr(rdms, 'dims', type(rdms).__name__)}."
+        return
+    if "subject" not in rdms.coords:
+        yield "needs a 'subject' coordinate that names the people."
+    if rdms.sizes["pair"] != n_images * (n_images - 1) // 2:
+        yield (
+            f"expected {n_images * (n_images - 1) // 2} pairs for the {n_images} captioned images, "
+            f"got {rdms.sizes['pair']}."
+        )
+    yield from number_problems(rdms.transpose("pair", ...).rename(pair="image"))
+
+
+def number_problems(array: xr.DataArray) -> Iterator[str]:
+    """What is wrong with numbers of shape (image, ...)."""
+    values = array.to_numpy()
+    where = array.sizes.get("vertex", 0)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        found = f" in {int(bad.any(0).sum())} of {where} vertices" if where else ""
+        labels = f", first {array['vertex'].to_numpy()[bad.any(0)][:5].tolist()}" if where else ""
+        yield f"{int(bad.sum())} values are not finite{found}{labels}; leave out these vertices or repair them."
+    elif len(values) > 1:
+        flat = values.max(0) == values.min(0)
+        if flat.any():
+            labels = f", first {array['vertex'].to_numpy()[flat][:5].tolist()}" if where else ""
+            yield f"{int(flat.sum())} vertices or RDMs never change{labels}; leave them out."
+
+
+def _mask_problems(field: str, table: pd.DataFrame) -> Iterator[str]:
+    if not isinstance(table, pd.DataFrame) or any(column.kind != "b" for column in table.dtypes):
+        yield f"{field}: expected a DataFrame whose columns are all bool."
+
+
+def _on_disk(array: xr.DataArray) -> bool:
+    """Whether the numbers are yet to be read: a view of a memory map."""
+    data = array.data
+    while isinstance(data, np.ndarray) and not isinstance(data, np.memmap):
+        data = data.base
+    return isinstance(data, np.memmap)

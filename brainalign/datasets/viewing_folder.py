@@ -35,8 +35,8 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from brainalign.datasets.tables import SETTINGS, as_is, listed, new_folder, read_array, read_settings, read_table
-from brainalign.datasets.viewing import Viewing, caption_problems, number_problems
+from brainalign.datasets._tables import SETTINGS, as_is, listed, new_folder, read_array, read_settings, read_table
+from brainalign.datasets.types import Viewing, caption_problems, number_problems
 
 KEYS = ("name", "space")
 EXAMPLE = '{"name": "mine", "space": "fsaverage5"}'

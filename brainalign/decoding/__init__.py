@@ -5,7 +5,6 @@ closest, `identification` measures how well that works and what chance gives, `w
 dictionary holds, and `matching` compares them with people's, token by token.
 """
 
-from brainalign.decoding.decoder import CaptionDecoder
 from brainalign.decoding.dictionary import CaptionIndex, Matches
 from brainalign.decoding.identification import (
     caption_ceiling,
@@ -17,6 +16,7 @@ from brainalign.decoding.identification import (
     image_ranks,
 )
 from brainalign.decoding.people import chance_for_people, decode_people
+from brainalign.ridge.decoder import CaptionDecoder
 
 __all__ = [
     "CaptionDecoder",

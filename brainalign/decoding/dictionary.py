@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +14,12 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from brainalign.crossvalidation import torch_device
-from brainalign.decoding import storage
+from brainalign._checks import torch_device
+from brainalign.features.captions import embed
 
 METRICS = ("correlation", "cosine")
 
+_PART = 8192  # captions of a file that are embedded and stored together
 _ROWS = 8192  # captions that are compared at once
 _QUERIES = 4096  # queries that are compared at once
 _PAIRS = 1024  # candidates whose similarity is computed in double precision at once
@@ -68,7 +68,7 @@ class CaptionIndex:
             )
         self.captions: Sequence[str] = captions
         self.model = str(model)
-        self.embeddings = storage.half(values, "embeddings")
+        self.embeddings = _half(values, "embeddings")
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -127,7 +127,7 @@ class CaptionIndex:
         indices, scores = np.empty((len(vectors), k), dtype=np.int64), np.empty((len(vectors), k))
         for start in range(0, len(vectors), _QUERIES):
             part = slice(start, start + _QUERIES)
-            search = _Search(self.embeddings, vectors[part], k, metric, centre, torch_device(device))
+            search = _Search(self.embeddings, vectors[part], k, metric, centre, torch_device(device, double=True))
             indices[part], scores[part] = search.run(progress)
         return Matches(indices, scores, [[self.captions[i] for i in row] for row in indices.tolist()])
 
@@ -152,117 +152,40 @@ class CaptionIndex:
             raise ValueError(f"queries: {int((~np.isfinite(values)).sum())} values are NaN or inf; leave them out.")
         return values
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the dictionary into a folder that is not there yet; it appears when it is whole.
-
-        Parameters
-        ----------
-        folder : path
-
-        Raises
-        ------
-        ValueError
-            If there is something at that place; nothing is overwritten.
-        """
-        folder = storage.free(folder)
-        work = folder.with_name(f".{folder.name}.{os.getpid()}")
-        work.mkdir(parents=True)
-        try:
-            storage.write_text(work, self.captions)
-            np.save(work / storage.DATA, self.embeddings)
-            storage.finish(work, folder, model=self.model, captions=len(self), dimensions=self.embeddings.shape[1])
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], *, model: str | None = None, verify: bool = True) -> CaptionIndex:
-        """Open a dictionary; its embeddings stay on disk.
-
-        Parameters
-        ----------
-        folder : path
-        model : str, optional
-            The model that the dictionary must be of.
-        verify : bool
-            Compare the SHA-256 of every file, which reads them once (some seconds for millions of captions). The size
-            is compared in any case.
-
-        Raises
-        ------
-        ValueError
-            If the folder is no dictionary, a file of it was cut or changed, or it is of another model.
-        """
-        folder = Path(folder)
-        table = storage.read_table(folder, model, verify)
-        index = cls.__new__(cls)
-        index.captions, index.model = storage.Lines(folder), table["model"]
-        index.embeddings = np.load(folder / storage.DATA, mmap_mode="r", allow_pickle=False)
-        shape = table["captions"], table["dimensions"]
-        if index.embeddings.shape != shape or index.embeddings.dtype != np.float16:
-            raise ValueError(f"folder: {folder / storage.DATA} does not hold the float16 array of shape {shape}.")
-        return index
-
-    @classmethod
-    def build(
-        cls,
-        source: str | os.PathLike[str],
-        folder: str | os.PathLike[str],
-        model: str = "all-mpnet-base-v2",
-        *,
-        shard: int = 8192,
-        batch_size: int = 64,
-        device: str = "auto",
-        progress: bool = False,
+    def read(
+        cls, source: str | os.PathLike[str], model: str = "all-mpnet-base-v2", *, progress: bool = False, **options: Any
     ) -> CaptionIndex:
-        """Embed all captions of a text file, in shards, and open the result.
+        """A dictionary of all captions of a text file, which are embedded in parts and kept in the store.
 
-        What is finished stays when the process is killed, in a folder beside the final one that ends in ".partial":
-        call it again with the same arguments to go on.
+        An interrupted run loses a part at most: call it again. In memory each caption takes two bytes a dimension,
+        five gigabytes for the three million of Conceptual Captions.
 
         Parameters
         ----------
         source : path
             UTF-8, one caption a line, what follows a tab is ignored; so the files of Conceptual Captions (caption, tab,
             address) can be read as they come. Empty lines are left out, and of equal captions all but the first.
-        folder : path
-            Where the dictionary is to be; not there yet.
         model : str
             Sentence model, see `features.captions.embed`.
-        shard : int
-            Captions that are embedded and kept together: what a kill can cost.
-        batch_size, device
-            As in `features.captions.embed`.
         progress : bool
             Show a progress bar.
+        **options
+            Of `features.captions.embed`: device, batch_size, store.
+
+        Returns
+        -------
+        CaptionIndex
 
         Raises
         ------
         ValueError
-            If the source cannot be read or holds no caption, the folder is there already, or what was begun there is
-            another dictionary or being built by another process.
+            If the source cannot be read or holds no caption.
         """
-        source, folder = Path(source), storage.free(folder)
-        if int(shard) != shard or shard < 1:
-            raise ValueError(f"shard: expected a number of captions, 1 or more, got {shard!r}.")
-        if not source.is_file():
-            raise ValueError(f"source: {source} is no file; expected a text file with one caption a line.")
-        encode, fingerprint = storage.sentence_encoder(model, device, batch_size)
-        work = folder.with_name(f"{folder.name}.partial")
-        job = {
-            "format": storage.FORMAT,
-            "model": model,
-            "weights": fingerprint,
-            "source": storage.sha256(source),
-            "shard": shard,
-        }
-        with storage.alone(work):
-            storage.begin(work, job, source)
-            captions = storage.Lines(work)
-            dimensions = storage.embed_all(work, captions, encode, shard, progress)
-            storage.finish(
-                work, folder, model=model, weights=fingerprint, captions=len(captions), dimensions=dimensions
-            )
-        return cls.load(folder, verify=False)
+        captions = _read_captions(Path(source))
+        starts = tqdm(range(0, len(captions), _PART), disable=not progress, desc="captions", unit_scale=_PART)
+        parts = [_half(embed(captions[i : i + _PART], model, **options).values, "embeddings") for i in starts]
+        return cls(captions, np.concatenate(parts), model=model)
 
 
 class _Search:
@@ -339,3 +262,36 @@ def _unit(values: np.ndarray, metric: str, centre, name: str, labels: np.ndarray
         row = int(np.argmin(length)) if labels is None else int(labels[np.argmin(length)])
         raise ValueError(f"{name}: row {row} has no direction for the metric {metric!r}; leave it out.")
     return values / length
+
+
+def _half(values: np.ndarray, name: str) -> np.ndarray:
+    """Numbers as float16, if they are finite and not beyond it and every row has a direction."""
+    if values.dtype.kind != "f":
+        raise ValueError(f"{name}: expected floating-point numbers, got {values.dtype}.")
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16, copy=False)
+    bad = ~np.isfinite(half).all(1)
+    if bad.any():
+        raise ValueError(
+            f"{name}: {int(bad.sum())} rows hold NaN, inf or numbers beyond float16 (65504), the first is row "
+            f"{int(np.argmax(bad))}; leave these captions out."
+        )
+    flat = half.min(1) == half.max(1)
+    if flat.any():
+        raise ValueError(f"{name}: row {int(np.argmax(flat))} has no direction: all its numbers are equal.")
+    return half
+
+
+def _read_captions(source: Path) -> list[str]:
+    """Captions of a text file, each once."""
+    if not source.is_file():
+        raise ValueError(f"source: {source} is no file; expected a text file with one caption a line.")
+    try:
+        with source.open(encoding="utf-8-sig", newline="\n") as file:
+            captions = dict.fromkeys(" ".join(line.split("\t")[0].split()) for line in file)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"source: {source} is not UTF-8 text ({error}); convert it.") from error
+    found = [caption for caption in captions if caption]
+    if not found:
+        raise ValueError(f"source: {source} holds no caption; expected one a line.")
+    return found

@@ -11,8 +11,8 @@ from scipy.spatial.distance import squareform
 from sklearn.model_selection import KFold
 
 from brainalign.datasets import Viewing
-from brainalign.decoding.decoder import CaptionDecoder
 from brainalign.decoding.identification import identify_by_embeddings
+from brainalign.ridge.decoder import CaptionDecoder
 from brainalign.rsa import brain_rdms
 
 _TOGETHER = 4  # exchanges that are decoded at once

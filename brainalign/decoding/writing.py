@@ -25,7 +25,7 @@ import torch
 import transformers
 from numpy.typing import ArrayLike
 
-from brainalign.crossvalidation import torch_device
+from brainalign._checks import torch_device
 from brainalign.decoding.dictionary import CaptionIndex
 from brainalign.decoding.identification import _directions, _matrix
 from brainalign.features import language

@@ -45,15 +45,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from huggingface_hub import snapshot_download
 from scipy import sparse
 from tqdm import tqdm
 
 from brainalign import assets
-from brainalign.features import models
+from brainalign._checks import torch_device
+from brainalign.features import lesions
 from brainalign.features.store import FeatureStore, digest_files
+
+__all__ = ["control_features", "embed", "text_encoder"]
 
 TAGS = {
     "nouns": ("NN", "NNS"),
@@ -455,7 +457,7 @@ class _SentenceModel(_Encoder):
     def load(self) -> Any:
         from sentence_transformers import SentenceTransformer  # takes seconds to import
 
-        with models.no_progress_bar():
+        with lesions.no_progress_bar():
             return SentenceTransformer(
                 str(self.folder),
                 device=self.device,
@@ -500,12 +502,7 @@ def open_encoder(
     """A sentence model or static word vectors, as in `embed`; weights are read when the first text is encoded."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size: expected a number of texts, 1 or more, got {batch_size!r}")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device: expected 'auto' or a torch device such as 'cpu', got {device!r}") from error
+    device = str(torch_device(device))
     name = os.fspath(model)
     if Path(name).is_file():
         return _VectorFile(Path(name))

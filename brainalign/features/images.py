@@ -1,6 +1,6 @@
 """Pictures as numbers: what the layers of image networks make of them.
 
-Two kinds of networks have the same manners here: the recurrent ones of `features.recurrent`, which are trained from
+Two kinds of networks have the same manners here: the recurrent ones of `features.rcnn`, which are trained from
 scratch, and ready-made ones, whose weights were trained elsewhere. Pictures are uint8 (image, height, width, 3).
 """
 
@@ -13,13 +13,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.fft
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 from PIL import Image
 from torch import nn
 
-from brainalign.features import models
+from brainalign._checks import torch_device
+from brainalign.features import lesions
+
+__all__ = [
+    "LearningSet",
+    "learning_set",
+    "ReadyMade",
+    "activations",
+    "cosine",
+    "gabor_energies",
+    "published_networks",
+    "read_folder",
+    "ready_made",
+    "resize",
+]
 
 BATCH = 256  # pictures that are run at once
 
@@ -202,7 +217,7 @@ def learning_set(source: Any, size: int) -> LearningSet:
 
     Parameters
     ----------
-    source : path, or `datasets.scenes.Scenes`
+    source : path, or `simulated.scenes.Scenes`
         A folder, as in `read_folder`, with categories; or scenes.
     size : int
         px; pictures are brought to it as in `resize`.
@@ -226,6 +241,62 @@ def learning_set(source: Any, size: int) -> LearningSet:
     return LearningSet(pictures, captions, categories.loc[captions["image"].unique()])
 
 
+N_SCALES, N_ORIENTATIONS, GRID = 3, 4, 8
+
+
+def gabor_energies(images: np.ndarray) -> np.ndarray:
+    """How much of each orientation and scale there is in each part of the pictures.
+
+    Luminance is reduced to 64 x 64 px and filtered with log-Gabor filters (Field 1987) of three scales (wavelengths of
+    4, 8 and 16 px, bandwidth about two octaves) and four orientations; the amplitude is averaged in 8 x 8 cells.
+
+    Parameters
+    ----------
+    images : array of shape (image, height, width, 3), uint8
+        Square, of a height that is a multiple of 64.
+
+    Returns
+    -------
+    array of shape (image, feature)
+        float32; 768 features, in the order scale, orientation, row, column.
+
+    Raises
+    ------
+    ValueError
+        For other shapes.
+
+    References
+    ----------
+    Field (1987). Relations between the statistics of natural images and the response properties of cortical cells.
+    J. Opt. Soc. Am. A 4, 2379-2394.
+    """
+    side = 64
+    if images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2] or images.shape[1] % side:
+        raise ValueError(f"images: expected (image, height, height, 3), height a multiple of 64, got {images.shape}.")
+    step = images.shape[1] // side
+    frequency = scipy.fft.fftfreq(side)
+    radius, angle = np.hypot(*np.meshgrid(frequency, frequency)), np.arctan2(*np.meshgrid(frequency, frequency)[::-1])
+    radius[0, 0] = 1.0  # no filter passes the mean
+    filters = []
+    for scale in range(N_SCALES):
+        band = np.exp(-0.5 * (np.log(radius * 2 ** (scale + 2)) / np.log(1 / 0.55)) ** 2)
+        band[0, 0] = 0
+        for orientation in range(N_ORIENTATIONS):
+            # one side of the spectrum only: the filtered picture is complex, and its modulus is the local amplitude
+            away = np.angle(np.exp(1j * (angle - orientation * np.pi / N_ORIENTATIONS)))
+            filters.append((band * np.exp(-0.5 * (away / 0.5) ** 2)).astype("float32"))
+    found = np.empty((len(images), len(filters), GRID, GRID), dtype="float32")
+    for start in range(0, len(images), 256):  # in parts: less memory
+        part = images[start : start + 256].astype("float32") @ np.array([0.299, 0.587, 0.114], dtype="float32")
+        part = part.reshape(len(part), side, step, side, step).mean((2, 4))
+        spectrum = scipy.fft.fft2(part)
+        for number, passed in enumerate(filters):
+            amplitude = np.abs(scipy.fft.ifft2(spectrum * passed))
+            cells = amplitude.reshape(len(part), GRID, side // GRID, GRID, side // GRID)
+            found[start : start + len(part), number] = cells.mean((2, 4))
+    return found.reshape(len(images), -1)
+
+
 def published_networks() -> pd.DataFrame:
     """How well the study's network and 13 others match three regions of eight people's brains.
 
@@ -237,7 +308,7 @@ def published_networks() -> pd.DataFrame:
         (``get_dnn_activities/trainingImgs_vs_brainMatch_scatter.py``). The group, what was learned, is ours: "sentence
         embeddings", "categories", or "other" (contrasts, hashtags, captions beside their pictures, scene geometry).
     """
-    return pd.read_csv(Path(__file__).with_name("published_networks.csv"), index_col="network")
+    return pd.read_csv(Path(__file__).parents[1] / "data" / "published_networks.csv", index_col="network")
 
 
 class ReadyMade(nn.Module):
@@ -297,10 +368,10 @@ def ready_made(model: str | os.PathLike[str], *, device: str = "auto") -> ReadyM
     """
     from transformers import AutoImageProcessor, AutoModel  # takes seconds to import
 
-    name, place = os.fspath(model), find_device(device)
+    name, place = os.fspath(model), torch_device(device)
     offline = {"local_files_only": True} if Path(name).is_dir() else {}
     try:
-        with models.no_progress_bar():
+        with lesions.no_progress_bar():
             loaded = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False, **offline)
             processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False, use_fast=False, **offline)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -333,16 +404,6 @@ def check_pictures(images: ArrayLike, name: str = "images", size: int | None = N
             f"images.resize(pictures, {size})"
         )
     return images
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name, "auto" CUDA where there is one; ValueError where it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: expected 'auto' or a device that is there, such as 'cpu', got {name!r}") from error
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -46,8 +46,11 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
-from brainalign.features import models
+from brainalign._checks import torch_device
+from brainalign.features import lesions
 from brainalign.features.store import Entry, FeatureStore, digest_files, locked
+
+__all__ = ["LanguageModel", "context_features", "layer_features", "n_layers", "surprisal"]
 
 Model = str | os.PathLike[str] | tuple[Any, Any]
 Store = FeatureStore | str | os.PathLike[str] | bool | None
@@ -60,47 +63,24 @@ POOLING = {BITS: "sum", RANK: "max"}  # over the tokens of a word
 FORMAT = 1  # raise when the meaning of stored numbers changes
 
 
-def layer_features(
-    words: pd.DataFrame,
-    model: Model = "smollm2-135m",
-    *,
-    context: int | None = None,
-    layers: Sequence[int] | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    pooling: str = "last",
-    start_token: bool | str = "tokenizer",
-    min_context: int = 256,
-    max_tokens: int | None = None,
-    batch_tokens: int = 2048,
-    store: Store = None,
-    progress: bool = False,
-) -> xr.DataArray:
-    """Hidden states of a language model at every word.
+class LanguageModel:
+    """A language model and how it reads: what of it is an argument once, and not with every text.
+
+    Weights are read when something has to be computed that is not in the store.
 
     Parameters
     ----------
-    words : DataFrame
-        One row a word, in order, with the column ``word`` and, where the text has boundaries, ``passage``: the words
-        of a passage follow each other, and nothing is seen across passages. Without it all words are one passage.
     model : str, path or (model, tokenizer), default="smollm2-135m"
         Name of an asset, a folder in the layout of transformers, a name on the Hugging Face hub, or a model and its
         tokenizer already loaded. Weights are read from safetensors only, and no remote code is run. A name or folder
-        may be followed by damages, as in "smollm2-135m@noise=0.3" (see `brainalign.features.models`).
-    context : int, optional
-        The model sees exactly this many words, the word itself included; fewer where the passage has fewer. Default:
-        all words of the passage so far, for causal models only.
-    layers : sequence of int, optional
-        Layers to return; negative ones count from the last. Layer 0 is the input embedding, layer l the output of
-        block l as ``hidden_states`` of transformers gives it: the last one comes after the model's final
-        normalisation in most architectures. Default: all.
+        may be followed by damages, as in "smollm2-135m@noise=0.3" (see `brainalign.features.lesions`).
     device : str, default="auto"
         Where the model runs: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one. A loaded model is
         copied if it has another device or precision.
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the model's run; what is returned is float32.
     pooling : {"last", "mean"}
-        A word of several tokens is represented by its last token or by the mean over its tokens.
+        A word of several tokens is represented by the state of its last token or by the mean over its tokens.
     start_token : {"tokenizer", True, False} or str
         "tokenizer": special tokens as the tokenizer adds them by itself. True: the token that separates documents,
         put in front of every window (``"<|endoftext|>"`` where the vocabulary has it, else the model's beginning- or
@@ -118,21 +98,190 @@ def layer_features(
     progress : bool, default=False
         Show a progress bar.
 
+    Raises
+    ------
+    ValueError
+        For an unknown model, a damage the architecture does not allow, or settings that do not fit.
+
+    Examples
+    --------
+    >>> model = LanguageModel("smollm2-135m", start_token=True)
+    >>> model.states(words, context=[1, 8, None], layers=[15]).dims  # doctest: +SKIP
+    ('context', 'layer', 'word', 'feature')
+    """
+
+    def __init__(
+        self,
+        model: Model = "smollm2-135m",
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        pooling: str = "last",
+        start_token: bool | str = "tokenizer",
+        min_context: int = 256,
+        max_tokens: int | None = None,
+        batch_tokens: int = 2048,
+        store: Store = None,
+        progress: bool = False,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        if pooling not in ("last", "mean"):
+            raise ValueError(f"pooling: expected 'last' or 'mean', got {pooling!r}")
+        if not isinstance(start_token, bool | str):
+            raise ValueError(f"start_token: expected True, False, 'tokenizer' or a token, got {start_token!r}")
+        if not _is_int(min_context) or min_context < 0:
+            raise ValueError(f"min_context: expected a number of words, 0 or more, got {min_context!r}")
+        for name, value in (("max_tokens", max_tokens), ("batch_tokens", batch_tokens)):
+            if not (name == "max_tokens" and value is None) and (not _is_int(value) or value < 1):  # type: ignore[operator]
+                raise ValueError(f"{name}: expected a number of tokens, 1 or more, got {value!r}")
+        if store is True or not isinstance(store, FeatureStore | str | os.PathLike | bool | None):
+            raise ValueError(
+                f"store: expected a FeatureStore, a path, None for the default or False for none, got {store!r}"
+            )
+        self.device, self.dtype, self.pooling = str(torch_device(device)), dtype, pooling
+        self.start_token, self.min_context = start_token, min_context
+        self.batch_tokens, self.progress = batch_tokens, progress
+        self.store = None if store is False else store if isinstance(store, FeatureStore) else FeatureStore(store)  # type: ignore[arg-type]
+        self._opened = open_model(model)
+        longest = self._opened.max_tokens
+        if max_tokens is not None and max_tokens > longest:
+            raise ValueError(f"max_tokens: {self.name} was made for {longest} tokens, got {max_tokens}")
+        self.max_tokens = max_tokens or longest
+        if not self._opened.causal and start_token is True:
+            self.start_token = "tokenizer"
+
+    @property
+    def name(self) -> str:
+        """The model's name, folder or spec."""
+        return self._opened.name
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks: `states` has the layers 0 (input embedding) to this number."""
+        return self._opened.n_layers
+
+    def states(
+        self,
+        words: pd.DataFrame,
+        *,
+        context: int | None | Sequence[int | None] = None,
+        layers: Sequence[int] | None = None,
+    ) -> xr.DataArray:
+        """Hidden states at every word.
+
+        Parameters
+        ----------
+        words : DataFrame
+            One row a word, in order, with the column ``word`` and, where the text has boundaries, ``passage``: the
+            words of a passage follow each other, and nothing is seen across passages. Without it all words are one
+            passage.
+        context : int, None or sequence of them
+            The model sees exactly this many words, the word itself included; fewer where the passage has fewer. None:
+            all words of the passage so far, for causal models only. Several cost one pass over each window.
+        layers : sequence of int, optional
+            Layers to return; negative ones count from the last. Layer 0 is the input embedding, layer l the output of
+            block l as ``hidden_states`` of transformers gives it: the last one comes after the model's final
+            normalisation in most architectures. Default: all.
+
+        Returns
+        -------
+        DataArray of shape (layer, word, feature), or (context, layer, word, feature) for a sequence of contexts
+            float32, with the layer numbers as coordinate, and contexts in words, infinite for None.
+
+        Raises
+        ------
+        ValueError
+            For missing columns, missing or empty words, a passage in several pieces, layers the model does not have, a
+            context that does not fit the model, contexts that are empty or name one length twice, a bidirectional model
+            without a context, a model that claims to be causal and is not, non-finite states.
+        """
+        chosen = _check_layers(layers, self.n_layers)
+        return _extract(self, "states", words, context, chosen)
+
+    def predictions(self, words: pd.DataFrame, *, context: int | None | Sequence[int | None] = None) -> xr.Dataset:
+        """How well every word is predicted from the words before it, by a causal model.
+
+        A space counts as part of the word after it, as in the tokens of most models. With ``context=c`` the word is
+        predicted from the c - 1 words before it.
+
+        Parameters
+        ----------
+        words, context
+            As in `states`.
+
+        Returns
+        -------
+        Dataset with two variables of shape (word,), or (context, word) for a sequence of contexts
+            ``bits``: surprisal, -log2 of the word's probability, summed over its tokens. ``rank``: place of the token
+            in the vocabulary ordered by probability, 1 for the most probable one; the worst over the word's tokens,
+            each given all that stands before it. Of equally probable tokens it takes the last place, so a model that
+            tells nothing apart gets no credit. Both are NaN at the first word of a passage unless a token stands before
+            it (`start_token`).
+
+        Raises
+        ------
+        ValueError
+            As in `states`, for a model that is not causal, and if no word has anything before it (``context=1`` without
+            a start token).
+        """
+        found = _extract(self, "surprisal", words, context, [BITS, RANK]).isel(feature=0, drop=True)
+        if found.isnull().all(("layer", "word")).any():
+            raise ValueError(
+                f"context: no word has anything before it to be predicted from (context={context}); "
+                "ask for a longer context or pass start_token=True"
+            )
+        bits, rank = (found.sel(layer=number, drop=True) for number in (BITS, RANK))
+        return xr.Dataset({"bits": bits.assign_attrs(units="bit"), "rank": rank}, attrs=found.attrs)
+
+    def surprisal(self, words: pd.DataFrame, *, context: int | None | Sequence[int | None] = None) -> xr.DataArray:
+        """Surprisal of every word, the part ``bits`` of `predictions`.
+
+        Parameters
+        ----------
+        words, context
+            As in `states`.
+
+        Returns
+        -------
+        DataArray of shape (word,), or (context, word) for a sequence of contexts
+            Bits. NaN at the first word of a passage unless a token stands before it (`start_token`).
+
+        Raises
+        ------
+        ValueError
+            As in `predictions`.
+        """
+        return self.predictions(words, context=context)["bits"].rename("surprisal")
+
+
+def layer_features(
+    words: pd.DataFrame,
+    model: Model = "smollm2-135m",
+    *,
+    context: int | None = None,
+    layers: Sequence[int] | None = None,
+    **settings: Any,
+) -> xr.DataArray:
+    """Hidden states of a language model at every word: `LanguageModel.states` in one line.
+
+    Parameters
+    ----------
+    words, context, layers
+        As in `LanguageModel.states`.
+    model, **settings
+        As in `LanguageModel`.
+
     Returns
     -------
     DataArray of shape (layer, word, feature)
-        float32, with the layer numbers as coordinate.
 
     Raises
     ------
     ValueError
-        For missing columns, missing or empty words, a passage in several pieces, an unknown model, layers the model
-        does not have, a context that does not fit the model, a damage the architecture does not allow, a bidirectional
-        model without a context, a model that claims to be causal and is not, non-finite states.
+        As in `LanguageModel` and `LanguageModel.states`.
     """
-    settings = _Settings("states", device, dtype, pooling, start_token, min_context, max_tokens, batch_tokens, progress)
-    features = _extract(words, model, [context], layers, settings, store)
-    return features.isel(context=0, drop=True).assign_attrs(context="all" if context is None else context)
+    return LanguageModel(model, **settings).states(words, context=context, layers=layers)
 
 
 def context_features(
@@ -141,15 +290,7 @@ def context_features(
     contexts: Sequence[int | None],
     *,
     layers: Sequence[int] | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    pooling: str = "last",
-    start_token: bool | str = "tokenizer",
-    min_context: int = 256,
-    max_tokens: int | None = None,
-    batch_tokens: int = 2048,
-    store: Store = None,
-    progress: bool = False,
+    **settings: Any,
 ) -> xr.DataArray:
     """Hidden states at every word for several context lengths, in one pass of the model over each window.
 
@@ -157,101 +298,52 @@ def context_features(
 
     Parameters
     ----------
-    words, model, layers, device, dtype, pooling, start_token, min_context, max_tokens, batch_tokens, store, progress
-        As in `layer_features`.
+    words, layers
+        As in `LanguageModel.states`.
     contexts : sequence of int or None
         Context lengths in words, the word itself included; None is the whole passage so far.
+    model, **settings
+        As in `LanguageModel`.
 
     Returns
     -------
     DataArray of shape (context, layer, word, feature)
-        float32; the context coordinate is in words, infinite for None.
 
     Raises
     ------
     ValueError
-        As in `layer_features`, and for contexts that are empty or name one length twice.
+        As in `LanguageModel` and `LanguageModel.states`.
     """
-    settings = _Settings("states", device, dtype, pooling, start_token, min_context, max_tokens, batch_tokens, progress)
-    return _extract(words, model, contexts, layers, settings, store)
+    return LanguageModel(model, **settings).states(words, context=_check_contexts(contexts), layers=layers)
 
 
-def word_predictions(
+def surprisal(
     words: pd.DataFrame,
     model: Model = "smollm2-135m",
     *,
     context: int | None | Sequence[int | None] = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    start_token: bool | str = "tokenizer",
-    min_context: int = 256,
-    max_tokens: int | None = None,
-    batch_tokens: int = 2048,
-    store: Store = None,
-    progress: bool = False,
-) -> xr.Dataset:
-    """How well a causal language model predicts every word from the words before it.
-
-    A space counts as part of the word after it, as in the tokens of most models. With ``context=c`` the word is
-    predicted from the c - 1 words before it.
+    **settings: Any,
+) -> xr.DataArray:
+    """Surprisal of every word given the words before it: `LanguageModel.surprisal` in one line.
 
     Parameters
     ----------
-    words, model, context, device, dtype, start_token, min_context, max_tokens, batch_tokens, store, progress
-        As in `layer_features`. A sequence of contexts costs one pass of the model over each window, as in
-        `context_features`, and gives the result a leading `context` dimension.
+    words, context
+        As in `LanguageModel.states`.
+    model, **settings
+        As in `LanguageModel`.
 
     Returns
     -------
-    Dataset with two variables of shape (word,)
-        ``bits``: surprisal, -log2 of the word's probability, summed over its tokens. ``rank``: place of the token in
-        the vocabulary ordered by probability, 1 for the most probable one; the worst over the word's tokens, each
-        given all that stands before it. Of equally probable tokens it takes the last place, so a model that tells
-        nothing apart gets no credit. Both are NaN at the first word of a passage unless a token stands before it
-        (`start_token`).
+    DataArray of shape (word,), or (context, word) for a sequence of contexts
+        Bits.
 
     Raises
     ------
     ValueError
-        As in `layer_features`, for a model that is not causal, and if no word has anything before it (``context=1``
-        without a start token).
+        As in `LanguageModel` and `LanguageModel.predictions`.
     """
-    settings = _Settings(
-        "surprisal", device, dtype, "sum", start_token, min_context, max_tokens, batch_tokens, progress
-    )
-    asked: Any = context
-    several = np.ndim(asked) > 0
-    found = _extract(words, model, asked if several else [asked], None, settings, store).isel(feature=0, drop=True)
-    if found.isnull().all(("layer", "word")).any():
-        raise ValueError(
-            f"context: no word has anything before it to be predicted from (context={context}); "
-            "ask for a longer context or pass start_token=True"
-        )
-    if not several:
-        found = found.isel(context=0, drop=True).assign_attrs(context="all" if context is None else context)
-    bits, rank = (found.sel(layer=number, drop=True) for number in (BITS, RANK))
-    return xr.Dataset({"bits": bits.assign_attrs(units="bit"), "rank": rank}, attrs=found.attrs)
-
-
-def surprisal(words: pd.DataFrame, model: Model = "smollm2-135m", **options: Any) -> xr.DataArray:
-    """Surprisal of every word: -log2 of its probability given the words before it, summed over its tokens.
-
-    Parameters
-    ----------
-    words, model, **options
-        As in `word_predictions`, of whose result this is the part ``bits``.
-
-    Returns
-    -------
-    DataArray of shape (word,)
-        Bits. NaN at the first word of a passage unless a token stands before it (`start_token`).
-
-    Raises
-    ------
-    ValueError
-        As in `word_predictions`.
-    """
-    return word_predictions(words, model, **options)["bits"].rename("surprisal")
+    return LanguageModel(model, **settings).surprisal(words, context=context)
 
 
 def n_layers(model: Model) -> int:
@@ -282,45 +374,6 @@ def fingerprint(model: Model) -> str:
     str
     """
     return open_model(model).fingerprint
-
-
-@dataclass
-class _Settings:
-    kind: str  # "states" or "surprisal" (with the rank)
-    device: str
-    dtype: str
-    pooling: str
-    start_token: bool | str
-    min_context: int
-    max_tokens: int | None
-    batch_tokens: int
-    progress: bool
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if self.kind == "states" and self.pooling not in ("last", "mean"):
-            raise ValueError(f"pooling: expected 'last' or 'mean', got {self.pooling!r}")
-        if not isinstance(self.start_token, bool | str):
-            raise ValueError(f"start_token: expected True, False, 'tokenizer' or a token, got {self.start_token!r}")
-        if not _is_int(self.min_context) or self.min_context < 0:
-            raise ValueError(f"min_context: expected a number of words, 0 or more, got {self.min_context!r}")
-        for name in ("max_tokens", "batch_tokens"):
-            value = getattr(self, name)
-            if not (name == "max_tokens" and value is None) and (not _is_int(value) or value < 1):
-                raise ValueError(f"{name}: expected a number of tokens, 1 or more, got {value!r}")
-        if self.device == "auto":
-            self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            kind = torch.device(self.device).type
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"device: expected 'auto' or a torch device such as 'cpu' or 'cuda', got {self.device!r}"
-            ) from error
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"device: {self.device!r} was asked for, but torch finds no CUDA device; use 'auto' or 'cpu'"
-            )
 
 
 def _is_int(value: object) -> bool:
@@ -399,7 +452,7 @@ def _check_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
 
 
 @dataclass
-class _LanguageModel:
+class _Opened:
     """A model that is described at once and loaded only when something has to be computed."""
 
     name: str
@@ -436,11 +489,11 @@ class _LanguageModel:
         raise ValueError(f"start_token: the tokenizer of {self.name} knows no {' or '.join(map(repr, candidates))}")
 
 
-def open_model(model: Model) -> _LanguageModel:
+def open_model(model: Model) -> _Opened:
     """A language model by name, folder, spec or as a pair of model and tokenizer; its weights are read by ``load``."""
     if isinstance(model, tuple):
         return _open_pair(model)
-    base, damage = (model, {}) if Path(model).is_dir() else models.parse(str(model))
+    base, damage = (model, {}) if Path(model).is_dir() else lesions.parse(str(model))
     folder = _model_folder(base)
     for pattern, what in (
         ("config.json", "config.json"),
@@ -460,12 +513,12 @@ def open_model(model: Model) -> _LanguageModel:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     tokenizer = _tokenizer(folder, fingerprint)
     if damage:
-        fingerprint += f"@{models.VERSION}:{json.dumps(damage)}"
+        fingerprint += f"@{lesions.VERSION}:{json.dumps(damage)}"
     _check_kind(str(model), tokenizer, config)
     causal = _is_causal(config)
     load = functools.partial(_load, str(folder), causal, damage, str(model))
-    config = models.damaged_config(config.get_text_config(), damage, str(model))
-    return _LanguageModel(str(model), tokenizer, config, causal, fingerprint, load)
+    config = lesions.damaged_config(config.get_text_config(), damage, str(model))
+    return _Opened(str(model), tokenizer, config, causal, fingerprint, load)
 
 
 @functools.lru_cache(maxsize=8)
@@ -474,7 +527,7 @@ def _tokenizer(folder: Path, fingerprint: str) -> Any:
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def _open_pair(pair: tuple[Any, Any]) -> _LanguageModel:
+def _open_pair(pair: tuple[Any, Any]) -> _Opened:
     if len(pair) != 2 or not isinstance(pair[0], transformers.PreTrainedModel):
         raise ValueError(
             f"model: expected a pair (model, tokenizer) of transformers, got {tuple(type(p).__name__ for p in pair)}"
@@ -495,7 +548,7 @@ def _open_pair(pair: tuple[Any, Any]) -> _LanguageModel:
         return model if ready else copy.deepcopy(model).to(device=device, dtype=DTYPES[dtype]).eval()
 
     name, config = type(model).__name__, model.config.get_text_config()
-    return _LanguageModel(name, tokenizer, config, _is_causal(model.config), digest.hexdigest(), load)
+    return _Opened(name, tokenizer, config, _is_causal(model.config), digest.hexdigest(), load)
 
 
 def _is_causal(config: Any) -> bool:
@@ -531,9 +584,9 @@ def _model_folder(model: str | os.PathLike[str]) -> Path:
         ) from error
 
 
-def _load(folder: str, causal: bool, damage: models.Damage, name: str, device: str, dtype: str) -> torch.nn.Module:
+def _load(folder: str, causal: bool, damage: lesions.Damage, name: str, device: str, dtype: str) -> torch.nn.Module:
     """Load a model from a folder. It is not kept: it would stay in memory beside whatever is done with its features."""
-    with models.no_progress_bar():
+    with lesions.no_progress_bar():
         model, report = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
             folder,
             dtype=DTYPES[dtype],
@@ -546,7 +599,7 @@ def _load(folder: str, causal: bool, damage: models.Damage, name: str, device: s
     if missing:  # transformers would fill them with random numbers
         raise ValueError(f"model: {folder} lacks weights of the model: {', '.join(sorted(missing)[:5])}, ...")
     if damage:
-        model = models.damaged(model, damage, name)
+        model = lesions.damaged(model, damage, name)
     return model.to(device).eval()
 
 
@@ -755,12 +808,12 @@ def _check_causal(model: Any, name: str) -> None:
 
 @torch.inference_mode()
 def _compute(
-    model: Any, windows: list[_Window], layers: list[int], n_contexts: int, settings: _Settings
+    model: Any, windows: list[_Window], layers: list[int], n_contexts: int, kind: str, reader: LanguageModel
 ) -> list[np.ndarray]:
     """Run windows; return, for each context, an array of shape (layer, word, feature), words in ascending order."""
-    run = _run_states if settings.kind == "states" else _run_predictions
-    pooling = dict.fromkeys(layers, settings.pooling) if settings.kind == "states" else POOLING
-    budget = settings.batch_tokens if settings.kind == "states" else min(settings.batch_tokens, LOGIT_TOKENS)
+    run = _run_states if kind == "states" else _run_predictions
+    pooling = dict.fromkeys(layers, reader.pooling) if kind == "states" else POOLING
+    budget = reader.batch_tokens if kind == "states" else min(reader.batch_tokens, LOGIT_TOKENS)
     pieces: list[list[np.ndarray]] = [[] for _ in layers]
     items = []
     for batch in _batches(windows, budget):
@@ -774,21 +827,19 @@ def _compute(
     order = np.lexsort([word, number])
     counts = np.bincount(number, minlength=n_contexts)
     states = np.stack([np.concatenate(piece)[order] for piece in pieces])
-    if settings.kind == "states" and not np.isfinite(states).all():
-        raise ValueError(f"dtype: the model's states in {settings.dtype} are not finite; use 'float32' or 'bfloat16'")
+    if kind == "states" and not np.isfinite(states).all():
+        raise ValueError(f"dtype: the model's states in {reader.dtype} are not finite; use 'float32' or 'bfloat16'")
     return np.split(states, np.cumsum(counts)[:-1], axis=1)
 
 
-def _check_bidirectional(name: str, contexts: list[int | None], settings: _Settings) -> None:
-    if settings.kind != "states":
+def _check_bidirectional(name: str, contexts: list[int | None], kind: str) -> None:
+    if kind != "states":
         raise ValueError(f"model: {name} is bidirectional and predicts no next word; use a causal language model")
     if None in contexts:
         raise ValueError(
             f"context: {name} is bidirectional, its states depend on the words that follow; give the number of words "
             "that it sees up to and including each word, such as context=16"
         )
-    if settings.start_token is True:
-        settings.start_token = "tokenizer"
 
 
 @dataclass
@@ -797,54 +848,53 @@ class _Job:
 
     texts: list[str]
     bounds: list[tuple[int, int]]
-    language_model: _LanguageModel
+    reader: LanguageModel
+    kind: str  # "states" or "surprisal" (with the rank)
     layers: list[int]
-    max_tokens: int
-    settings: _Settings
-    store: FeatureStore | None
 
     @functools.cached_property
     def start_id(self) -> int | None:
-        return self.language_model.start_id(self.settings.start_token)
+        return self.reader._opened.start_id(self.reader.start_token)
 
     @functools.cached_property
     def model(self) -> torch.nn.Module:
         """The loaded model; asked for only if something is not in the store."""
-        model = self.language_model.load(self.settings.device, self.settings.dtype)
-        if self.language_model.causal:
-            _check_causal(model, self.language_model.name)
+        opened = self.reader._opened
+        model = opened.load(self.reader.device, self.reader.dtype)
+        if opened.causal:
+            _check_causal(model, opened.name)
         return model
 
     def encode(self, texts: list[list[str]]) -> list[tuple[list, list]]:
-        return _encode(self.language_model.tokenizer, texts, self.settings.start_token == "tokenizer", self.start_id)
+        return _encode(self.reader._opened.tokenizer, texts, self.reader.start_token == "tokenizer", self.start_id)
 
     def entry(self, context: int | None) -> Entry:
-        settings = self.settings
+        reader = self.reader
         key = {
             "format": FORMAT,
-            "kind": settings.kind,
-            "weights": self.language_model.fingerprint,
+            "kind": self.kind,
+            "weights": reader._opened.fingerprint,
             "text": hashlib.sha256(json.dumps([self.texts, self.bounds]).encode()).hexdigest(),
             "context": context,
-            "precision": settings.dtype,
-            "pooling": settings.pooling,
-            "start_token": "tokenizer" if settings.start_token == "tokenizer" else self.start_id,
+            "precision": reader.dtype,
+            "pooling": reader.pooling if self.kind == "states" else "sum",
+            "start_token": "tokenizer" if reader.start_token == "tokenizer" else self.start_id,
         }
         if context is None:
-            key.update(max_tokens=self.max_tokens, min_context=settings.min_context)
-        assert self.store is not None
-        return self.store.entry(key, model=self.language_model.name, words=len(self.texts))
+            key.update(max_tokens=reader.max_tokens, min_context=reader.min_context)
+        assert reader.store is not None
+        return reader.store.entry(key, model=reader.name, words=len(self.texts))
 
     def shards(self, contexts: list[Any]) -> Iterator[list[_Window]]:
         """Cut the work into shards of about SHARD_WORDS words; the cut does not depend on the contexts' number."""
         if contexts != [None]:
             for start in range(0, len(self.texts), SHARD_WORDS):
                 windows = _sliding_windows(self.bounds, contexts, range(start, start + SHARD_WORDS))
-                yield windows if self.language_model.causal else _ending_windows(windows)
+                yield windows if self.reader._opened.causal else _ending_windows(windows)
             return
         shard: list[_Window] = []
         for window in _passage_windows(
-            self.texts, self.bounds, self.encode, self.max_tokens, self.settings.min_context
+            self.texts, self.bounds, self.encode, self.reader.max_tokens, self.reader.min_context
         ):
             if shard and sum(len(w.wanted) for w in shard) + len(window.wanted) > SHARD_WORDS:
                 yield shard
@@ -859,12 +909,12 @@ class _Job:
             wanted = [(numbers.index(number), word) for number, word in window.wanted if number in numbers]
             if wanted:
                 needed.append(_Window(window.start, max(word for _, word in wanted) + 1, wanted))
-        needed = _encode_windows(needed, self.texts, self.encode, self.max_tokens)
-        return _compute(self.model, needed, self.layers, len(numbers), self.settings)
+        needed = _encode_windows(needed, self.texts, self.encode, self.reader.max_tokens)
+        return _compute(self.model, needed, self.layers, len(numbers), self.kind, self.reader)
 
     def run(self, shard: int, windows: list[_Window], numbers: list[int], contexts: list) -> dict[int, np.ndarray]:
         """Return the features of one shard for each of the contexts with these numbers; keep those that are new."""
-        if self.store is None:
+        if self.reader.store is None:
             return dict(zip(numbers, self.compute(windows, numbers), strict=True))
         entries = {number: self.entry(contexts[number]) for number in numbers}
         stored = {number: entries[number].read(shard, self.layers) for number in numbers}
@@ -882,36 +932,17 @@ class _Job:
         return [number for number, found in stored.items() if not found.keys() >= set(self.layers)]
 
 
-def _extract(
-    words: pd.DataFrame,
-    model: Model,
-    contexts: Sequence[int | None],
-    layers: Sequence[int] | None,
-    settings: _Settings,
-    store: Store,
-) -> xr.DataArray:
-    """Features of shape (context, layer, word, feature), from the store where they are there."""
+def _extract(reader: LanguageModel, kind: str, words: pd.DataFrame, context: Any, chosen: list[int]) -> xr.DataArray:
+    """Features of shape (context, layer, word, feature), without the first axis for one context; stored or computed."""
     texts, bounds = _passages(words)
-    contexts = _check_contexts(contexts)
-    if store is True or not isinstance(store, FeatureStore | str | os.PathLike | bool | None):
-        raise ValueError(
-            f"store: expected a FeatureStore, a path, None for the default or False for none, got {store!r}"
-        )
-    if store is False:
-        store = None
-    elif not isinstance(store, FeatureStore):
-        store = FeatureStore(store)  # type: ignore[arg-type]
-    language_model = open_model(model)
-    if not language_model.causal:
-        _check_bidirectional(language_model.name, contexts, settings)
-    chosen = _check_layers(layers, language_model.n_layers) if settings.kind == "states" else [BITS, RANK]
-    longest = language_model.max_tokens
-    if settings.max_tokens is not None and settings.max_tokens > longest:
-        raise ValueError(f"max_tokens: {language_model.name} was made for {longest} tokens, got {settings.max_tokens}")
-    job = _Job(texts, bounds, language_model, chosen, settings.max_tokens or longest, settings, store)
+    several = np.ndim(context) > 0
+    contexts = _check_contexts(context if several else [context])
+    if not reader._opened.causal:
+        _check_bidirectional(reader.name, contexts, kind)
+    job = _Job(texts, bounds, reader, kind, chosen)
 
     result = None
-    with tqdm(total=len(contexts) * len(texts), unit="word", disable=not settings.progress) as bar:
+    with tqdm(total=len(contexts) * len(texts), unit="word", disable=not reader.progress) as bar:
         for group in ([c for c in contexts if c is not None], [None] if None in contexts else []):
             for shard, windows in enumerate(job.shards(group) if group else ()):
                 places = [sorted({word for w in windows for n, word in w.wanted if n == k}) for k in range(len(group))]
@@ -921,15 +952,18 @@ def _extract(
                         result = np.empty((len(contexts), len(chosen), len(texts), block.shape[-1]), dtype=np.float32)
                     result[contexts.index(group[number])][:, places[number]] = block
                     bar.update(len(places[number]))
-    return xr.DataArray(
+    found = xr.DataArray(
         result,
         dims=("context", "layer", "word", "feature"),
         coords={"context": [np.inf if c is None else c for c in contexts], "layer": chosen},
-        name="features" if settings.kind == "states" else "surprisal",
+        name="features" if kind == "states" else "surprisal",
         attrs={
-            "model": language_model.name,
-            "precision": settings.dtype,
-            "pooling": settings.pooling,
-            "start_token": str(settings.start_token),
+            "model": reader.name,
+            "precision": reader.dtype,
+            "pooling": reader.pooling if kind == "states" else "sum",
+            "start_token": str(reader.start_token),
         },
     )
+    if several:
+        return found
+    return found.isel(context=0, drop=True).assign_attrs(context="all" if context is None else context)

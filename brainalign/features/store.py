@@ -18,7 +18,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,6 +29,9 @@ from filelock import FileLock
 from zarr.storage import ZipStore
 
 from brainalign import assets
+from brainalign._io import placed
+
+__all__ = ["FeatureStore"]
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +121,9 @@ class Entry:
             self.folder.mkdir(parents=True, exist_ok=True)
             key = self.folder / "key.json"
             if not key.exists():
-                with _placed(key) as temporary:
+                with placed(key) as temporary:
                     temporary.write_text(json.dumps(self._description, indent=1, sort_keys=True))
-            with _placed(self.folder / f"{shard:05d}-{name}.zarr.zip") as temporary:
+            with placed(self.folder / f"{shard:05d}-{name}.zarr.zip") as temporary:
                 _write_part(temporary, layers, states)
 
     @contextmanager
@@ -131,7 +133,7 @@ class Entry:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
             lock.acquire()
-        for stale in self.folder.glob(".*.zip.*"):  # of a process that was killed while it held the lock
+        for stale in self.folder.glob(".*.zip"):  # of a process that was killed while it held the lock
             stale.unlink(missing_ok=True)
         try:
             yield
@@ -177,17 +179,6 @@ def _digest_file(path: Path, size: int, mtime_ns: int) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
-
-
-@contextmanager
-def _placed(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside the target and rename it to the target once it was written without an error."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_part(path: Path, layers: Sequence[int], states: np.ndarray) -> None:

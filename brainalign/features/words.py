@@ -107,7 +107,7 @@ def leading_components(features: xr.DataArray, n_components: int) -> xr.DataArra
     """The leading principal components of each layer's standardized features.
 
     They are those of the words as they stand, whatever responses they are to predict, and the same however the words
-    are rolled (`encoding.content_null`).
+    are rolled (`ridge.content_null`).
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
-from brainalign.datasets.stimuli import naplib_speech
 from brainalign.features.language import context_features
+from brainalign.simulated.speech import naplib_speech
 
 MODEL, BATCH_TOKENS, N_WORDS = "smollm2-135m", 2048, 200
 LAYERS = [0, 4, 8, 11, 15, 19, 22, 26, 30]

@@ -11,7 +11,7 @@ from himalaya.backend import set_backend
 from himalaya.ridge import RidgeCV
 from sklearn.model_selection import KFold
 
-from brainalign.encoding import contiguous_folds, cross_validate
+from brainalign.ridge.encoding import contiguous_folds, cross_validate
 
 N_SAMPLES, N_FEATURES, N_CHANNELS, N_SPLITS, ROUNDS = 5000, 500, 200, 5, 3
 ALPHAS = np.logspace(1, 5, 10)

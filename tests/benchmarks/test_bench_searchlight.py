@@ -13,7 +13,7 @@ from rsatoolbox.model import ModelFixed
 from rsatoolbox.util.searchlight import evaluate_models_searchlight, get_searchlight_RDMs
 from threadpoolctl import threadpool_limits
 
-from brainalign.searchlight import rsa_map, spheres
+from brainalign.rsa.searchlight import rsa_map, spheres
 
 N_VOXELS, RADIUS, N_IMAGES, ROUNDS, EVERY = 15_408, 5, 100, 3, 12
 
@@ -83,7 +83,7 @@ def test_searchlight_beside_rsatoolbox(benchmark, capsys):
 MANY = """
 import json, resource, sys
 import numpy as np
-from brainalign.searchlight import rsa_map, spheres
+from brainalign.rsa.searchlight import rsa_map, spheres
 
 mask = (((np.indices((61, 61, 61)) - 30) ** 2).sum(0) < 29.4**2)
 neighbours = spheres(mask, 6)

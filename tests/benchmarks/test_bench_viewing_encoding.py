@@ -14,7 +14,7 @@ from himalaya.ridge import RidgeCV
 from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
-from brainalign.encoding import DEFAULT_ALPHAS, RidgeSweepCV
+from brainalign.ridge.encoding import DEFAULT_ALPHAS, RidgeSweepCV
 
 N_IMAGES, N_FEATURES, N_VERTICES, N_TEST, ROUNDS = 2000, 768, 2000, 500, 3
 
@@ -99,7 +99,7 @@ import json, resource, sys, time
 import numpy as np
 import torch
 from test_bench_viewing_encoding import made_up, N_IMAGES
-from brainalign.encoding import RidgeSweepCV
+from brainalign.ridge.encoding import RidgeSweepCV
 
 torch.set_num_threads(2)
 x, y = (values[:N_IMAGES] for values in made_up(20_484))

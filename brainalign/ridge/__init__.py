@@ -1,0 +1,32 @@
+"""Ridge regression: layers against responses (`encoding`), several spaces at once (`banded`), responses against
+embeddings (`decoder`), and every vertex of a cortex (`vertexwise`)."""
+
+from brainalign.ridge.banded import variance_partition
+from brainalign.ridge.decoder import CaptionDecoder
+from brainalign.ridge.encoding import (
+    DEFAULT_ALPHAS,
+    RidgeSweepCV,
+    content_null,
+    cross_validate,
+    rolled_sweeps,
+    shift_null,
+    shifted_responses,
+    word_sweep,
+)
+from brainalign.ridge.folds import contiguous_folds
+from brainalign.ridge.fractional import FractionalRidgeCV
+
+__all__ = [
+    "DEFAULT_ALPHAS",
+    "CaptionDecoder",
+    "FractionalRidgeCV",
+    "RidgeSweepCV",
+    "content_null",
+    "contiguous_folds",
+    "cross_validate",
+    "rolled_sweeps",
+    "shift_null",
+    "shifted_responses",
+    "variance_partition",
+    "word_sweep",
+]

@@ -1,0 +1,55 @@
+"""Representations compared: dissimilarities (`rdms`), spaces (`cka`), inference, and maps (`searchlight`)."""
+
+from brainalign.rsa.cka import (
+    Convergence,
+    cka_jackknife,
+    cka_matrix,
+    cka_models,
+    cka_null,
+    convergence,
+    linear_cka,
+    procrustes,
+    standardise,
+)
+from brainalign.rsa.inference import (
+    SubjectTests,
+    batch_rdms,
+    brain_rdms,
+    image_batches,
+    image_bootstrap,
+    mantel_null,
+    noise_ceiling,
+    reweighted_null,
+    reweighted_rdms,
+    rival_rdms,
+    score,
+    subject_tests,
+)
+from brainalign.rsa.rdms import compare_rdms, feature_rdm, rdm
+
+__all__ = [
+    "Convergence",
+    "SubjectTests",
+    "batch_rdms",
+    "brain_rdms",
+    "cka_jackknife",
+    "cka_matrix",
+    "cka_models",
+    "cka_null",
+    "compare_rdms",
+    "convergence",
+    "feature_rdm",
+    "image_batches",
+    "image_bootstrap",
+    "linear_cka",
+    "mantel_null",
+    "noise_ceiling",
+    "procrustes",
+    "rdm",
+    "reweighted_null",
+    "reweighted_rdms",
+    "rival_rdms",
+    "score",
+    "standardise",
+    "subject_tests",
+]

@@ -1,0 +1,671 @@
+"""Image networks: equal to loops written out by hand, learn what is planted and nothing from noise, resume exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from filelock import FileLock
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from brainalign.features import images as module
+from brainalign.features import rcnn
+from brainalign.features.images import (
+    activations,
+    cosine,
+    learning_set,
+    published_networks,
+    read_folder,
+    ready_made,
+    resize,
+)
+from brainalign.features.rcnn import (
+    NetworkConfig,
+    RecurrentNetwork,
+    predict,
+    preset,
+    train,
+    train_all,
+    train_twins,
+)
+from brainalign.simulated.scenes import Scenes
+
+TINY = NetworkConfig(
+    channels=(6, 8), kernels=(3, 3), recurrent_kernels=(3, 1), strides=(2, 2), time_steps=3, image_size=8, n_targets=5,
+    epochs=3, warm_up=1, batch_size=16, learning_rate=0.01, shift=1, mirror=True,
+)  # fmt: skip
+
+
+def pictures(n: int, size: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+def noise() -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and targets that have nothing to do with each other."""
+    return pictures(40), np.random.default_rng(1).standard_normal((40, 5)).astype("float32")
+
+
+def tiny(**changes) -> NetworkConfig:
+    return dataclasses.replace(TINY, **changes)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    return noise()
+
+
+# The network ---------------------------------------------------------------------------------------------------------
+
+
+def convolved(x: np.ndarray, weight: np.ndarray, stride: int = 1) -> np.ndarray:
+    """Convolution of (channel, row, column) by explicit loops."""
+    reach = weight.shape[2] // 2
+    wide = np.pad(x, ((0, 0), (reach, reach), (reach, reach)))
+    rows = range(0, x.shape[1], stride)
+    return np.array(
+        [[[np.sum(wide[:, r : r + len(w[0]), c : c + len(w[0])] * w) for c in rows] for r in rows] for w in weight]
+    )
+
+
+def by_hand(network: RecurrentNetwork, picture: np.ndarray, delay: int, pool: bool) -> list[list[np.ndarray]]:
+    """All states of a network of two layers and three time steps, step after step."""
+    weights = {name: value.detach().double().numpy() for name, value in network.state_dict().items()}
+    steps = (1, 1) if pool else (2, 2)
+
+    def smaller(x):
+        return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2).max((2, 4)) if pool else x
+
+    def finished(total, layer, time):
+        scale, offset = (weights[f"norms.{layer}.{time}.{kind}"] for kind in ("weight", "bias"))
+        over = (0, 1, 2) if scale.ndim == 3 else (2,)
+        total = total.transpose(1, 2, 0)
+        normed = (total - total.mean(over, keepdims=True)) / np.sqrt(total.var(over, keepdims=True) + 1e-5)
+        return np.maximum(normed * scale + offset, 0).transpose(2, 0, 1)
+
+    seen = (picture - weights["colour_mean"]) / weights["colour_scale"]
+    seen = seen.transpose(2, 0, 1)
+    states = []
+    for time_step in range(3):
+        first = convolved(smaller(seen), weights["bottom_up.0.weight"], steps[0])
+        if time_step > 0:
+            first = first + convolved(states[time_step - 1][0], weights["lateral.0.weight"])
+        if time_step >= delay:
+            back = convolved(states[time_step - delay][1], weights["top_down.0.weight"])
+            first = first + back.repeat(2, axis=1).repeat(2, axis=2)
+        first = finished(first, 0, time_step)
+        second = convolved(smaller(first), weights["bottom_up.1.weight"], steps[1])
+        if time_step > 0:
+            second = second + convolved(states[time_step - 1][1], weights["lateral.1.weight"])
+        states.append([first, finished(second, 1, time_step)])
+    return states
+
+
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+@pytest.mark.parametrize(("delay", "downsampling", "norm"), [(1, "stride", "channels"), (2, "max", "all")])
+def test_network_equals_loops_by_hand(delay, downsampling, norm, output):
+    network = RecurrentNetwork(tiny(top_down_delay=delay, downsampling=downsampling, norm=norm, output=output))
+    with torch.no_grad():  # norms that are not all alike
+        for number, parameter in enumerate(network.norms.parameters()):
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+    shown = pictures(2)
+    for k, picture in enumerate(shown):
+        expected = by_hand(network, picture.astype(float), delay, downsampling == "max")
+        for time_step in range(3):
+            for layer in range(2):
+                found = activations(network, shown, layer, time_step, pooling="none").values[k]
+                np.testing.assert_allclose(found, expected[time_step][layer].ravel(), atol=2e-5)
+        mean = expected[-1][-1].mean((1, 2))
+        np.testing.assert_allclose(activations(network, shown).values[k], mean, atol=2e-5)
+        out = network.read_out.weight.detach().numpy() @ mean + network.read_out.bias.detach().numpy()
+        out = 1 / (1 + np.exp(-out)) if output == "sigmoid" else out
+        np.testing.assert_allclose(predict(network, shown).values[k], out, atol=2e-5)
+
+
+def test_gradients_equal_finite_differences():
+    network = RecurrentNetwork(tiny(channels=(3, 4), n_targets=2)).double()
+    for norm in network.norms.parameters():  # away from the rectifier's corner, where there is no derivative
+        norm.data += 0.3
+    pixels, aims = torch.from_numpy(pictures(3)), torch.randn(3, 2, dtype=torch.float64)
+
+    def loss():
+        states = network.states(pixels)
+        last = torch.stack([layers[-1].mean((2, 3)) for layers in states])
+        return 1 - F.cosine_similarity(network.read_out(last), aims[None], dim=-1).mean()
+
+    network.states = lambda pixels: [
+        [state.double() for state in layers] for layers in RecurrentNetwork.states(network, pixels)
+    ]
+    loss().backward()
+    for name in ("bottom_up.0", "bottom_up.1", "lateral.0", "lateral.1", "top_down.0", "read_out"):
+        weight = network.get_submodule(name).weight
+        place = np.unravel_index(int(weight.grad.abs().argmax()), weight.shape)
+        ends = []
+        for step in (1e-6, -2e-6):
+            with torch.no_grad():
+                weight[place] += step
+                ends.append(float(loss()))
+        assert weight.grad[place] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-3, abs=1e-8), name
+
+
+def test_twins_start_from_the_same_body_and_seeds_differ():
+    one, twin = RecurrentNetwork(TINY), RecurrentNetwork(tiny(n_targets=9, output="sigmoid"))
+    other = RecurrentNetwork(tiny(seed=1))
+    assert torch.equal(one.bottom_up[1].weight, twin.bottom_up[1].weight)
+    assert torch.equal(one.top_down[0].weight, twin.top_down[0].weight)
+    assert not torch.equal(one.bottom_up[1].weight, other.bottom_up[1].weight)
+
+
+def test_papers_configuration_is_the_papers():
+    config = preset("paper")
+    assert (len(config.channels), config.time_steps, config.image_size, config.channels[-1]) == (10, 6, 128, 512)
+    assert (config.learning_rate, config.epsilon, config.epochs, config.warm_up) == (0.05, 0.1, 200, 10)
+    with torch.device("meta"):
+        network = RecurrentNetwork(config)
+        states = network.states(torch.empty(1, 128, 128, 3, dtype=torch.uint8))
+    assert [len(states), len(states[0]), tuple(states[-1][-1].shape)] == [6, 10, (1, 512, 16, 16)]
+    # as counted in the networks that the study's authors released
+    assert sum(weight.numel() for weight in network.parameters()) == 52_950_368
+
+
+# Learning ------------------------------------------------------------------------------------------------------------
+
+
+def planted(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of three soft spots whose colours set a target of five numbers, in a linear way."""
+    rng = np.random.default_rng(5)
+    colours = rng.uniform(-1, 1, (n, 3, 3))
+    rows, columns = np.mgrid[:8, :8]
+    spots = np.stack([np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / 4) for r, c in ((1, 1), (1, 6), (6, 3))])
+    shown = 127 + 90 * np.einsum("nsk,sij->nijk", colours, spots) + rng.normal(0, 3, (n, 8, 8, 3))
+    return shown.clip(0, 255).astype(np.uint8), colours.sum(1) @ rng.standard_normal((3, 5))
+
+
+def test_planted_target_is_learned_and_a_shuffled_one_is_not():
+    shown, aims = planted(700)
+    config = tiny(epochs=10, shift=0, mirror=False, channels=(8, 16))
+    mean = aims[:500].mean(0)
+
+    def held_out(order) -> float:
+        network = train(shown[:500], aims[:500][order], config).network
+        return float(cosine(predict(network, shown[500:]), aims[500:], mean).mean())
+
+    assert held_out(np.arange(500)) > 0.9
+    # 200 cosines of directions in five dimensions vary by about 0.45 each, but wrong predictions go together
+    assert abs(held_out(np.random.default_rng(0).permutation(500))) < 0.25
+
+
+def test_history_tells_the_learning_rate_loss_and_held_out_cosine(data):
+    shown, aims = data
+    config = tiny(epochs=4, warm_up=2, batch_size=40)
+    network, history = train(shown, aims, config, held_out=(shown[:10], aims[:10]))
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert history["learning_rate"].tolist() == pytest.approx([0.01 / 40, 0.01 * 20.5 / 40, 0.01, 0.005])
+    assert history["held_out"].iloc[-1] == pytest.approx(cosine(predict(network, shown[:10]), aims[:10]).mean())
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+def test_training_is_determined_by_the_seed_and_pictures_do_move(data):
+    one, again, other = (train(*data, config).network for config in (TINY, TINY, tiny(seed=1)))
+    assert same(one, again) and not same(one, other)
+    assert not same(one, train(*data, tiny(shift=0)).network)
+    assert not same(one, train(*data, tiny(mirror=False)).network)
+
+
+def test_networks_trained_side_by_side_equal_those_trained_in_turn(data, tmp_path):
+    jobs = [{"images": data[0], "targets": data[1], "config": tiny(seed=seed)} for seed in (0, 1)]
+    in_turn, at_once = train_all(jobs, n_jobs=1), train_all(jobs, checkpoint=tmp_path)
+    for (network, history), (other, its) in zip(in_turn, at_once, strict=True):
+        assert same(network, other) and history.equals(its)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_twins_differ_in_their_targets_only_and_learn_from_all_but_the_held_out(data, tmp_path):
+    shown, aims = data
+    listed = (aims > 0).astype(float)
+    listed[:, 0], listed[[3, 38]] = 1, 0  # two are in no category
+    options = {"n_seeds": 2, "n_held_out": 10, "control": True, "n_jobs": 1, "folder": tmp_path / "deeper"}
+    twins = train_twins(shown, {"captions": aims, "categories": listed}, tiny(epochs=4), **options)
+    kinds = ("captions", "categories", "untrained")
+    assert list(twins.networks) == [(kind, seed) for kind in kinds for seed in (0, 1)] + [("control", 0)]
+    assert set(twins.learned) == set(range(30)) - {3} and set(twins.held_out) == set(range(30, 40)) - {38}
+    outputs = [network.config.output for network in twins.networks.values()]
+    assert outputs == ["linear"] * 2 + ["sigmoid"] * 2 + ["linear"] * 3
+    assert twins.history.groupby(["trained on", "seed"])["epoch"].max().tolist() == [4, 4, 4, 4, 2]
+    assert np.allclose(twins.means["captions"], aims[twins.learned].mean(0))
+    first, own = twins.networks["untrained", 1], RecurrentNetwork(tiny(seed=1))
+    assert torch.equal(first.lateral[0].weight, own.lateral[0].weight)
+    assert torch.equal(first.colour_mean, twins.networks["categories", 1].colour_mean)
+    config = tiny(epochs=4, seed=1)
+    held_out = (shown[twins.held_out], aims[twins.held_out])
+    assert same(twins.networks["captions", 1], train(shown[twins.learned], aims[twins.learned], config).network)
+    assert len(list(twins.folder.glob("*.safetensors"))) == 5
+    train(shown[twins.learned], aims[twins.learned], config, held_out=held_out, checkpoint=twins.folder)
+    assert len(list(twins.folder.glob("*.safetensors"))) == 5
+    for bad in (0, 40):
+        with pytest.raises(ValueError, match="of which some are held out"):
+            train_twins(shown, {"captions": aims}, TINY, n_held_out=bad, folder=tmp_path)
+
+
+def test_bfloat16_learns_about_the_same(data):
+    _, full = train(*data, tiny(epochs=6))
+    _, half = train(*data, tiny(epochs=6, precision="bfloat16"))
+    assert half["loss"].iloc[-1] == pytest.approx(full["loss"].iloc[-1], abs=0.1)
+    assert half["loss"].iloc[-1] < half["loss"].iloc[0]
+
+
+def same(one: RecurrentNetwork, other: RecurrentNetwork) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+# Checkpoints ---------------------------------------------------------------------------------------------------------
+
+HANGS = """
+import sys, time
+sys.path.insert(0, {tests!r})
+import test_images
+run_epoch = rcnn._one_epoch
+
+def hangs(network, optimiser, images, targets, epoch, device):
+    loss = run_epoch(network, optimiser, images, targets, epoch, device)
+    if epoch == 3:  # its weights are changed, its checkpoint not yet written
+        time.sleep(600)
+    return loss
+
+rcnn._one_epoch = hangs
+rcnn.train(*test_images.noise(), test_images.tiny(epochs=6), checkpoint={path!r})
+"""
+
+
+def epochs_in(path) -> int:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return len(json.loads(file.metadata()["history"]))
+    except OSError:
+        return 0
+
+
+def test_a_killed_training_goes_on_to_the_same_result(data, tmp_path, project):
+    path = tmp_path / "network.safetensors"
+    code = HANGS.format(tests=str(project / "tests" / "features"), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while epochs_in(path) < 3:
+        assert process.poll() is None, "ended before it was killed"
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert epochs_in(path) == 3
+    whole, resumed = train(*data, tiny(epochs=6)), train(*data, tiny(epochs=6), checkpoint=path)
+    assert same(resumed.network, whole.network)
+    assert resumed.history.equals(whole.history)
+    assert [file for file in tmp_path.iterdir() if not file.name.startswith(".")] == [path]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_stopped_after_an_epoch_equals_not_stopped_bit_for_bit(data, tmp_path, monkeypatch, after):
+
+    path, run_epoch = tmp_path / "deeper" / "network.safetensors", rcnn._one_epoch
+
+    def stops(network, optimiser, images, targets, epoch, device):
+        if epoch == after:
+            raise KeyboardInterrupt
+        return run_epoch(network, optimiser, images, targets, epoch, device)
+
+    whole = train(*data, TINY)
+    monkeypatch.setattr(rcnn, "_one_epoch", stops)
+    with pytest.raises(KeyboardInterrupt):
+        train(*data, TINY, checkpoint=path)
+    monkeypatch.undo()
+    resumed = train(*data, TINY, checkpoint=path)
+    assert same(resumed.network, whole.network)
+    assert resumed.history.equals(whole.history)
+
+
+@pytest.mark.parametrize("config", [TINY, tiny(time_steps=1), tiny(top_down_delay=3)])
+def test_finished_checkpoint_is_used_and_not_written(data, config, tmp_path, monkeypatch):
+
+    path = tmp_path / "network.safetensors"
+    first = train(*data, config, checkpoint=path)
+    content = path.read_bytes()
+    monkeypatch.setattr(rcnn, "_one_epoch", None)
+    again = train(*data, config, checkpoint=path)
+    assert same(first.network, again.network) and first.history.equals(again.history)
+    assert path.read_bytes() == content and list(tmp_path.glob("*.safetensors")) == [path]
+
+
+def test_the_second_of_two_who_train_the_same_network_waits_for_the_first(data, tmp_path, monkeypatch):
+
+    path, found = tmp_path / "network.safetensors", []
+    first = train(*data, TINY, checkpoint=tmp_path / "elsewhere")
+    monkeypatch.setattr(rcnn, "_one_epoch", None)  # nobody trains from here on
+    second = threading.Thread(target=lambda: found.append(train(*data, TINY, checkpoint=path)))
+    with FileLock(tmp_path / f".{path.name}.lock"):
+        second.start()
+        second.join(0.3)
+        assert second.is_alive() and not found
+        (tmp_path / "elsewhere").rename(path)
+    second.join(20)
+    assert same(first.network, found[0].network) and first.history.equals(found[0].history)
+
+
+def test_training_that_diverges_stops_and_keeps_the_last_sound_epoch(data, tmp_path, monkeypatch):
+
+    path = tmp_path / "network.safetensors"
+    monkeypatch.setattr(rcnn, "_rate", lambda config, epoch: 0.01 if epoch < 1 else np.inf)
+    with pytest.raises(FloatingPointError, match="in epoch 2; use a lower learning_rate"):
+        train(*data, TINY, checkpoint=path)
+    assert epochs_in(path) == 1
+
+
+def test_checkpoint_of_another_training_is_refused_and_kept(data, tmp_path):
+    path = tmp_path / "network.safetensors"
+    shown, aims = data
+    train(shown, aims, TINY, checkpoint=path)
+    content = path.read_bytes()
+    changed = shown.copy()
+    changed[0, 0, 0, 0] ^= 1
+    for arguments, words in [
+        ((shown, aims, tiny(seed=1)), r"was trained with seed 0 \(here 1\)"),
+        ((shown, aims, tiny(channels=(6, 9), epochs=4)), r"channels \(6, 8\) \(here \(6, 9\)\), epochs 3 \(here 4\)"),
+        ((changed, aims, TINY), "other pictures or targets"),
+        ((shown, aims + 1, TINY), "other pictures or targets"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            train(*arguments, checkpoint=path)
+        assert path.read_bytes() == content
+
+
+def test_folder_holds_a_file_for_each_training(data, tmp_path):
+    for config in (TINY, tiny(seed=1), TINY):
+        train(*data, config, checkpoint=tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_damaged_checkpoint_is_refused_and_kept(data, tmp_path):
+    path = tmp_path / "network.safetensors"
+    train(*data, TINY, checkpoint=path)
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[-10] ^= 1
+    for damaged in (content[:-40], content[:100], b"", bytes(flipped), b"not a checkpoint"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="checkpoint: .* is damaged, or no checkpoint"):
+            train(*data, TINY, checkpoint=path)
+        assert path.read_bytes() == damaged
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="no checkpoint of this module"):
+        train(*data, TINY, checkpoint=path)
+    assert list(load_file(path)) == ["a"]
+
+
+def test_checkpoint_that_cannot_be_written_says_so(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write the checkpoint"):
+        train(*data, TINY, checkpoint=tmp_path / "file" / "network.safetensors")
+
+
+# Bad input -----------------------------------------------------------------------------------------------------------
+
+
+def with_row(aims: np.ndarray, value: float) -> np.ndarray:
+    changed = aims.copy()
+    changed[3] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda x, y: (x.astype(float), y), "images: expected uint8 .* got float64"),
+        (lambda x, y: (x[0], y), r"images: expected .* got uint8 of shape \(8, 8, 3\)"),
+        (lambda x, y: (x[..., :1], y), r"of shape \(40, 8, 8, 1\)"),
+        (lambda x, y: (pictures(40, 16), y), r"expected 8 x 8 px, got 16 x 16; .*resize\(pictures, 8\)"),
+        (lambda x, y: (x, y[:-1]), r"targets: expected shape \(40, 5\).*got \(39, 5\)"),
+        (lambda x, y: (x, y[:, :4]), r"targets: expected shape \(40, 5\).*got \(40, 4\)"),
+        (lambda x, y: (x, with_row(y, np.nan)), r"targets: 1 rows are not finite, first \[3\]"),
+        (lambda x, y: (x, with_row(y, 0)), r"targets: 1 rows are zero throughout, first \[3\]"),
+    ],
+)
+def test_bad_pictures_and_targets(data, spoil, words):
+    with pytest.raises(ValueError, match=words):
+        train(*spoil(*data), TINY)
+    with pytest.raises(ValueError, match="held_out .*" + words.removeprefix("images: ")):
+        train(*data, TINY, held_out=spoil(*data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"channels": (6, 8, 9)}, "kernels"), ({"channels": ()}, "channels"), ({"strides": (2, 0)}, "strides"),
+        ({"kernels": (3, 4)}, "odd"), ({"image_size": 10}, "multiple of the product of the strides, 4"),
+        ({"time_steps": 0}, "time_steps"), ({"warm_up": 3}, "warm_up"), ({"epochs": 2.5}, "epochs"),
+        ({"learning_rate": np.nan}, "learning_rate"), ({"l2": -1.0}, "l2"), ({"output": "softmax"}, "output"),
+        ({"precision": "float16"}, "precision"), ({"shift": 8}, "shift"), ({"batch_size": True}, "batch_size"),
+    ],
+)  # fmt: skip
+def test_impossible_configurations(changes, words):
+    with pytest.raises(ValueError, match=words):
+        tiny(**changes)
+
+
+def test_unknown_presets_fields_and_devices(data):
+    with pytest.raises(ValueError, match="expected one of small, paper, got 'large'"):
+        preset("large")
+    with pytest.raises(ValueError, match=r"\['layers'\] are no fields"):
+        preset("small", layers=3)
+    with pytest.raises(ValueError, match="device: .* got 'abacus'"):
+        train(*data, TINY, device="abacus")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layer": 2}, "layer: expected a whole number from -2 to 1, got 2; the network has 2"),
+        ({"layer": -3}, "layer: .* got -3"), ({"layer": "last"}, "layer: .* got 'last'"),
+        ({"time_step": 3}, "time_step: expected a whole number from -3 to 2, got 3"),
+        ({"pooling": "max"}, "pooling: expected 'mean', 'class' or 'none'"), ({"pooling": "class"}, "no class token"),
+    ],
+)  # fmt: skip
+def test_unknown_layers_time_steps_and_poolings(options, words):
+    with pytest.raises(ValueError, match=words):
+        activations(RecurrentNetwork(TINY), pictures(2), **options)
+
+
+def test_activations_of_pictures_of_another_size_or_dtype():
+    network = RecurrentNetwork(TINY)
+    with pytest.raises(ValueError, match="the network sees 8 x 8 px, got 12 x 12"):
+        activations(network, pictures(2, 12))
+    with pytest.raises(ValueError, match="expected uint8"):
+        predict(network, pictures(2) / 255)
+
+
+def test_batches_do_not_matter(monkeypatch):
+    network, shown = RecurrentNetwork(TINY), pictures(7)
+    whole = activations(network, shown)
+    monkeypatch.setattr(module, "BATCH", 3)
+    np.testing.assert_allclose(activations(network, shown), whole, atol=1e-6)
+    assert whole.dims == ("image", "feature") and whole.attrs == {"layer": 1, "time_step": 2, "pooling": "mean"}
+
+
+# Pictures and cosines ------------------------------------------------------------------------------------------------
+
+
+def test_resize_takes_the_central_square():
+    wide = np.zeros((2, 10, 20, 3), dtype=np.uint8)
+    wide[:, :, 5:15] = 200
+    small = resize(wide, 5)
+    assert small.shape == (2, 5, 5, 3) and small.dtype == np.uint8
+    np.testing.assert_array_equal(small, 200)
+    np.testing.assert_array_equal(resize(wide, 10), wide[:, :, 5:15])
+    with pytest.raises(ValueError, match="size"):
+        resize(wide, 0)
+    with pytest.raises(ValueError, match="uint8"):
+        resize(wide.astype("float32"), 5)
+
+
+def test_cosine_equals_its_definition_and_a_mean_prediction_scores_zero(rng):
+    a, b, centre = rng.standard_normal((6, 4)), rng.standard_normal((6, 4)), rng.standard_normal(4)
+    x, y = a - centre, b - centre
+    expected = [one @ two / np.sqrt(one @ one * (two @ two)) for one, two in zip(x, y, strict=True)]
+    np.testing.assert_allclose(cosine(a, b, centre), expected)
+    np.testing.assert_array_equal(cosine(np.tile(centre, (6, 1)), b, centre), 0)
+    with pytest.raises(ValueError, match="alike"):
+        cosine(a, b[:3])
+
+
+def test_folder_of_pictures_is_read_in_the_order_of_its_captions(tmp_path):
+    shown = pictures(2, 8)
+    for name, picture in zip(("b.png", "a.png"), shown, strict=True):
+        Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / "captions.csv").write_text("image,caption\nb.png,One.\nb.png,Two.\na.png,Three.\n")
+    found, captions, categories = read_folder(tmp_path, 8)
+    np.testing.assert_array_equal(found, shown)
+    assert captions["caption"].tolist() == ["One.", "Two.", "Three."] and categories is None
+    assert read_folder(tmp_path, 4)[0].shape == (2, 4, 4, 3)
+    with pytest.raises(ValueError, match=r"has no categories\.csv"):
+        learning_set(tmp_path, 8)
+    (tmp_path / "categories.csv").write_text("image,dog,sea\na.png,1,0\nb.png,0,1\n")
+    np.testing.assert_array_equal(read_folder(tmp_path, 8)[2], [[False, True], [True, False]])
+    of_folder, again = learning_set(tmp_path, 8), learning_set(Scenes(*read_folder(tmp_path, 8)), 4)
+    assert of_folder.categories.index.tolist() == ["b.png", "a.png"]
+    np.testing.assert_array_equal(again[0], resize(shown, 4))
+    for file, text, words in [
+        ("categories.csv", "image,dog\na.png,1\n", "1 have none, first .'b.png'"),
+        ("categories.csv", "image,dog\na.png,1\nb.png,2\n", "must have one row of 0 and 1"),
+        ("captions.csv", "image,text\nb.png,One.\n", "no column .'caption'"),
+        ("captions.csv", "image,caption\nc.png,One.\n", "c.png cannot be read as a picture"),
+        ("captions.csv", "image,caption\n../b.png,One.\n", "which is outside of"),
+        ("captions.csv", "image,caption\nb.png,None\nb.png, \n", "1 rows without image or text, first 3"),
+        ("a.png", "no picture", "a.png cannot be read as a picture"),
+    ]:
+        before = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_text(text)
+        with pytest.raises(ValueError, match=words):
+            read_folder(tmp_path, 8)
+        (tmp_path / file).write_bytes(before)
+    with pytest.raises(ValueError, match="captions.csv cannot be read"):
+        read_folder(tmp_path / "nowhere", 8)
+
+
+def test_published_table_has_the_studys_network_and_thirteen_others():
+    table = published_networks()
+    assert len(table) == 14 and table.index[0] == "LLM-trained RCNN"
+    assert table["training_images"].idxmin() == "LLM-trained RCNN"
+    scores = table[["ventral", "lateral", "parietal"]]
+    assert (scores.iloc[0] > scores.iloc[1:].max()).all()
+
+
+# Ready-made networks -------------------------------------------------------------------------------------------------
+
+TOKENS = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+TOKENS |= {"image_size": 32, "patch_size": 8}
+MAPS = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+MEAN, SCALE = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+
+
+def clip() -> transformers.CLIPModel:
+    text = {key: value for key, value in TOKENS.items() if "size" not in key or key == "hidden_size"}
+    return transformers.CLIPModel(
+        transformers.CLIPConfig(text_config={**text, "vocab_size": 50}, vision_config=TOKENS, projection_dim=8)
+    )
+
+
+MODELS = {
+    "ResNet": lambda: transformers.ResNetModel(
+        transformers.ResNetConfig(**MAPS, embedding_size=8, layer_type="basic", downsample_in_first_stage=True)
+    ),
+    "ConvNeXt": lambda: transformers.ConvNextModel(transformers.ConvNextConfig(**MAPS, num_stages=2)),
+    "ViT": lambda: transformers.ViTModel(transformers.ViTConfig(**TOKENS)),
+    "DINOv2": lambda: transformers.Dinov2Model(transformers.Dinov2Config(**TOKENS)),
+    "CLIP": clip,
+}
+PROCESSORS = {"ResNet": "ConvNextImageProcessor", "ConvNeXt": "ConvNextImageProcessor", "ViT": "ViTImageProcessor"}
+PROCESSORS |= {"DINOv2": "BitImageProcessor", "CLIP": "CLIPImageProcessor"}
+
+
+def saved(kind: str, folder) -> torch.nn.Module:
+    """A small model of a kind with random weights, in a folder as the hub has them."""
+    torch.manual_seed(0)
+    model = MODELS[kind]().eval()
+    model.save_pretrained(folder)
+    whole = kind in ("ResNet", "ConvNeXt")
+    size = {"shortest_edge": 32} if whole or kind in ("DINOv2", "CLIP") else {"height": 32, "width": 32}
+    settings = {"image_processor_type": PROCESSORS[kind], "do_resize": True, "size": size, "resample": 3}
+    settings |= {"do_normalize": True, "image_mean": MEAN, "image_std": SCALE, "do_rescale": True}
+    settings |= {"rescale_factor": 1 / 255, "crop_pct": 1.0} if whole else {"rescale_factor": 1 / 255}
+    if kind in ("DINOv2", "CLIP"):
+        settings |= {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return model
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_ready_made_networks_give_their_hidden_states(kind, tmp_path):
+    model = saved(kind, tmp_path)
+    model = getattr(model, "vision_model", model)
+    shown = pictures(3, 48)
+    small = [np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BICUBIC)) for one in shown]
+    values = ((np.stack(small) / 255 - MEAN) / SCALE).transpose(0, 3, 1, 2).astype("float32")
+    with torch.no_grad():
+        held = model(torch.from_numpy(values), output_hidden_states=True).hidden_states
+    network = ready_made(tmp_path)
+    for layer, state in enumerate(held):
+        tokens = state.ndim == 3
+        mean = state[:, 1:].mean(1) if tokens else state.mean((2, 3))
+        np.testing.assert_allclose(activations(network, shown, layer), mean, atol=1e-4)
+        np.testing.assert_allclose(activations(network, shown, layer, pooling="none"), state.flatten(1), atol=1e-4)
+        if tokens:
+            np.testing.assert_allclose(activations(network, shown, layer, pooling="class"), state[:, 0], atol=1e-4)
+        else:
+            with pytest.raises(ValueError, match="no class token"):
+                activations(network, shown, layer, pooling="class")
+    with pytest.raises(ValueError, match=f"layer: .* got {len(held)}"):
+        activations(network, shown, len(held))
+    with pytest.raises(ValueError, match="time_step: .* the network has 1"):
+        activations(network, shown, 0, 1)
+    with pytest.raises(ValueError, match="expected uint8"):
+        activations(network, shown / 255)
+
+
+def test_pickled_weights_and_code_of_models_are_refused(tmp_path):
+    model = saved("ViT", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": {"AutoModel": "m.M"}}))
+    (tmp_path / "m.py").write_text("raise SystemExit('run')")
+    with pytest.raises(ValueError, match="cannot be had as an image network"):
+        ready_made(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ready_made(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="cannot be had as an image network"):
+        ready_made(tmp_path)
+    with pytest.raises(ValueError, match="cannot be had as an image network"):
+        ready_made(tmp_path / "nowhere")
+
+
+def test_numbers_that_are_not_finite_have_no_cosine():
+    with pytest.raises(ValueError, match="predicted: 1 values are not finite"):
+        cosine([[np.nan, 1.0], [1.0, 1.0]], np.ones((2, 2)))
