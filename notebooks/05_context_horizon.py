@@ -47,12 +47,11 @@ results: str = "results/05_context_horizon"  # folder for numbers, claims and fi
 import numpy as np
 import pandas as pd
 import xarray as xr
-from brainalign.context import context_horizon
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.features.language import context_features, n_layers
-from brainalign.layers import alignment, crossed_order
+from brainalign.layers import alignment, context_horizon, crossed_order
 from brainalign.ridge import cross_validate
 
 plotting.use_style()
