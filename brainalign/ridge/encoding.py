@@ -202,7 +202,10 @@ class _Sweep:
         return torch.where(varies, scale, 0.0)
 
     def _leading(self, symmetric: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        values, vectors = torch.linalg.eigh(symmetric)  # ascending
+        try:
+            values, vectors = torch.linalg.eigh(symmetric)  # ascending
+        except torch.linalg.LinAlgError:  # single precision may not converge where many features are constant
+            values, vectors = (part.to(symmetric.dtype) for part in torch.linalg.eigh(symmetric.double()))
         k = self.n_components or len(values)
         return values[-k:].clamp(min=0), vectors[:, -k:]
 

@@ -430,6 +430,22 @@ def test_number_of_folds_is_checked(n_splits):
         contiguous_folds(10, n_splits)
 
 
+def test_a_decomposition_that_fails_in_single_precision_is_made_in_double(monkeypatch):
+    x, y = simulate(60, 8)
+    expected = cross_validate(x, y, gap=2)
+    eigh, failed = torch.linalg.eigh, []
+
+    def single_fails(symmetric):
+        if symmetric.dtype == torch.float32:
+            failed.append(symmetric)
+            raise torch.linalg.LinAlgError("did not converge")
+        return eigh(symmetric)
+
+    monkeypatch.setattr(torch.linalg, "eigh", single_fails)
+    np.testing.assert_allclose(cross_validate(x, y, gap=2)["score"], expected["score"], atol=1e-4)
+    assert failed
+
+
 # --------------------------------------------------------------------------------------------------------- estimator
 
 
