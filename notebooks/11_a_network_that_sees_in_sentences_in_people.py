@@ -276,8 +276,7 @@ report
 # ## Run it on your own data
 #
 # A folder of yours with people's responses or dissimilarities, captions and pictures is `-p dataset my_folder`; `brainalign check my_folder` tells what is
-# missing. Pictures to train on go into a folder with `captions.csv` (columns `image`, a file name, and `caption`) and `categories.csv` (`image`, and a column
-# of 0 and 1 for each category). The study's networks, on COCO without the pictures of the Natural Scenes Dataset, and that data set's people
+# missing. Pictures to train on go into a folder of the same layout without responses: `captions.csv`, `categories.csv` and `pictures`. The study's networks, on COCO without the pictures of the Natural Scenes Dataset, and that data set's people
 # {cite:p}`allen2022`:
 #
 # ```bash

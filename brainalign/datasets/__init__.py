@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import Any
 
 from brainalign.datasets.folder import load_folder, read_folder, save_listening
-from brainalign.datasets.types import Audio, Listening, Viewing
+from brainalign.datasets.types import Audio, Listening, Stimuli, Viewing
 from brainalign.datasets.viewing_folder import is_viewing_folder, load_viewing_folder, read_viewing_folder, save_viewing
 
 __all__ = [
     "Audio",
     "Listening",
+    "Stimuli",
     "Viewing",
     "check_folder",
     "load_listening",

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
-__all__ = ["Audio", "Listening", "Viewing"]
+__all__ = ["Audio", "Listening", "Stimuli", "Viewing"]
 
 Modality = Literal["high-gamma", "bold", "erp"]
 
@@ -28,6 +28,14 @@ class Audio(NamedTuple):
 
     samples: np.ndarray
     rate: float
+
+
+class Stimuli(NamedTuple):
+    """Pictures (image, height, width, 3) uint8, captions [image, caption, caption_id], categories (image x label)."""
+
+    images: np.ndarray
+    captions: pd.DataFrame
+    categories: pd.DataFrame
 
 
 @dataclass(frozen=True)

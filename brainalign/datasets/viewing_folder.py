@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 
@@ -36,7 +37,7 @@ import xarray as xr
 from PIL import Image
 
 from brainalign.datasets._tables import SETTINGS, as_is, listed, new_folder, read_array, read_settings, read_table
-from brainalign.datasets.types import Viewing, caption_problems, number_problems
+from brainalign.datasets.types import Stimuli, Viewing, caption_problems, number_problems
 
 KEYS = ("name", "space")
 EXAMPLE = '{"name": "mine", "space": "fsaverage5"}'
@@ -70,6 +71,46 @@ def load_viewing_folder(folder: str | os.PathLike[str]) -> Viewing:
     if problems or data is None:
         raise ValueError(f"{folder}: {len(problems)} problem(s)\n" + "\n".join(problems))
     return data
+
+
+def load_stimuli(folder: str | os.PathLike[str], prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> Stimuli:
+    """What was shown, of a folder with the layout above in which responses need not be: to train networks on.
+
+    Parameters
+    ----------
+    folder : path
+        With captions.csv, categories.csv and pictures.
+    prepare : callable, optional
+        What is done to each picture (height, width, 3) when it is read, such as bringing it to one size.
+
+    Returns
+    -------
+    Stimuli
+        Images and categories in the order in which the captions name them.
+
+    Raises
+    ------
+    ValueError
+        Lists all that is wrong with the folder.
+    """
+    folder = Path(folder)
+    problems: list[str] = []
+    captions = _captions(folder, problems)
+    categories = _masks(folder, "categories.csv", "image", problems)
+    if captions is not None:
+        names = pd.Index(captions["image"].unique(), name="image")
+        images = _pictures(folder, names, problems, prepare)
+        if images is None and not problems:
+            problems.append("pictures: no such folder; put IMAGE.png or .jpg for every captioned image there")
+        if categories is None and not (folder / "categories.csv").exists():
+            problems.append("categories.csv: missing; networks that learn categories need it")
+        elif categories is not None and (categories.index.has_duplicates or len(names.difference(categories.index))):
+            bare = names.difference(categories.index)
+            problems.append(f"categories.csv: one row an image, please; {len(bare)} have none: {bare[:5].tolist()}")
+    if problems:
+        raise ValueError(f"folder: {folder}\n" + "\n".join(listed(problems)))
+    assert captions is not None and categories is not None and images is not None
+    return Stimuli(images, captions, categories.loc[names])
 
 
 def save_viewing(data: Viewing, folder: str | os.PathLike[str]) -> Path:
@@ -309,7 +350,9 @@ def _masks(folder: Path, file: str, label: str, problems: list[str]) -> pd.DataF
     return masks
 
 
-def _pictures(folder: Path, images: pd.Index, problems: list[str]) -> np.ndarray | None:
+def _pictures(
+    folder: Path, images: pd.Index, problems: list[str], prepare: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray | None:
     if not (folder / "pictures").is_dir():
         return None
     files = [path for path in sorted((folder / "pictures").iterdir()) if path.suffix.lower() in PICTURES]
@@ -326,7 +369,8 @@ def _pictures(folder: Path, images: pd.Index, problems: list[str]) -> np.ndarray
     for name in images.intersection(list(paths), sort=False):
         try:
             with Image.open(paths[name]) as picture:
-                found[name] = np.asarray(picture.convert("RGB"))
+                pixels = np.asarray(picture.convert("RGB"))
+                found[name] = pixels if prepare is None else prepare(pixels)
         except Exception as error:  # a damaged file can make its reader raise anything
             problems.append(f"pictures/{paths[name].name}: cannot be read ({type(error).__name__}: {error})")
     sizes = {array.shape for array in found.values()}

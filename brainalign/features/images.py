@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,17 +21,17 @@ from PIL import Image
 from torch import nn
 
 from brainalign._checks import torch_device
+from brainalign.datasets.types import Stimuli
+from brainalign.datasets.viewing_folder import load_stimuli
 from brainalign.features import lesions
 
 __all__ = [
-    "LearningSet",
     "learning_set",
     "ReadyMade",
     "activations",
     "cosine",
     "gabor_energies",
     "published_networks",
-    "read_folder",
     "ready_made",
     "resize",
 ]
@@ -146,99 +146,30 @@ def resize(images: ArrayLike, size: int) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in square])
 
 
-def read_folder(folder: str | os.PathLike[str], size: int) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame | None]:
-    """Pictures of the reader's, with captions and categories, to train networks on.
+def learning_set(source: str | os.PathLike[str] | Stimuli, size: int) -> Stimuli:
+    """Pictures to train networks on, brought to one size, with both descriptions of them.
 
     Parameters
     ----------
-    folder : path
-        Holds pictures (JPEG, PNG, ...) and ``captions.csv`` with the columns ``image``, a picture's file name in the
-        folder, and ``caption``, one row a caption; if there is one, ``categories.csv`` with a column ``image`` and one
-        of 0 and 1 for each category.
+    source : path or Stimuli
+        A folder of yours, as `datasets.viewing_folder.load_stimuli` reads it; or rendered scenes.
     size : int
         px; pictures are brought to it as in `resize`.
 
     Returns
     -------
-    images : array of shape (image, size, size, 3), uint8
-        In the order in which the captions name them.
-    captions : DataFrame [image, caption]
-    categories : DataFrame of shape (image, category), bool, or None
-
-    Raises
-    ------
-    ValueError
-        For files that are missing or unreadable, a table without its columns, pictures without categories.
-    """
-    folder = Path(folder)
-    captions = _table(folder / "captions.csv", ["image", "caption"])
-    blank = (captions[["image", "caption"]].apply(lambda column: column.str.strip()) == "").any(axis=1)
-    if blank.any():
-        raise ValueError(
-            f"folder: captions.csv has {int(blank.sum())} rows without image or text, first {int(blank.argmax()) + 2}"
-        )
-    names = pd.Index(captions["image"].unique(), name="image")
-    found = np.empty((len(names), size, size, 3), dtype=np.uint8)
-    for row, name in enumerate(names):
-        try:
-            if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                raise ValueError(f"folder: captions.csv names {name!r}, which is outside of {folder}; move it inside")
-            with Image.open(folder / name) as picture:
-                found[row] = resize(np.asarray(picture.convert("RGB"))[None], size)[0]
-        except OSError as error:
-            raise ValueError(f"folder: {folder / name} cannot be read as a picture ({error})") from error
-    if not (folder / "categories.csv").exists():
-        return found, captions, None
-    categories = (
-        _table(folder / "categories.csv", ["image"]).set_index("image").apply(lambda column: column.str.strip())
-    )
-    bare = names.difference(categories.index)
-    if len(bare) or categories.index.has_duplicates or not categories.isin(["0", "1"]).all(axis=None):
-        strange = int((~categories.isin(["0", "1"])).to_numpy().sum())
-        raise ValueError(
-            f"folder: {folder / 'categories.csv'} must have one row of 0 and 1 for each picture of captions.csv; "
-            f"{len(bare)} have none, first {bare[:5].tolist()}; {strange} cells hold something else"
-        )
-    if not categories.shape[1]:
-        raise ValueError(f"folder: {folder / 'categories.csv'} has no column beside image; name one for each category")
-    return found, captions, categories.loc[names] == "1"
-
-
-class LearningSet(NamedTuple):
-    """Pictures (image, size, size, 3) uint8, captions [image, caption] and categories (image x label) of the same."""
-
-    pictures: np.ndarray
-    captions: pd.DataFrame
-    categories: pd.DataFrame
-
-
-def learning_set(source: Any, size: int) -> LearningSet:
-    """Pictures to train networks on, with both descriptions of them.
-
-    Parameters
-    ----------
-    source : path, or `simulated.scenes.Scenes`
-        A folder, as in `read_folder`, with categories; or scenes.
-    size : int
-        px; pictures are brought to it as in `resize`.
-
-    Returns
-    -------
-    LearningSet
+    Stimuli
         In the order in which the captions name the pictures.
 
     Raises
     ------
     ValueError
-        As in `read_folder`, and for a folder without categories.
+        As in `load_stimuli` and `resize`.
     """
-    if isinstance(source, (str, os.PathLike)):
-        pictures, captions, categories = read_folder(source, size)
-    else:
-        pictures, captions, categories = resize(source.images, size), source.captions, source.categories
-    if categories is None:
-        raise ValueError(f"source: {source} has no categories.csv, which networks that learn categories need")
-    return LearningSet(pictures, captions, categories.loc[captions["image"].unique()])
+    if not isinstance(source, Stimuli):
+        return load_stimuli(source, lambda picture: resize(picture[None], size)[0])
+    categories = source.categories.loc[source.captions["image"].unique()]
+    return Stimuli(resize(source.images, size), source.captions, categories)
 
 
 N_SCALES, N_ORIENTATIONS, GRID = 3, 4, 8
@@ -404,17 +335,6 @@ def check_pictures(images: ArrayLike, name: str = "images", size: int | None = N
             f"images.resize(pictures, {size})"
         )
     return images
-
-
-def _table(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)  # "None" and "null" are captions, too
-    except (OSError, ValueError) as error:
-        raise ValueError(f"folder: {path} cannot be read as a table ({error})") from error
-    missing = [column for column in columns if column not in table]
-    if missing or not len(table):
-        raise ValueError(f"folder: {path} has {len(table)} rows and no column {missing}; expected {columns}")
-    return table
 
 
 def _pooled(state: torch.Tensor, pooling: str, n_prefix: int) -> torch.Tensor:

@@ -14,9 +14,10 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from brainalign import assets
+from brainalign.datasets.types import Stimuli
 from brainalign.simulated.backdrops import CANVAS, INDOORS, backdrop
 
-__all__ = ["Scene", "Scenes", "compose", "describe", "draw", "render_scenes"]
+__all__ = ["Scene", "compose", "describe", "draw", "render_scenes"]
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -108,14 +109,6 @@ class Scene:
         return found | ({self.place, "place"} if lexicon()["places"][self.place]["category"] else set())
 
 
-class Scenes(NamedTuple):
-    """Pictures (image, height, width, 3) uint8, captions [image, caption, caption_id], categories (image x label)."""
-
-    images: np.ndarray
-    captions: pd.DataFrame
-    categories: pd.DataFrame
-
-
 @functools.cache
 def lexicon() -> dict[str, dict]:
     """Places, things and verbs (scenes.toml), alternatives split into lists."""
@@ -133,7 +126,7 @@ def lexicon() -> dict[str, dict]:
     return tables
 
 
-def render_scenes(n_images: int, *, size: int = 128, n_captions: int = 5, seed: int = 0) -> Scenes:
+def render_scenes(n_images: int, *, size: int = 128, n_captions: int = 5, seed: int = 0) -> Stimuli:
     """Scenes of people, animals, food, vehicles and buildings in different places, with captions and categories.
 
     A scene has a subject (one to four of a thing), what it does, often a thing that it handles or another group that
@@ -152,7 +145,7 @@ def render_scenes(n_images: int, *, size: int = 128, n_captions: int = 5, seed: 
 
     Returns
     -------
-    Scenes
+    Stimuli
         Images are named 0 to ``n_images - 1``. The categories are `SUPERCATEGORIES` and the labels of the lexicon.
 
     Raises
@@ -178,7 +171,7 @@ def render_scenes(n_images: int, *, size: int = 128, n_captions: int = 5, seed: 
         {"image": names.repeat(n_captions), "caption": texts, "caption_id": range(n_images * n_captions)}
     )
     table = {label: [label in found for found in labels] for label in all_labels()}
-    return Scenes(images, captions, pd.DataFrame(table, index=names))
+    return Stimuli(images, captions, pd.DataFrame(table, index=names))
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from PIL import Image
 
 from brainalign.book import cli
 from brainalign.datasets import Viewing, check_folder, load_viewing, save_viewing
+from brainalign.datasets.viewing_folder import load_stimuli
 
 IMAGES = ["dog", "null", "3", "a, b", "über"]
 
@@ -235,3 +236,19 @@ def test_files_that_would_be_passed_over_are_named(folder):
         "pictures: 1 image(s) have two files",
         "rois.csv: has no column beside vertex",
     )
+
+
+def test_stimuli_need_no_responses_and_all_that_is_wrong_is_listed(tmp_path):
+    (tmp_path / "captions.csv").write_text("image,caption\nb,One.\na,None\n")
+    with pytest.raises(ValueError, match=r"(?s)pictures: no such folder.*categories\.csv: missing"):
+        load_stimuli(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    for name in "ab":
+        Image.new("RGB", (4, 4)).save(tmp_path / "pictures" / f"{name}.png")
+    (tmp_path / "categories.csv").write_text("image,dog\na,1\n")
+    with pytest.raises(ValueError, match=r"1 have none: \['b'\]"):
+        load_stimuli(tmp_path)
+    (tmp_path / "categories.csv").write_text("image,dog\na,1\nb,0\n")
+    found = load_stimuli(tmp_path, lambda picture: picture[:2, :2] + np.uint8(1))
+    assert found.images.shape == (2, 2, 2, 3) and (found.images == 1).all()
+    assert found.categories["dog"].tolist() == [False, True] and found.captions["caption"].tolist() == ["One.", "None"]

@@ -28,7 +28,6 @@ from brainalign.features.images import (
     cosine,
     learning_set,
     published_networks,
-    read_folder,
     ready_made,
     resize,
 )
@@ -41,7 +40,6 @@ from brainalign.features.rcnn import (
     train_all,
     train_twins,
 )
-from brainalign.simulated.scenes import Scenes
 
 TINY = NetworkConfig(
     channels=(6, 8), kernels=(3, 3), recurrent_kernels=(3, 1), strides=(2, 2), time_steps=3, image_size=8, n_targets=5,
@@ -535,38 +533,18 @@ def test_cosine_equals_its_definition_and_a_mean_prediction_scores_zero(rng):
         cosine(a, b[:3])
 
 
-def test_folder_of_pictures_is_read_in_the_order_of_its_captions(tmp_path):
-    shown = pictures(2, 8)
-    for name, picture in zip(("b.png", "a.png"), shown, strict=True):
-        Image.fromarray(picture).save(tmp_path / name)
-    (tmp_path / "captions.csv").write_text("image,caption\nb.png,One.\nb.png,Two.\na.png,Three.\n")
-    found, captions, categories = read_folder(tmp_path, 8)
-    np.testing.assert_array_equal(found, shown)
-    assert captions["caption"].tolist() == ["One.", "Two.", "Three."] and categories is None
-    assert read_folder(tmp_path, 4)[0].shape == (2, 4, 4, 3)
-    with pytest.raises(ValueError, match=r"has no categories\.csv"):
-        learning_set(tmp_path, 8)
-    (tmp_path / "categories.csv").write_text("image,dog,sea\na.png,1,0\nb.png,0,1\n")
-    np.testing.assert_array_equal(read_folder(tmp_path, 8)[2], [[False, True], [True, False]])
-    of_folder, again = learning_set(tmp_path, 8), learning_set(Scenes(*read_folder(tmp_path, 8)), 4)
-    assert of_folder.categories.index.tolist() == ["b.png", "a.png"]
-    np.testing.assert_array_equal(again[0], resize(shown, 4))
-    for file, text, words in [
-        ("categories.csv", "image,dog\na.png,1\n", "1 have none, first .'b.png'"),
-        ("categories.csv", "image,dog\na.png,1\nb.png,2\n", "must have one row of 0 and 1"),
-        ("captions.csv", "image,text\nb.png,One.\n", "no column .'caption'"),
-        ("captions.csv", "image,caption\nc.png,One.\n", "c.png cannot be read as a picture"),
-        ("captions.csv", "image,caption\n../b.png,One.\n", "which is outside of"),
-        ("captions.csv", "image,caption\nb.png,None\nb.png, \n", "1 rows without image or text, first 3"),
-        ("a.png", "no picture", "a.png cannot be read as a picture"),
-    ]:
-        before = (tmp_path / file).read_bytes()
-        (tmp_path / file).write_text(text)
-        with pytest.raises(ValueError, match=words):
-            read_folder(tmp_path, 8)
-        (tmp_path / file).write_bytes(before)
-    with pytest.raises(ValueError, match="captions.csv cannot be read"):
-        read_folder(tmp_path / "nowhere", 8)
+def test_pictures_to_learn_from_are_brought_to_one_size(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for name, side in (("b", 8), ("a", 12)):
+        Image.fromarray(pictures(1, side)[0]).save(tmp_path / "pictures" / f"{name}.png")
+    (tmp_path / "captions.csv").write_text("image,caption\nb,One.\nb,Two.\na,Three.\n")
+    (tmp_path / "categories.csv").write_text("image,dog,sea\na,1,0\nb,0,1\n")
+    found = learning_set(tmp_path, 4)
+    np.testing.assert_array_equal(found.images, [resize(pictures(1, side), 4)[0] for side in (8, 12)])
+    assert found.categories.index.tolist() == ["b", "a"] and found.captions["image"].tolist() == ["b", "b", "a"]
+    np.testing.assert_array_equal(found.categories, [[False, True], [True, False]])
+    again = learning_set(found, 2)
+    np.testing.assert_array_equal(again.images, resize(found.images, 2))
 
 
 def test_published_table_has_the_studys_network_and_thirteen_others():
