@@ -1,17 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#       format_version: '1.3'
-#       jupytext_version: 1.19.6
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Trained networks before four people
 #
@@ -276,8 +262,8 @@ report
 # ## Run it on your own data
 #
 # A folder of yours with people's responses or dissimilarities, captions and pictures is `-p dataset my_folder`; `brainalign check my_folder` tells what is
-# missing. Pictures to train on go into a folder of the same layout without responses: `captions.csv`, `categories.csv` and `pictures`. The study's networks, on COCO without the pictures of the Natural Scenes Dataset, and that data set's people
-# {cite:p}`allen2022`:
+# missing. Pictures to train on go into a folder of the same layout without responses: `captions.csv`, `categories.csv` and `pictures`. The study's networks,
+# on COCO without the pictures of the Natural Scenes Dataset, and that data set's people {cite:p}`allen2022`:
 #
 # ```bash
 # papermill notebooks/11_a_network_that_sees_in_sentences_in_people.ipynb paper.ipynb -p results my_results \

@@ -48,8 +48,7 @@ def pages(project) -> pd.DataFrame:
     table = pd.DataFrame(rows).T
     print(table.round(2).to_string())
     print(table[["lines", "code", "glue", "branches", "claims"]].sum().to_string())
-    assert (table.loc[TO_SHORTEN, "lines"] > LINES).all(), "shortened: take them off the list"
-    return table.drop(TO_SHORTEN)
+    return table
 
 
 def test_pages_are_short_and_most_of_their_code_is_seen(pages):
