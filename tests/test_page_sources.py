@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 
 LINES, CELL_LINES, VISIBLE = 350, 25, 2 / 3
-TO_SHORTEN: list[str] = []
-"""Pages that are still of the old kind."""
 FOLDED = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
 DATA = re.compile(r"\btruth\b.* is (not )?None|\bif [\w.]*truth\b|AssetError|\breal_data\b|\bno data\b", re.IGNORECASE)
 
