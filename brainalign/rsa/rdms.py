@@ -1,17 +1,8 @@
-"""How alike two representations of the same samples are, whatever their axes: CKA, Procrustes, and RDMs.
+"""Dissimilarities: what is left of a representation when only the distances between its samples are kept.
 
-A representation is an array of shape (sample, feature): a model's layer at every word, or a group of electrodes. None
-of the measures changes when features are rotated, shifted, or scaled all by one factor. They do change when single
-features are scaled: `standardise` them first where a few have most of the variance.
-
-Both classical measures are far above zero for unrelated representations with more features than samples. Debiased CKA
-is not: independent samples of unrelated representations give 0 on average. Procrustes similarity has no such estimator
-and has to be read against its value for shuffled samples. Samples that follow each other, as words do, are no
-independent samples; chance then comes from shifted samples (`cka_null` with `stats.circular_shifts`).
-
-A representational dissimilarity matrix (RDM) keeps of a representation only how far apart its samples, here images,
-are. It is held as a condensed vector, the pairs in the order of ``numpy.triu_indices(n_images, 1)``. `rsa` has the
-statistics of RDMs, `searchlight` makes and compares them all over the brain.
+A representational dissimilarity matrix (RDM) says how far apart the samples, here images, are. It is held as a
+condensed vector, the pairs in the order of ``numpy.triu_indices(n_images, 1)``. `inference` has the statistics of RDMs,
+`searchlight` makes and compares them all over the brain.
 """
 
 from __future__ import annotations
