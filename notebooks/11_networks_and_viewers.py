@@ -176,30 +176,38 @@ leads.style.format("{:+.3f}", na_rep="")
 # %%
 beyond = leads.drop("early", level="region")
 overall = less.sel(region=high).mean("region").quantile([0.025, 0.975], "resample")
+mean = beyond["lead"].groupby(level=["against", "measure"]).mean()
 for rival in ("twin", "untrained"):
-    lead = beyond.loc[(rival, "RSA"), "lead"].mean()
-    report.add(**{f"{rival}_gap": stats.Estimate(lead, *overall.sel(model=rival).values, len(test))})
-    ahead = beyond.loc[rival, "least seed"].min() > 0
-    report.claim(f"by both measures, every seed is ahead of the {rival} network in each high-level region", ahead)
-    report.claim(f"the lead over the {rival} network holds over other images, too", report[f"{rival}_gap"].low > 0)
-early = leads.loc["twin"].xs("early", level="region")
-report.add(early_rsa=early.loc["RSA", "lead"], early_encoding=early.loc["encoding", "lead"])
-report.claim("every seed is ahead of its twin in the early region, too", early["least seed"].min() > 0)
+    report.add(**{f"{rival}_gap": stats.Estimate(mean[rival, "RSA"], *overall.sel(model=rival).values, len(test))})
+    report.add(**{f"{rival}_encoding": mean[rival, "encoding"]})
+    report.claim(f"in the mean over high-level regions, captions lead over the {rival}", mean[rival].min() > 0)
+small = (mean["twin"] < mean["untrained"] / 3).all()
+ahead = beyond.loc["untrained", "least seed"].min() > 0
+report.claim("by both measures, every seed is ahead of the untrained network in each high-level region", ahead)
+report.claim("the lead over the untrained network holds over other images, too", report["untrained_gap"].low > 0)
+report.claim("the lead over the twin is small beside it", small)
+early = leads.loc["twin"].xs("early", level="region")["lead"]
+report.add(early_rsa=early["RSA"], early_encoding=early["encoding"])
+report.claim("captions lead over the twin in the early region, too", early.min() > 0)
 report
 
 # %% [markdown]
-# *What to see:* networks trained on captions lead in the high-level regions, by both measures and in every seed: over their twins and, by far, over the
-# untrained. The mean of the three regions' RSA leads, with its interval over images, is {glue:text}`twin_gap` (twin) and {glue:text}`untrained_gap`
-# (untrained); in a single region, other images might hide the lead over the twin.
+# *What to see:* in the high-level regions, networks trained on captions lead by far over the untrained, by both measures and in every seed. In the mean over
+# the three regions, the RSA lead with its interval over images is {glue:text}`untrained_gap`. They lead over their twins, too, but by little:
+# {glue:text}`twin_gap` in RSA and {glue:text}`twin_encoding:.3f` in encoding, where the lead over the untrained is {glue:text}`untrained_encoding:.2f`. Single
+# seeds and regions fall behind.
 #
-# But they lead over the twins in the *early* region, too, which follows pixels and no captions, by {glue:text}`early_rsa:.2f` (RSA) and
+# **A twin comes close even where captions are what is planted.** The categories of a drawn scene decide most of what its captions say, and with
+# {glue:text}`n_test` images an interval hardly tells the two apart. A small difference between twins on real people therefore says little, in either direction.
+#
+# And captions lead over the twins in the *early* region, too, which follows pixels and no captions, by {glue:text}`early_rsa:.2f` (RSA) and
 # {glue:text}`early_encoding:.2f` (encoding). So a lead is not confined to regions that were made to follow captions, and **does not say what drives a region**.
 #
 # :::{admonition} What of this is true by construction
 # :class: important
 # The high-level regions of the virtual viewers respond to the caption embeddings of what they see, because we made them so. A network that learns to guess
 # these embeddings must match them better than one that learns something else, *if it has learned anything that holds for new pictures*. That is all this page
-# shows: that the networks learned, and that both measures notice. Had we planted categories, the twin would win. Whether brains are one or the other, virtual
+# shows: that the networks learned, and that both measures notice. Whether brains follow captions or categories, virtual
 # viewers cannot tell. Nor do they tell how far the learning reaches: their scenes are drawn by the same program as those that the networks learned from.
 # :::
 #
@@ -224,20 +232,23 @@ report.figure("layers", plotting.heatmaps(means, title=f"Layers and time steps, 
 best = {key: [int(grid.max(1).argmax()) for grid in own] for key, own in grids.items() if key[0] in targets}
 ventral = means["captions, ventral"].iloc[-1]
 report.add(first_step=ventral.iloc[0], last_step=ventral.iloc[-1])
-last_is_best = all(layer == len(config.channels) - 1 for own in best.values() for layer in own)
-report.claim("in every trained network the last layer matches both regions best", last_is_best)
+last_is_best = [layer == len(config.channels) - 1 for own in best.values() for layer in own]
+report.add(last_is_best=np.mean(last_is_best))
+report.claim("in most trained networks the last layer matches both regions best", np.mean(last_is_best) > 0.5)
 report
 
 # %% [markdown]
-# *What to see:* in every trained network the last layer matches best, the ventral region as well as the early one. So nothing here shows that early layers go
+# *What to see:* the last layer matches best in {glue:text}`last_is_best:.0%` of the cases (trained networks, for the ventral and for the early region). So
+# nothing here shows that early layers go
 # with early cortex. (Layers are averaged over places: what is left of early ones is which colours and stripes there are, not where.) Over time steps little
 # changes: the last layer of the networks trained on captions matches the ventral region at {glue:text}`first_step:.2f` in the first and
 # {glue:text}`last_step:.2f` in the last.
 #
 # ## What we have shown
 #
-# Networks that learned captions match viewers who follow captions better than twins and untrained networks do: where it is planted, both measures find it. An
-# untrained network is beyond chance, so that chance is the wrong thing to beat. [The next page](11_a_network_that_sees_in_sentences_in_people) asks real
+# Networks that learned captions match viewers who follow captions far better than untrained networks do, and a little better than twins: both measures find
+# what is planted. An untrained network is beyond chance, so that chance is the wrong thing to beat; and a twin comes so close that few images cannot tell it
+# apart. [The next page](11_a_network_that_sees_in_sentences_in_people) asks real
 # people.
 #
 # ## Exercises
