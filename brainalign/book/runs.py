@@ -16,6 +16,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -240,8 +241,7 @@ def execute_all(
             print(f"[{number}/{len(wanted)}] {name}: still valid, reused", flush=True)
         else:
             due.append((f"[{number}/{len(wanted)}] {name}", notebooks[name], parameters, output, cwd, key))
-    # From the last on where they run side by side: pages grow longer, and the longest would run alone at the end.
-    for name, outcome in _side_by_side(due[::-1] if jobs > 1 else due, jobs):
+    for name, outcome in _side_by_side(_far_apart(due, jobs), jobs):
         label = f"[{wanted.index(name) + 1}/{len(wanted)}] {name}"
         if isinstance(outcome, Run):
             runs[name] = outcome
@@ -275,6 +275,18 @@ def fitting_jobs() -> int:
 
     memory = psutil.virtual_memory().available / 1e9
     return max(1, min(cpu_count(), int(memory // MEMORY_BAR_GB)))
+
+
+def _far_apart(due: list[Any], jobs: int) -> list[Any]:
+    """An order in which those that run side by side are far apart in the book.
+
+    Neighbours read the same models and would wait for one another's features. Each part goes from its last page on:
+    pages grow longer, and the longest would run alone at the end.
+    """
+    size = -(-len(due) // jobs) or 1
+    backwards = due[::-1] if jobs > 1 else due
+    parts = [backwards[start : start + size] for start in range(0, len(due), size)]
+    return [one for row in zip_longest(*parts) for one in row if one is not None]
 
 
 def _side_by_side(due: Sequence[tuple], jobs: int) -> Iterator[tuple[str, Run | NotebookError]]:

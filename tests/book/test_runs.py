@@ -306,3 +306,9 @@ def test_commands_tell_what_is_wrong(tmp_path, capsys):
     assert "expected the project's folder" in capsys.readouterr().err
     assert cli.main(["fetch"]) == 1
     assert "expected names of assets" in capsys.readouterr().err
+
+
+def test_notebooks_that_run_side_by_side_are_far_apart():
+    assert runs._far_apart([1, 2, 3, 4, 5], 1) == [1, 2, 3, 4, 5] and runs._far_apart([], 2) == []
+    assert runs._far_apart([1, 2, 3, 4, 5], 2) == [5, 2, 4, 1, 3]
+    assert sorted(runs._far_apart(list(range(34)), 4)) == list(range(34))
