@@ -176,17 +176,16 @@ def _book(options: argparse.Namespace) -> int:
     differing = runs.out_of_step(notebooks)
     if differing:
         raise RuntimeError(f"script and notebook differ: {', '.join(differing)}; run `make sync`")
-    for name in profile.assets:
-        print(f"Asset {name}", flush=True)
-        assets.fetch(name)
     missing = []
-    for name in profile.optional:
-        print(f"Asset {name} (optional)", flush=True)
+    for name in (*profile.assets, *profile.optional):
+        print(f"Asset {name}", flush=True)
         try:
             assets.fetch(name)
         except assets.AssetError as error:
+            if name in profile.assets and assets.mirrors():
+                raise  # where files are at hand, the book is not built without what all of it rests on
             missing.append(name)
-            print(f"{error}\nThe book is built without {name}: its sections say so.", flush=True)
+            print(f"{error}\nThe book is built without {name}: pages that need it say so.", flush=True)
     executed = root / "book" / "executed"
     runs.execute_all(
         profile,

@@ -202,8 +202,8 @@ def execute_all(
     constraints : Path, optional
         The file of pinned versions; a change of it makes every run invalid.
     missing : collection of str
-        Optional assets that could not be had: a notebook that asks for one has a page that says so, and runs again once
-        it is there.
+        Assets that could not be had: a notebook that asks for one has a page that says so, and runs again once it is
+        there.
     only : str, optional
         Bring this notebook alone up to date.
     force : bool
@@ -403,7 +403,7 @@ def _write_stub(notebook: Path, output: Path, missing: Collection[str]) -> None:
     source = nbformat.read(notebook, as_version=4)
     texts = [cell.source for cell in source.cells if cell.cell_type == "markdown"]
     notice = (
-        "```{admonition} No results in this build\nThis page needs real data that could not be had: one of "
+        "```{admonition} No results in this build\nThis page needs files that could not be had, of one of "
         f"{', '.join(sorted(missing))}. `brainalign assets` lists where each comes from; put the files into a folder "
         "that `BRAINALIGN_MIRROR` names, or build where the network is, and this page fills.\n```"
     )
