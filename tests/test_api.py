@@ -78,6 +78,9 @@ def test_api_pages_list_every_public_name_once(project):
     # Each table's module is documented in full, less what has its home in another.
     assert sorted(bodies) == sorted({name.rpartition(".")[0] for name in tables})
     assert not set(left_out) & set(tables)
+    for module in map(importlib.import_module, bodies):
+        names = getattr(module, "__all__", [n for n, v in vars(module).items() if is_own(n, v, module.__name__)])
+        assert {f"{module.__name__}.{name}" for name in names} <= {*tables, *left_out}, module.__name__
 
 
 def test_docstrings_are_complete():

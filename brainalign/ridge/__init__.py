@@ -2,7 +2,6 @@
 embeddings (`decoder`), and every vertex of a cortex (`vertexwise`)."""
 
 from brainalign.ridge.banded import variance_partition
-from brainalign.ridge.decoder import CaptionDecoder
 from brainalign.ridge.encoding import (
     DEFAULT_ALPHAS,
     RidgeSweepCV,
@@ -18,7 +17,6 @@ from brainalign.ridge.fractional import FractionalRidgeCV
 
 __all__ = [
     "DEFAULT_ALPHAS",
-    "CaptionDecoder",
     "FractionalRidgeCV",
     "RidgeSweepCV",
     "content_null",
