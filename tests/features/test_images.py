@@ -283,6 +283,8 @@ HANGS = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import test_images
+from brainalign.features import rcnn
+
 run_epoch = rcnn._one_epoch
 
 def hangs(network, optimiser, images, targets, epoch, device):

@@ -107,7 +107,7 @@ def test_the_searchlight_finds_the_zones_in_the_cortex(data, sentences):
     for person in data.people:
         images = data.images_of(person)
         batches = np.arange(len(images)).reshape(-1, 100)
-        models = {"sentence": rdm.rdm(sentences[images][batches])}
+        models = {"sentence": rdm(sentences[images][batches])}
         maps.append(searchlight.rsa_map(data.mean_responses(person, images), models, discs, batches=batches)[0])
     truth = data.truth.loc[maps[0]["centre"].to_numpy()]
     zones, noise = (truth["zone"] != "").to_numpy(), (truth["drive"] == "none").to_numpy()
@@ -166,11 +166,11 @@ def test_the_whole_sentence_counts(data, sentences):
         "words": captions.embed(rows, LIGHT, level="words").to_numpy(),
         "categories": data.categories.loc[test].to_numpy(float),
     }
-    models = {level: rdm.rdm(features) for level, features in shown.items()}
+    models = {level: rdm(features) for level, features in shown.items()}
     for person in data.people:
         responses = data.mean_responses(person, test).to_numpy()
         for roi in HIGH:
-            brain = rdm.rdm(responses[:, mask(data, roi, "caption")])
+            brain = rdm(responses[:, mask(data, roi, "caption")])
             match = {level: pearsonr(model, brain).statistic for level, model in models.items()}
             assert match["sentence"] > 0.5
             assert match["sentence"] > match["words"] + 0.1
