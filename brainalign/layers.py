@@ -1,4 +1,4 @@
-"""Which layer fits a channel best, when it answers, and whether either follows the cortical hierarchy.
+"""Which layer, and how much context, fits a channel best, and whether either follows the cortical hierarchy.
 
 Channels of one person are no independent samples. With the eight to twenty people of intracranial studies, intervals
 use Student's t with one degree of freedom less than there are people.

@@ -596,7 +596,7 @@ def pearson(a: ArrayLike, b: ArrayLike, axis: int = 0) -> np.ndarray:
     Returns
     -------
     array of their shape without the axis
-        NaN where one of the two does not vary.
+        NaN where one of the two is the same throughout, up to rounding of its mean; check such columns before.
     """
     a, b = (values - values.mean(axis, keepdims=True) for values in (np.asarray(a), np.asarray(b)))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -652,7 +652,8 @@ def mean_over_people(values: ArrayLike, clusters: ArrayLike, *, level: float = 0
     Raises
     ------
     ValueError
-        For lengths that differ, non-finite values, or fewer than three people.
+        For lengths that differ, non-finite values, channels without a person, fewer than three people, or a level that
+        is not between 0 and 1.
     """
     values, clusters = np.asarray(values, dtype=float), np.asarray(clusters)
     if len(values) != len(clusters):

@@ -205,8 +205,8 @@ def story(
     skip : int
         Samples left out at the start: the onset of the story.
     confounds : {"strong", "rate"}
-        All that is known of the words without a language model (`alice.strong_baseline`), or word rate and length
-        alone.
+        All that is known of the words without a language model (`datasets.alice.strong_baseline`), or word rate and
+        length alone.
     remove : bool
         Take the confounds out of each block, too, together with the drift: for comparisons that fit nothing, where
         they cannot be a baseline. They leave the responses and the design of volumes; a design of words stays.
@@ -301,7 +301,7 @@ def by_person(data: Listening, n_blocks: int, *, skip: int = 0, confounds: xr.Da
     skip : int
         Volumes left out at the start: the response to the onset of the story.
     confounds : DataArray of shape (subject, time, confound), optional
-        Such as `alice.motion`.
+        Such as `datasets.alice.motion`.
 
     Returns
     -------

@@ -88,8 +88,8 @@ report
 # ## What context does for the model
 #
 # Averaged over all words, surprisal measures a model's performance: the bits it needs to write down the text, word by word. Fewer are better. A second measure
-# is how often the word that came is among the ten that the model held most likely. To see how far other words would have changed the means, we cut the text
-# into {glue:text}`n_stretches` stretches and draw stretches with replacement ({term}`bootstrap`).
+# is how often the word was among the guesses: each of its tokens among the ten that the model held most likely, given all before it. To see how far other words
+# would have changed the means, we cut the text into {glue:text}`n_stretches` stretches and draw stretches with replacement ({term}`bootstrap`).
 
 # %%
 stretch = np.arange(len(words)) * n_stretches // len(words)
@@ -115,10 +115,11 @@ report
 
 # %% [markdown]
 # *What to see:* mean and 95 % interval over stretches of the text. The longer the context, the better the words are predicted: from one word to all of them,
-# surprisal goes from {glue:text}`bits_one` to {glue:text}`bits_all` bits per word, and the share of words among the ten most likely from {glue:text}`hits_one`
-# to {glue:text}`hits_all` %. Half of the saving is there with a context of {glue:text}`half_context`. (Chance, ten tokens at random out of tens of thousands,
-# is all but zero.) Without any words before it, the model expects what documents begin with: of the {glue:text}`n_words:,` words, {glue:text}`n_hits_one` are
-# among its ten.
+# surprisal goes from {glue:text}`bits_one` to {glue:text}`bits_all` bits per word, and the share of words among the guesses from {glue:text}`hits_one` to
+# {glue:text}`hits_all` %. Half of the saving is there with a context of {glue:text}`half_context`.
+#
+# (Chance, ten tokens at random out of tens of thousands, is all but zero.) Without any words before it, the model expects what documents begin with: of the
+# {glue:text}`n_words:,` words, {glue:text}`n_hits_one` are among its ten.
 #
 # ## What context does for the features
 #
@@ -158,16 +159,16 @@ report.claim("how much a layer loses is not simply in the order of the layers", 
 report
 
 # %% [markdown]
-# *What to see:* mean and 95 % interval over stretches. With a context of one word, the first of our layers, {glue:text}`first_layer`, keeps
-# {glue:text}`cka_first:.2f` of its geometry, the last, {glue:text}`last_layer`, {glue:text}`cka_last:.2f`. Layer {glue:text}`least_layer` keeps least,
+# *What to see:* mean and 95 % interval over stretches. With a context of one word, the CKA with full context is {glue:text}`cka_first:.2f` in the first of our
+# layers, {glue:text}`first_layer`, and {glue:text}`cka_last:.2f` in the last, {glue:text}`last_layer`; it is least in layer {glue:text}`least_layer`,
 # {glue:text}`cka_least:.2f`. Later layers lose more than the first, but how much is not simply in the order of the layers. Any statement that an electrode
 # "needs context" is therefore tied to the layers we look at.
 #
 # ## What context does for the score
 #
-# Now to the responses. Every layer with every context length predicts every electrode, as in chapter 2, and the score of a context is that of its best layer.
-# For chance, {glue:text}`n_shifts` circular shifts of each electrode ({term}`circular shift`) go through the same fits, with full context. Electrodes are
-# selected by their answer to speech as such (chapter 1), which looks at no model.
+# Now to the responses. Each of these layers, with every context length, predicts every electrode, as in chapter 2, and the score of a context is that of its
+# best layer. For chance, {glue:text}`n_shifts` circular shifts of each electrode ({term}`circular shift`) go through the same fits, with full context.
+# Electrodes are selected by their answer to speech as such (chapter 1), which looks at no model.
 
 # %%
 responsive = signals.speech_responsive(data.signal, words, q=q)["responsive"]
@@ -207,24 +208,23 @@ report
 # %% [markdown]
 # *What to see:* mean over {glue:text}`n_electrodes` electrodes that answer to speech, with 95 % intervals over people. Within 35 mm of Heschl's gyrus the score
 # goes from {glue:text}`near_one:.2f` with one word to {glue:text}`near_all:.2f` with all, and is highest at a context of {glue:text}`near_best`; beyond 70 mm
-# it goes from {glue:text}`far_one:.2f` to {glue:text}`far_all:.2f` and is highest at {glue:text}`far_best`. Chance stays below {glue:text}`chance:.2f` in 95 of
-# 100 shifts.
+# it goes from {glue:text}`far_one:.2f` to {glue:text}`far_all:.2f` and is highest at {glue:text}`far_best`. A single electrode with shifted responses stays
+# below {glue:text}`chance:.2f` in 95 of 100 cases (best layer, full context); means over electrodes scatter less.
 #
 # This is so by construction: near electrodes were {term}`planted` with the features of one word, far ones with those of all words so far, and the steps between
 # in fifths of the hierarchy (1, 2, 4, 8, all). A context that is longer than the planted one predicts *worse* there, because it changes the features. In a real
 # brain the fall on the right need not exist: a longer context might simply stop helping.
 #
-# What we have shown: windows of exact length cost one pass, and what context does for a model, its features and its fit can be read off length by length. What
-# we have not: how many words a *single* electrode needs, and how sure that is. That is for [the next page](05_context_horizon).
+# What we have shown: all exact lengths together cost one pass, and what context does for a model, its features and its fit can be read off length by length.
+# What we have not: how many words a *single* electrode needs, and how sure that is. That is for [the next page](05_context_horizon).
 #
 # ## Exercise
 #
 # Compare the surprisal of one word with the number of letters of the word. What does a model without context know?
 #
 # :::{admonition} Solution
-# :class: dropdown
-# It has some idea of which words are common, and common words are short. But it was asked for the first word of a document, and documents begin otherwise than
-# speech goes on: as a measure of a word's frequency its surprisal is rough, and counts from a corpus would be better.
+# :class: dropdown It has some idea of which words are common, and common words are short. But it was asked for the first word of a document, and documents
+# begin otherwise than speech goes on: as a measure of a word's frequency its surprisal is rough, and counts from a corpus would be better.
 # :::
 
 # %% tags=["hide-cell"]

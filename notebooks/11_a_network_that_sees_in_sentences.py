@@ -1,7 +1,7 @@
 # %% [markdown]
 # # A network that sees in sentences
 #
-# In chapter 7 we compared visual cortex with sentences that *people* had written about a picture. But the eye is given no sentence. Can a network learn to get
+# In chapter 7 we compared visual cortex with sentences that somebody had written about a picture. But the eye is given no sentence. Can a network learn to get
 # from the pixels of a picture to what a language model makes of its captions? And does it then come to resemble the brain more than a network that learns only
 # which things are in the picture? {cite:t}`doerig2025` report that it does, and from far fewer pictures than its rivals were trained on.
 #
@@ -61,9 +61,9 @@ report = Report(results)
 # %% [markdown]
 # ## What there is to learn from
 #
-# The study trained its networks on {glue:text}`n_published:,` photographs of COCO {cite:p}`lin2014`, none of which its viewers saw. Ours see
-# {glue:text}`n_pictures:,` drawn scenes like those of the virtual viewers ({term}`virtual cohort`), but not the same ones. Each has five captions and a list of
-# *categories*, what is in the picture.
+# The study trained its networks on {glue:text}`n_published:,` photographs of COCO {cite:p}`lin2014`, none of which its viewers saw. Ours have
+# {glue:text}`n_pictures:,` drawn scenes, all but {glue:text}`n_held_out` of them to learn from, like those of the virtual viewers ({term}`virtual cohort`), but
+# not the same ones. Each has five captions and a list of *categories*, what is in the picture.
 
 # %%
 config = rcnn.preset(preset, seed=seed, **changes)
@@ -107,8 +107,8 @@ report.add(n_embedding=targets["captions"].shape[1], n_categories=targets["categ
 # - *lateral*: itself, one step ago,
 # - *top-down*: the layer above, one step ago.
 #
-# What is in the last layer, averaged over places, goes through one more weighted sum, the *read-out*, which has to come close to the target. The layers of
-# ours:
+# What is in the last layer, averaged over places, goes through one more weighted sum, the *read-out*, which has to come close to the target. The layers of ours
+# (*channels*: different sums at each place; *window* and *lateral and top-down*: sides of the windows; *places*: where sums are taken):
 
 # %%
 network = rcnn.RecurrentNetwork(replace(config, n_targets=targets["captions"].shape[1]))
@@ -212,7 +212,7 @@ rank, labels = 1 + (near > np.diag(near)[:, None]).sum(1), targets["categories"]
 shared = labels @ labels.T / labels.sum(1, keepdims=True)  # of a picture's categories, which share another has
 rng, each = np.random.default_rng(seed), np.arange(len(new))
 orders = [rng.permutation(len(new)) for _ in range(n_permutations)]
-null_rank = np.array([1 + np.median((near > near[order, each][:, None]).sum(1)) for order in orders])
+null_rank = np.array([1 + np.median((near[order] > near[order, each][:, None]).sum(1)) for order in orders])
 null_shared = np.array([shared[each, near[order].argmax(1)].mean() for order in orders])
 
 # %% mystnb={"image": {"alt": "Six drawn scenes that no network learned from, from the best to the worst rank, each beside the caption that the network finds nearest."}}
@@ -233,8 +233,8 @@ report
 # %% [markdown]
 # *What to see:* pictures from the best to the worst, at even steps through the order of ranks; beside each, the first caption of the picture that is nearest.
 # The right one has a median rank of {glue:text}`median_rank:g` (chance: {glue:text}`chance_rank:.0f`) and comes first for {glue:text}`top_one:.0%` of pictures
-# (guessing: {glue:text}`guessing:.1%`). Where it does not, what is found is not just any: with the right ones among them, the pictures found have
-# {glue:text}`near_shared:.0%` of the categories, where chance gives {glue:text}`chance_shared:.0%`.
+# (guessing: {glue:text}`guessing:.1%`). The pictures found, the right ones among them, have {glue:text}`near_shared:.0%` of the categories of the picture
+# shown; chance gives {glue:text}`chance_shared:.0%`.
 #
 # ## Reading one kind of knowledge out of the other
 #
@@ -279,7 +279,7 @@ report
 # %% [markdown]
 # *What to see:* dots are networks; intervals in the table are over pictures, of means over networks. Even an *untrained* network, whose weights are random,
 # gives read-outs of {glue:text}`untrained_captions:.2f` and {glue:text}`untrained_categories:.2f`: a random mixture of pixels with a good regression behind it
-# is the baseline to beat. (Even the control is a little above it, {glue:text}`control_gain` for captions: it has learned what pictures look like.) Each kind of
+# is the baseline to beat. (The control differs from it by {glue:text}`control_gain` for captions; what it could learn is what pictures look like.) Each kind of
 # training raises the read-out of its own target, and of the other's, too. Training on categories brings {glue:text}`captions_share:.0%` of the rise that
 # training on captions brings to captions; training on captions brings {glue:text}`categories_share:.0%` of the rise of categories. In the study, categories can
 # be read from networks trained on captions, and the reverse fails. Here neither fails: our captions are made by a generator from these same categories, so this
@@ -288,7 +288,7 @@ report
 # ## What we have shown
 #
 # Small networks learn, within minutes, to come near the caption embeddings of new drawings of the same kind; wrong captions teach next to nothing; and each
-# kind of training also teaches most of the other. None of it says what is like a brain. [The next page](11_networks_and_viewers) shows how that is asked.
+# kind of training also teaches much of the other. None of it says what is like a brain. [The next page](11_networks_and_viewers) shows how that is asked.
 #
 # ## Exercises
 #

@@ -11,7 +11,7 @@
 # whether networks trained on captions match four real people better than their twins; what an interval over images can decide and what chance can; and how the
 # study's network compares with 13 others.
 #
-# **You need** [the](11_a_network_that_sees_in_sentences) [pages before](11_networks_and_viewers), and ceilings and rivals of
+# **You need** [the first](11_a_network_that_sees_in_sentences) and [the second page](11_networks_and_viewers) of this chapter, and ceilings and rivals of
 # [chapter 7](07_captions_and_visual_cortex_in_people).
 #
 # **It takes** about 10 minutes to read, and a minute or two to run once the networks are trained (the pages before do that, or this one).
@@ -163,9 +163,10 @@ report
 #
 # The lead over the twin is {glue:text}`twin_gap` over images, and above zero in {glue:text}`twin_people` of {glue:text}`n_people` people (p =
 # {glue:text}`twin_p:.2f`); that over the untrained is {glue:text}`untrained_gap`. **These data decide nothing for sentences**, nor for learning at all. The
-# untrained are beyond chance (p = {glue:text}`untrained_p:.3f`): a match above chance needs no learning. What a caption says is in this cortex (the embeddings
-# lead by far); our networks do not get it out of photographs. Drawings are no photographs, isolated objects hold little of what a sentence can say, and a
-# network of this size is no rival to the study's.
+# untrained are beyond chance (p = {glue:text}`untrained_p:.3f`): a match above chance needs no learning. The caption embeddings themselves lead by far, so
+# there was something to be matched ([chapter 7](07_captions_and_visual_cortex_in_people) says how much of it is the kind of thing); our networks do not get it
+# out of photographs. Drawings are no photographs, isolated objects hold little of what a sentence can say, and a network of this size is no rival to the
+# study's.
 #
 # ## Other layers, other weights
 #
@@ -190,9 +191,10 @@ report.claim("no layer is ahead of itself before training", most <= 0)
 by_layer
 
 # %% [markdown]
-# No layer is. And RSA gives all numbers of a layer the same weight: do networks come out differently when each number may have its own? As in [chapter
-# 8](08_encoding_and_selectivity_in_people), weights are fitted in each person and scored on images that had no part in the fit: weighted dissimilarities where
-# only these are known; where there are responses on a cortical surface, an encoding model of every {term}`vertex`, and the figure is a map.
+# No layer of the networks trained on captions is clearly ahead of itself before training. And RSA gives all numbers of a layer the same weight: do networks
+# come out differently when each number may have its own? As in [chapter 8](08_encoding_and_selectivity_in_people), weights are fitted in each person, for one
+# network of each kind (the first seed's), and scored on images that had no part in the fit: weighted dissimilarities where only these are known; where there
+# are responses on a cortical surface, an encoding model of every {term}`vertex`, and the figure is a map.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Held-out scores of weighted layers of the three kinds of networks: one dot for each person in each region, or, for data on a cortical surface, maps of the mean over people."}}
 weighted = {kind: inside[f"{kind}, {seed}"] for kind in kinds[:3]}
@@ -210,8 +212,8 @@ report.claim("with weights, too, captions are not ahead of both", min(twin.low, 
 report
 
 # %% [markdown]
-# *What to see:* with weights, too, networks trained on captions are not ahead of both, the twin ({glue:text}`weighted_twin`, interval over people) and the
-# untrained ({glue:text}`weighted_untrained`).
+# *What to see:* with weights, too, the network trained on captions is not clearly ahead (interval above zero) of both its rivals: of the twin
+# ({glue:text}`weighted_twin`, interval over people) and of the untrained ({glue:text}`weighted_untrained`).
 #
 # ## The published comparison
 #
@@ -256,14 +258,16 @@ report
 #
 # ## What we have shown
 #
-# On four people and 92 objects, small networks that learned drawings tell nothing about sentences: not twin from twin, and not trained from untrained. It is no
-# evidence against the study either. Whether captions make a network more like a brain, only real scenes, real brains and networks of full size can show.
+# On four people and 92 objects, small networks that learned drawings say nothing about sentences: these data tell neither twin from twin nor trained from
+# untrained. That is no evidence against the study either. Whether captions make a network more like a brain, only real scenes, real brains and networks of full
+# size can show.
 #
 # ## Run it on your own data
 #
 # A folder of yours with people's responses or dissimilarities, captions and pictures is `-p dataset my_folder`; `brainalign check my_folder` tells what is
-# missing. Pictures to train on go into a folder of the same layout without responses: `captions.csv`, `categories.csv` and `pictures`. The study's networks,
-# on COCO without the pictures of the Natural Scenes Dataset, and that data set's people {cite:p}`allen2022`:
+# missing. Pictures to train on go into a folder of the same layout without responses: `captions.csv`, `categories.csv` and `pictures`. This trains networks of
+# the study's size, on a folder in that layout with COCO's pictures less those of the Natural Scenes Dataset, and compares them with that data set's people
+# {cite:p}`allen2022`:
 #
 # ```bash
 # papermill notebooks/11_a_network_that_sees_in_sentences_in_people.ipynb paper.ipynb -p results my_results \
@@ -271,11 +275,12 @@ report
 #        dataset: nsd, dataset_options: {root: /path/to/nsd, space: fsaverage5, images: 128}}"
 # ```
 #
-# It needs a GPU and days; each network is saved after every epoch and goes on where it stopped. With small networks, `make book PROFILE=nsd` does it. Ready-made
-# networks give activations of the same form, if you have their weights: `images.ready_made("microsoft/resnet-50")`, or ConvNeXt, ViT, DINOv2, CLIP.
+# It needs a GPU and days; each network is saved after every epoch and goes on where it stopped. With small networks, trained on rendered scenes,
+# `make book PROFILE=nsd` makes the same comparison. Ready-made networks give activations of the same form, if you have their weights:
+# `images.ready_made("microsoft/resnet-50")`, or ConvNeXt, ViT, DINOv2, CLIP.
 #
 # ## What the paper found
 #
 # {cite:t}`doerig2025` trained ten networks of each kind on {glue:text}`n_published:,` photographs. Those trained on captions matched eight people's higher
-# visual cortex better than their twins, than a network of the same build trained on the categories of ecoset, and, with the exception above, than 13 published
-# networks; they even matched better than the caption embeddings that they were trained to guess. The study repeats the comparison of targets with a ResNet50.
+# visual cortex better than their twins and, with the exception above, than 13 other networks, among them one of the same build trained on the categories of
+# ecoset; they even matched better than the caption embeddings that they were trained to guess. The study repeats the comparison of targets with a ResNet50.

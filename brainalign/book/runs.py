@@ -69,7 +69,8 @@ class Profile:
     notebooks : dict of str to dict
         Notebook name to its parameters.
     assets : tuple of str
-        What has to be fetched before any notebook starts.
+        What is fetched before any notebook starts. If it cannot be had, the build stops where files are at hand
+        (`assets.mirrors`), and has notices elsewhere.
     optional : tuple of str
         What notebooks use if it can be had, and say so if not.
     claims_hold : bool

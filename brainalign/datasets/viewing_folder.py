@@ -1,6 +1,7 @@
 """Your own viewing data: a folder of tables, arrays and pictures, read, checked and written.
 
-A folder holds these files; only the first two and one of responses and rdms are needed. Tables are CSV in UTF-8; files
+A folder holds these files; only the first two and one of responses and rdms are needed; to train
+networks on (`load_stimuli`), captions.csv, categories.csv and pictures. Tables are CSV in UTF-8; files
 of spreadsheets that separate by semicolons are understood. A person's name is that of the file, without its ending.
 
 ====================  ================================================================================================

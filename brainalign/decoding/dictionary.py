@@ -158,8 +158,9 @@ class CaptionIndex:
     ) -> CaptionIndex:
         """A dictionary of all captions of a text file, which are embedded in parts and kept in the store.
 
-        An interrupted run loses a part at most: call it again. In memory each caption takes two bytes a dimension,
-        five gigabytes for the three million of Conceptual Captions.
+        An interrupted run loses a part at most (unless ``store=False``): call it again. In memory each caption takes
+        two bytes a dimension, five gigabytes for the three million of Conceptual Captions, and twice that while parts
+        are joined.
 
         Parameters
         ----------
@@ -218,7 +219,7 @@ class _Search:
 
     def _directions(self, start: int) -> torch.Tensor:
         """A block of the dictionary in single precision, rows of length 1."""
-        with warnings.catch_warnings():  # the map is read only, and nothing is written to it
+        with warnings.catch_warnings():  # embeddings may be a read-only map, and nothing is written to it
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             rows = torch.from_numpy(self.embeddings[start : start + _ROWS])
         rows = rows.to(self.device).float()

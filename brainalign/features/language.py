@@ -64,9 +64,9 @@ FORMAT = 1  # raise when the meaning of stored numbers changes
 
 
 class LanguageModel:
-    """A language model and how it reads: what of it is an argument once, and not with every text.
+    """A language model and how it reads: settings that are given once, and not with every text.
 
-    Weights are read when something has to be computed that is not in the store.
+    Weights are read when something has to be computed that is not in the store, and let go after each call.
 
     Parameters
     ----------
@@ -92,7 +92,8 @@ class LanguageModel:
     max_tokens : int, optional
         Length of a window in tokens. Default: what the model was made for.
     batch_tokens : int, default=2048
-        Tokens, padding included, that are run at once; bounds the memory. A single window may be longer.
+        Tokens, padding included, that are run at once (for predictions at most 1,024); bounds the memory. A single
+        window may be longer.
     store : FeatureStore, path, False or None
         Where features are kept and looked up; None is the default store, False keeps nothing.
     progress : bool, default=False
@@ -178,7 +179,8 @@ class LanguageModel:
             passage.
         context : int, None or sequence of them
             The model sees exactly this many words, the word itself included; fewer where the passage has fewer. None:
-            all words of the passage so far, for causal models only. Several cost one pass over each window.
+            all words of the passage so far, for causal models only. In a causal model several lengths cost one
+            pass; None takes another.
         layers : sequence of int, optional
             Layers to return; negative ones count from the last. Layer 0 is the input embedding, layer l the output of
             block l as ``hidden_states`` of transformers gives it: the last one comes after the model's final
@@ -193,8 +195,9 @@ class LanguageModel:
         ------
         ValueError
             For missing columns, missing or empty words, a passage in several pieces, layers the model does not have, a
-            context that does not fit the model, contexts that are empty or name one length twice, a bidirectional model
-            without a context, a model that claims to be causal and is not, non-finite states.
+            context that does not fit the model, contexts that are empty or name one length twice, a start token that
+            the tokenizer does not know, a `min_context` that does not fit, a bidirectional model without a context, a
+            model that claims to be causal and is not, non-finite states.
         """
         chosen = _check_layers(layers, self.n_layers)
         return _extract(self, "states", words, context, chosen)

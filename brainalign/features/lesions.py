@@ -60,7 +60,7 @@ def registry() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by the name that `language.layer_features` takes, with the columns
+        Indexed by the name that `features.language.layer_features` takes, with the columns
 
         - ``hugging_face``: the model's name on the Hugging Face hub
         - ``kind``: "causal" or "bidirectional"

@@ -1,5 +1,5 @@
-"""Ridge regression: layers against responses (`encoding`), several spaces at once (`banded`), responses against
-embeddings (`decoder`), and every vertex of a cortex (`vertexwise`)."""
+"""Ridge regression: responses from layers (`encoding`) and from several spaces at once (`banded`), embeddings from
+responses (`decoder`), every vertex of a cortex (`vertexwise`), one fraction for all targets (`fractional`), `folds`."""
 
 from brainalign.ridge.banded import variance_partition
 from brainalign.ridge.encoding import (

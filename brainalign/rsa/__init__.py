@@ -1,4 +1,4 @@
-"""Representations compared: dissimilarities (`rdms`), spaces (`cka`), inference, and maps (`searchlight`)."""
+"""Representations compared: distances (`rdms`), spaces (`cka`), statistics (`inference`), maps (`searchlight`)."""
 
 from brainalign.rsa.cka import (
     Convergence,
