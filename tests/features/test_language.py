@@ -109,14 +109,14 @@ def long_words() -> pd.DataFrame:
     return pd.DataFrame({"word": texts, "passage": [0] * 5 + [1] * 85})
 
 
-def plain(pair, texts: list[str], pooling: str = "last", start: int | None = None) -> np.ndarray:
-    """States (layer, feature) of the last of these words, the obvious way."""
+def plain(pair, texts: list[str], pooling: str = "last", start: int | None = None, copies: int = 1) -> np.ndarray:
+    """States (layer, feature) of the last of these words, the obvious way; copies side by side round otherwise."""
     model, tokenizer = pair
     front = [] if start is None else [start]
     ids = front + tokenizer(" ".join(texts))["input_ids"]
     before = len(front) + len(tokenizer(" ".join(texts[:-1]))["input_ids"]) if len(texts) > 1 else len(front)
     with torch.no_grad():
-        hidden = model.base_model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        hidden = model.base_model(torch.tensor([ids] * copies), output_hidden_states=True).hidden_states
     states = torch.stack(hidden)[:, 0]
     return (states[:, -1] if pooling == "last" else states[:, before:].mean(1)).numpy()
 
@@ -916,9 +916,9 @@ def smollm2():
 
 
 def test_smollm2_equals_plain_runs(smollm2, words):
-    """To 1e-4, or within ten times what a plain run in single precision differs from one in double precision.
+    """To 1e-4, or as well as plain runs in single precision agree with one in double precision.
 
-    That is more for the comma right after the start token: it becomes an attention sink, and rounding is amplified.
+    That is less for the comma right after the start token: it becomes an attention sink, and rounding is amplified.
     """
     model, tokenizer = smollm2
     double = copy.deepcopy(model).double(), tokenizer
@@ -929,10 +929,11 @@ def test_smollm2_equals_plain_runs(smollm2, words):
         found = context_features(some, "smollm2-135m", contexts, start_token=start_token, store=False)
         assert found.shape == (len(contexts), 31, len(some), 576)
         for context, states in zip(contexts, found.values, strict=True):
-            expected, exact = (expected_states(pair, some, context, start=start) for pair in (smollm2, double))
+            exact = expected_states(double, some, context, start=start)
+            runs = [expected_states(smollm2, some, context, start=start, copies=n) for n in (1, 2, 4, 8)]
             size = np.linalg.norm(exact, axis=-1)
-            error, of_single = (np.linalg.norm(x - exact, axis=-1) / size for x in (states, expected))
-            assert (error < np.maximum(1e-4, 10 * of_single)).all()
+            error, *of_single = (np.linalg.norm(x - exact, axis=-1) / size for x in (states, *runs))
+            assert (error < np.maximum(1e-4, 3 * np.max(of_single, axis=0))).all()
             assert np.mean(error < 1e-4) > 0.9
     bits = surprisal(some, "smollm2-135m", context=3, store=False)
     np.testing.assert_allclose(bits, [plain_bits(smollm2, seen(some, row, 3)) for row in range(len(some))], rtol=1e-4)
