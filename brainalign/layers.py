@@ -26,7 +26,7 @@ class Alignment(NamedTuple):
     low: float
     high: float
     n_channels: int
-    n_clusters: int
+    n_subjects: int
 
 
 class Gradient(NamedTuple):
@@ -36,7 +36,7 @@ class Gradient(NamedTuple):
     low: float
     high: float
     n_channels: int
-    n_clusters: int
+    n_subjects: int
 
 
 def peak_layer(score: xr.DataArray) -> xr.DataArray:
@@ -69,8 +69,8 @@ def alignment(
     peak: ArrayLike,
     distance: ArrayLike,
     *,
-    clusters: ArrayLike | None = None,
-    level: float = 0.95,
+    subjects: ArrayLike | None = None,
+    confidence_level: float = 0.95,
     method: Literal["jackknife", "bootstrap"] = "jackknife",
     n_resamples: int = 1000,
     seed: int = 0,
@@ -89,9 +89,9 @@ def alignment(
     ----------
     peak, distance : array of shape (channel)
         Peak layer, or any other measure; distance in mm, geodesic or Euclidean, or any other measure.
-    clusters : array of shape (channel), optional
+    subjects : array of shape (channel), optional
         The person each channel belongs to. Without it every channel counts as a person of its own.
-    level : float
+    confidence_level : float
         Coverage of the interval.
     method : {"jackknife", "bootstrap"}
         Leave out one whole person at a time, or draw whole people with replacement.
@@ -115,24 +115,29 @@ def alignment(
     """
     if method not in ("jackknife", "bootstrap"):
         raise ValueError(f"method: expected 'jackknife' or 'bootstrap', got {method!r}.")
-    peak, distance, clusters = _checked(peak, distance, clusters)
-    names = np.unique(clusters)
+    peak, distance, subjects = _checked(peak, distance, subjects)
+    names = np.unique(subjects)
     z = _fisher(peak, distance)
     if method == "jackknife":
-        error = _jackknife_error(lambda kept: _fisher(peak[kept], distance[kept]), clusters)
+        error = _jackknife_error(lambda kept: _fisher(peak[kept], distance[kept]), subjects)
     else:
-        members, rng = [np.flatnonzero(clusters == name) for name in names], np.random.default_rng(seed)
+        members, rng = [np.flatnonzero(subjects == name) for name in names], np.random.default_rng(seed)
         drawn = (rng.integers(len(names), size=len(names)) for _ in range(n_resamples))
         rows = (np.concatenate([members[k] for k in draw]) for draw in drawn)
         copies = [_fisher(peak[row], distance[row]) for row in rows]
         error = np.std(copies) * np.sqrt(len(names) / (len(names) - 1))
-    reach = _quantile(level, len(names) - 1) * error
+    reach = _quantile(confidence_level, len(names) - 1) * error
     r, low, high = np.tanh([z, z - reach, z + reach]).tolist()
     return Alignment(r, low, high, len(peak), len(names))
 
 
 def alignment_difference(
-    peak: ArrayLike, distance: ArrayLike, other: ArrayLike, *, clusters: ArrayLike | None = None, level: float = 0.95
+    peak: ArrayLike,
+    distance: ArrayLike,
+    other: ArrayLike,
+    *,
+    subjects: ArrayLike | None = None,
+    confidence_level: float = 0.95,
 ) -> Alignment:
     """Does one distance order the peak layers better than another does?
 
@@ -140,7 +145,7 @@ def alignment_difference(
     ----------
     peak, distance, other : array of shape (channel)
         Peak layer, and two measures such as geodesic and Euclidean distance (mm).
-    clusters, level
+    subjects, confidence_level
         As in `alignment`.
 
     Returns
@@ -153,15 +158,15 @@ def alignment_difference(
     ValueError
         As in `alignment`.
     """
-    _, other, _ = _checked(peak, other, clusters)
-    peak, distance, clusters = _checked(peak, distance, clusters)
+    _, other, _ = _checked(peak, other, subjects)
+    peak, distance, subjects = _checked(peak, distance, subjects)
 
     def difference(kept: np.ndarray) -> float:
         return np.tanh(_fisher(peak[kept], distance[kept])) - np.tanh(_fisher(peak[kept], other[kept]))
 
-    n = len(np.unique(clusters))
+    n = len(np.unique(subjects))
     found = difference(np.ones(len(peak), dtype=bool))
-    reach = _quantile(level, n - 1) * _jackknife_error(difference, clusters)
+    reach = _quantile(confidence_level, n - 1) * _jackknife_error(difference, subjects)
     return Alignment(float(found), float(found - reach), float(found + reach), len(peak), n)
 
 
@@ -169,10 +174,10 @@ def crossed_order(
     score: xr.DataArray,
     distance: ArrayLike,
     *,
-    clusters: ArrayLike | None = None,
+    subjects: ArrayLike | None = None,
     along: Literal["layer", "context"] = "layer",
     fixed: Sequence[float] | None = None,
-    level: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> pd.DataFrame:
     """Do peak layers follow distance whatever the context, or best contexts whatever the layer?
 
@@ -190,7 +195,7 @@ def crossed_order(
         Such as the unstacked `score` of `ridge.cross_validate`.
     distance : array of shape (channel)
         mm, or any other measure.
-    clusters, level
+    subjects, confidence_level
         As in `alignment`.
     along : {"layer", "context"}
         What is ordered; the other is held fixed.
@@ -228,15 +233,15 @@ def crossed_order(
     rows: dict[Any, Any] = {value: score.sel({other: value}) for value in values}
     rows["free"] = score.max(other)
     peaks = {name: part.argmax(along).to_numpy() for name, part in rows.items()}
-    _, distance, clusters = _checked(peaks["free"], distance, clusters)
+    _, distance, subjects = _checked(peaks["free"], distance, subjects)
 
     def order(place: np.ndarray) -> list[float]:
-        names = np.unique(clusters)
-        if any(np.ptp(place[clusters != name]) == 0 for name in names):
+        names = np.unique(subjects)
+        if any(np.ptp(place[subjects != name]) == 0 for name in names):
             return [np.nan, np.nan, np.nan, 1.0]
         z = _fisher(place, distance)
-        error = _jackknife_error(lambda kept: _fisher(place[kept], distance[kept]), clusters)
-        reach = _quantile(level, len(names) - 1) * error
+        error = _jackknife_error(lambda kept: _fisher(place[kept], distance[kept]), subjects)
+        reach = _quantile(confidence_level, len(names) - 1) * error
         return [*np.tanh([z, z - reach, z + reach]), student_t.sf(z / error, len(names) - 1)]
 
     table = {name: order(place) for name, place in peaks.items()}
@@ -244,7 +249,7 @@ def crossed_order(
 
 
 def layer_gradient(
-    score: xr.DataArray, distance: ArrayLike, *, clusters: ArrayLike | None = None, level: float = 0.95
+    score: xr.DataArray, distance: ArrayLike, *, subjects: ArrayLike | None = None, confidence_level: float = 0.95
 ) -> Gradient:
     """By how many layers a mm does the best layer grow with distance, without choosing a layer in any channel?
 
@@ -263,7 +268,7 @@ def layer_gradient(
         With a context dimension each channel has, at each layer, the context that suits it best.
     distance : array of shape (channel)
         mm.
-    clusters, level
+    subjects, confidence_level
         As in `alignment`; the interval by jackknife over people.
 
     Returns
@@ -285,7 +290,7 @@ def layer_gradient(
     if len(layers) < 3 or (np.diff(layers) <= 0).any() or not np.isfinite(score.to_numpy()).all():
         raise ValueError(f"score: expected finite values with three ascending layers or more, got {score.sizes}.")
     values = score.transpose("layer", ...).to_numpy()
-    _, distance, clusters = _checked(values[0], distance, clusters)
+    _, distance, subjects = _checked(values[0], distance, subjects)
     near, far = np.quantile(distance, [0.1, 0.9])
     if near == far:
         raise ValueError("distance: most values are all the same; no slope.")
@@ -306,9 +311,9 @@ def layer_gradient(
         step = np.clip(np.linalg.solve(curve, np.negative(first)), -3, 3) if is_peak else np.zeros(2)
         return float(np.diff(ends[top] + step * (ends[1] - ends[0]))[0] / (far - near))
 
-    n = len(np.unique(clusters))
+    n = len(np.unique(subjects))
     found = slope(np.ones(len(distance), dtype=bool))
-    reach = _quantile(level, n - 1) * _jackknife_error(slope, clusters)
+    reach = _quantile(confidence_level, n - 1) * _jackknife_error(slope, subjects)
     return Gradient(found, float(found - reach), float(found + reach), len(distance), n)
 
 
@@ -366,7 +371,7 @@ def context_horizon(
     *,
     n_splits: int,
     n_blocks: int = 20,
-    level: float = 0.95,
+    confidence_level: float = 0.95,
     n_draws: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -389,7 +394,7 @@ def context_horizon(
         Number of outer folds from which the predictions come.
     n_blocks : int
         Number of contiguous blocks of the jackknife. Blocks must be long beside the responses' autocorrelation.
-    level : float
+    confidence_level : float
         Coverage of the intervals.
     n_draws : int
         Number of sets of scores that are drawn around the observed ones for the interval of the best context.
@@ -400,8 +405,9 @@ def context_horizon(
     Dataset
         ``score`` and its standard ``error`` (context, channel), Pearson r of the best layer; and, for each channel,
         ``best``, the context with the highest score, with its interval from ``low`` to ``high``: the central share
-        `level` of the best contexts over the draws; ``enough``, the shortest context that is no more than one standard
-        error (of the difference) below the best, which suits responses that a longer context does not predict worse;
+        `confidence_level` of the best contexts over the draws; ``enough``, the shortest context that is no more than
+        one standard error (of the difference) below the best, which suits responses that a longer context does not
+        predict worse;
         ``p``, one-sided: does any longer context predict better than the shortest one? It takes the number of contexts
         into account (Simes 1986) and says nothing about whether the channel is predicted at all.
 
@@ -419,8 +425,10 @@ def context_horizon(
     predictions, y = _checked_predictions(predictions, responses)
     if int(n_splits) != n_splits or n_splits < 2:
         raise ValueError(f"n_splits must be the number of outer folds, at least 2, got {n_splits!r}.")
-    if not 0 < level < 1 or n_draws < 1:
-        raise ValueError(f"level must lie between 0 and 1 and n_draws be positive, got {level!r} and {n_draws!r}.")
+    if not 0 < confidence_level < 1 or n_draws < 1:
+        raise ValueError(
+            f"confidence_level must lie between 0 and 1 and n_draws be positive, got {confidence_level!r}, {n_draws!r}."
+        )
     if not 5 <= n_blocks <= len(y) // 5:
         raise ValueError(f"n_blocks must be from 5 to {len(y) // 5} for {len(y)} samples, got {n_blocks!r}.")
     starts = np.linspace(0, len(y), int(n_blocks), endpoint=False).astype(int)
@@ -443,7 +451,9 @@ def context_horizon(
     enough = (z.max(0) - z <= _length(to_best)).argmax(0)
     steps = np.random.default_rng(seed).standard_normal((n_draws, n_blocks))
     drawn = (z + np.tensordot(steps, spread, axes=1)).argmax(1)
-    reach = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf").astype(int)
+    reach = np.quantile(
+        drawn, [(1 - confidence_level) / 2, (1 + confidence_level) / 2], axis=0, method="inverted_cdf"
+    ).astype(int)
 
     channel_dim = responses.dims[1]
     channel = {name: coord for name, coord in responses.coords.items() if coord.dims == (channel_dim,)}
@@ -533,29 +543,31 @@ def _checked_predictions(predictions: xr.DataArray, responses: xr.DataArray) -> 
     return predictions.sortby("context"), responses.to_numpy().astype(float)
 
 
-def _checked(peak: ArrayLike, distance: ArrayLike, clusters: ArrayLike | None) -> tuple[np.ndarray, ...]:
+def _checked(peak: ArrayLike, distance: ArrayLike, subjects: ArrayLike | None) -> tuple[np.ndarray, ...]:
     peak, distance = np.asarray(peak, dtype=float), np.asarray(distance, dtype=float)
-    clusters = np.arange(len(peak)) if clusters is None else np.asarray(clusters)
-    if not len(peak) == len(distance) == len(clusters):
-        raise ValueError(f"peak, distance, clusters: lengths differ, {len(peak)}, {len(distance)} and {len(clusters)}.")
+    subjects = np.arange(len(peak)) if subjects is None else np.asarray(subjects)
+    if not len(peak) == len(distance) == len(subjects):
+        raise ValueError(f"peak, distance, subjects: lengths differ, {len(peak)}, {len(distance)} and {len(subjects)}.")
     if not (np.isfinite(peak).all() and np.isfinite(distance).all()):
         raise ValueError("peak, distance: non-finite values; drop the channels without a distance or a peak.")
-    _check_named(clusters)
-    n_people = len(np.unique(clusters))
+    _check_named(subjects)
+    n_people = len(np.unique(subjects))
     if len(peak) < 4 or n_people < 3:
         raise ValueError(f"peak: expected at least four channels of three people, got {len(peak)} of {n_people}.")
-    return peak, distance, clusters
+    return peak, distance, subjects
 
 
-def _quantile(level: float, degrees: int) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, such as 0.95, got {level!r}.")
-    return float(student_t.ppf((1 + level) / 2, degrees))
+def _quantile(confidence_level: float, degrees: int) -> float:
+    if not 0 < confidence_level < 1:
+        raise ValueError(
+            f"confidence_level: expected a number between 0 and 1, such as 0.95, got {confidence_level!r}."
+        )
+    return float(student_t.ppf((1 + confidence_level) / 2, degrees))
 
 
-def _check_named(clusters: np.ndarray) -> None:
-    if pd.isna(clusters).any():
-        raise ValueError(f"clusters: {int(pd.isna(clusters).sum())} channels have no person; name one for each.")
+def _check_named(subjects: np.ndarray) -> None:
+    if pd.isna(subjects).any():
+        raise ValueError(f"subjects: {int(pd.isna(subjects).sum())} channels have no person; name one for each.")
 
 
 def _fisher(a: np.ndarray, b: np.ndarray) -> float:
@@ -566,8 +578,8 @@ def _fisher(a: np.ndarray, b: np.ndarray) -> float:
     return np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))  # a perfect order would be infinite
 
 
-def _jackknife_error(statistic: Callable[[np.ndarray], float], clusters: np.ndarray) -> float:
+def _jackknife_error(statistic: Callable[[np.ndarray], float], subjects: np.ndarray) -> float:
     """Standard error of a function of a mask over channels, from leaving out one person at a time."""
-    names = np.unique(clusters)
-    without = np.array([statistic(clusters != name) for name in names])
+    names = np.unique(subjects)
+    without = np.array([statistic(subjects != name) for name in names])
     return np.sqrt((len(names) - 1) * without.var())

@@ -282,7 +282,7 @@ def brain_score(
     responses: xr.DataArray,
     *,
     orders: ArrayLike | None = None,
-    baseline: ArrayLike | None = None,
+    confounds: ArrayLike | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Score each layer of a model, and what chance gives it, in one pass.
@@ -299,9 +299,9 @@ def brain_score(
     orders : array-like of shape (copy, word), optional
         The sample that stands at each place: `stats.circular_shifts` for a series, `stats.group_permutations` for items
         without an order.
-    baseline : array-like of shape (word, column), optional
+    confounds : array-like of shape (word, column), optional
         As in `ridge.cross_validate`. Scores are then its ``partial``; what is brought into another order is the
-        residual of the baseline's least-squares fit, and the fit is added back (Freedman & Lane 1983).
+        residual of the confounds' least-squares fit, and the fit is added back (Freedman & Lane 1983).
     **options
         Of `ridge.cross_validate`.
 
@@ -320,11 +320,11 @@ def brain_score(
     orders = np.empty((0, len(y)), dtype=int) if orders is None else np.asarray(orders)
     if orders.shape[1:] != (len(y),) or not (np.sort(orders, axis=1) == np.arange(len(y))).all():
         raise ValueError(f"orders: expected rows that hold each of {len(y)} samples once, got shape {orders.shape}.")
-    free = np.ones((len(y), 1)) if baseline is None else np.column_stack([np.ones(len(y)), baseline])
+    free = np.ones((len(y), 1)) if confounds is None else np.column_stack([np.ones(len(y)), confounds])
     kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
     copies = np.concatenate([y[None], kept + (y - kept)[orders]])
     every = xr.DataArray(np.concatenate(copies, axis=1), dims=(sample, channel))
-    score = cross_validate(features, every, baseline=baseline, **options)["score" if baseline is None else "partial"]
+    score = cross_validate(features, every, confounds=confounds, **options)["score" if confounds is None else "partial"]
     values = score.to_numpy().reshape(len(score), len(copies), -1)
     layer = score.dims[0]
     coords = {name: c for name, c in responses.coords.items() if c.dims == (channel,)}
@@ -514,8 +514,8 @@ def performance_correlation(
 
     membership = np.eye(n_people)[person] / np.bincount(person)[person][:, None]  # (channel, person)
     copies = null @ membership  # (copy, model, person)
-    by_person = score @ membership - (copies.mean(0) if len(copies) else 0.0)
-    mean = by_person.mean(1)
+    by_subject = score @ membership - (copies.mean(0) if len(copies) else 0.0)
+    mean = by_subject.mean(1)
     if np.ptp(mean) <= 1e-12 * max(1.0, np.abs(mean).max()):
         raise ValueError("score: all models have the same mean; no correlation.")
 
@@ -526,7 +526,7 @@ def performance_correlation(
     without = [correlation(np.delete(everyone, i)[None], np.delete(mean, i)[None])[0] for i in everyone]
 
     rng = np.random.default_rng(seed)
-    error = (by_person - mean[:, None]) / np.sqrt(n_people * (n_people - 1))
+    error = (by_subject - mean[:, None]) / np.sqrt(n_people * (n_people - 1))
     heavy = np.sqrt((n_people - 1) / rng.chisquare(n_people - 1, n_resamples))
     means = mean + heavy[:, None] * (rng.standard_normal((n_resamples, n_people)) @ error.T)
     wider = (student_t.ppf((1 + level) / 2, n_models - 1) / norm.ppf((1 + level) / 2)) ** 2 * n_models

@@ -455,7 +455,7 @@ def response_lag(
     lags: tuple[float, float] = (-0.1, 0.5),
     n_blocks: int = 10,
     smooth: float = 0.03,
-    level: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> pd.DataFrame:
     """How long after its drive does a channel respond most?
 
@@ -476,7 +476,7 @@ def response_lag(
     smooth : float
         The weights are smoothed over lags by a Gaussian of this standard deviation (s) before their peak is looked for:
         single weights are noisy, and the jackknife needs a peak that does not jump.
-    level : float
+    confidence_level : float
         Coverage of the interval.
 
     Returns
@@ -494,8 +494,10 @@ def response_lag(
     ----------
     Mischler et al. (2024) use the peak of a one-dimensional temporal receptive field as a second measure of depth.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, such as 0.95, got {level!r}.")
+    if not 0 < confidence_level < 1:
+        raise ValueError(
+            f"confidence_level: expected a number between 0 and 1, such as 0.95, got {confidence_level!r}."
+        )
     signal = signal.transpose("time", "channel")
     y, x = signal.to_numpy().astype(float), drive.transpose("time", ...).to_numpy().astype(float)
     x = x[:, None] if x.ndim == 1 else x
@@ -546,7 +548,7 @@ def response_lag(
 
     lag, without = peaks(None), np.stack([peaks(block) for block in range(n_blocks)])
     error = np.sqrt((n_blocks - 1) * without.var(0))
-    reach = student_t.ppf((1 + level) / 2, n_blocks - 1) * error
+    reach = student_t.ppf((1 + confidence_level) / 2, n_blocks - 1) * error
     return pd.DataFrame(
         {"lag": lag, "low": lag - reach, "high": lag + reach, "score": score},
         index=pd.Index(signal["channel"].to_numpy(), name="channel"),

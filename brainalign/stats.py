@@ -27,10 +27,10 @@ __all__ = [
     "fdr",
     "group_permutations",
     "jackknife_interval",
-    "mean_over_people",
+    "mean_over_subjects",
     "mixed_model",
     "noise_ceiling",
-    "normalise",
+    "normalize",
     "one_sample_t",
     "p_values",
     "pearson",
@@ -196,7 +196,7 @@ def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat", *, over: str | Non
     return xr.Dataset({"reliability": reliability, "reliability_of_mean": of_mean, "ceiling": np.sqrt(of_mean)})
 
 
-def normalise(score: Any, ceiling: Any, min_ceiling: float = 0.1) -> Any:
+def normalize(score: Any, ceiling: Any, min_ceiling: float = 0.1) -> Any:
     """Divide scores by the noise ceiling.
 
     Parameters
@@ -482,7 +482,7 @@ def bootstrap_ci(
     *,
     dim: int | str = 0,
     n_resamples: int = 9999,
-    level: float = 0.95,
+    confidence_level: float = 0.95,
     method: str = "BCa",
     clusters: ArrayLike | None = None,
     seed: int = 0,
@@ -497,7 +497,7 @@ def bootstrap_ci(
     dim : int or str
         Axis, or for a DataArray the name of the dimension, of the observations.
     n_resamples : int
-    level : float
+    confidence_level : float
         Coverage.
     method : {"BCa", "percentile"}
         Bias-corrected and accelerated (Efron 1987, J. Am. Stat. Assoc. 82), or the plain quantiles.
@@ -523,15 +523,15 @@ def bootstrap_ci(
     _check_finite(data, "x")
     if len(data) < 2:
         raise ValueError(f"x must hold at least 2 observations along {dim!r}, got {len(data)}.")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level must lie between 0 and 1, got {confidence_level!r}.")
     if method not in ("BCa", "percentile"):
         raise ValueError(f"method must be 'BCa' or 'percentile', got {method!r}.")
     rng = np.random.default_rng(seed)
     estimate = np.asarray(statistic(data, axis=0))
     if clusters is not None:
         draws = _cluster_draws(data, np.asarray(clusters), statistic, n_resamples, rng)
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low, high = np.quantile(draws, [(1 - confidence_level) / 2, (1 + confidence_level) / 2], axis=0)
     else:
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
@@ -542,7 +542,7 @@ def bootstrap_ci(
                 vectorized=True,
                 n_resamples=n_resamples,
                 batch=max(1, 10_000_000 // data.size),
-                confidence_level=level,
+                confidence_level=confidence_level,
                 method=method,
                 rng=rng,
             ).confidence_interval
@@ -603,13 +603,13 @@ def pearson(a: ArrayLike, b: ArrayLike, axis: int = 0) -> np.ndarray:
         return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
 
 
-def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+def t_interval(values: ArrayLike, *, confidence_level: float = 0.95) -> Interval:
     """Mean over independent units, such as people, with the interval of Student's t.
 
     Parameters
     ----------
     values : array-like of shape (unit, ...)
-    level : float
+    confidence_level : float
         Coverage of the interval.
 
     Returns
@@ -626,22 +626,22 @@ def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     n = len(values)
     if n < 2:
         raise ValueError(f"values: expected 2 units or more, got {n}.")
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, got {level!r}.")
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level: expected a number between 0 and 1, got {confidence_level!r}.")
     mean = values.mean(0)
-    reach = scipy.stats.t.ppf((1 + level) / 2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
+    reach = scipy.stats.t.ppf((1 + confidence_level) / 2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
     return Interval(mean[()], (mean - reach)[()], (mean + reach)[()])
 
 
-def mean_over_people(values: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Estimate:
+def mean_over_subjects(values: ArrayLike, subjects: ArrayLike, *, confidence_level: float = 0.95) -> Estimate:
     """Mean of each person's mean over channels, with Student's t interval over people.
 
     Parameters
     ----------
     values : array of shape (channel, ...)
-    clusters : array of shape (channel)
+    subjects : array of shape (channel)
         The person each channel belongs to.
-    level : float
+    confidence_level : float
         Coverage of the interval.
 
     Returns
@@ -655,21 +655,23 @@ def mean_over_people(values: ArrayLike, clusters: ArrayLike, *, level: float = 0
         For lengths that differ, non-finite values, channels without a person, fewer than three people, or a level that
         is not between 0 and 1.
     """
-    values, clusters = np.asarray(values, dtype=float), np.asarray(clusters)
-    if len(values) != len(clusters):
-        raise ValueError(f"values, clusters: lengths differ, {len(values)} and {len(clusters)}.")
+    values, subjects = np.asarray(values, dtype=float), np.asarray(subjects)
+    if len(values) != len(subjects):
+        raise ValueError(f"values, subjects: lengths differ, {len(values)} and {len(subjects)}.")
     if not np.isfinite(values).all():
         raise ValueError(f"values: {int((~np.isfinite(values)).sum())} are not finite; drop those channels.")
-    if pd.isna(clusters).any():
-        raise ValueError(f"clusters: {int(pd.isna(clusters).sum())} channels have no person; name one for each.")
-    names = np.unique(clusters)
+    if pd.isna(subjects).any():
+        raise ValueError(f"subjects: {int(pd.isna(subjects).sum())} channels have no person; name one for each.")
+    names = np.unique(subjects)
     if len(names) < 3:
-        raise ValueError(f"clusters: expected at least three people, got {len(names)}.")
-    people = np.stack([values[clusters == name].mean(0) for name in names])
-    return Estimate(*t_interval(people, level=level), len(names))
+        raise ValueError(f"subjects: expected at least three people, got {len(names)}.")
+    each = np.stack([values[subjects == name].mean(0) for name in names])
+    return Estimate(*t_interval(each, confidence_level=confidence_level), len(names))
 
 
-def jackknife_interval(estimate: ArrayLike, without: ArrayLike, *, axis: int = 0, level: float = 0.95) -> Interval:
+def jackknife_interval(
+    estimate: ArrayLike, without: ArrayLike, *, axis: int = 0, confidence_level: float = 0.95
+) -> Interval:
     """Confidence interval of any statistic of subjects, from what it is without each of them.
 
     Parameters
@@ -680,7 +682,7 @@ def jackknife_interval(estimate: ArrayLike, without: ArrayLike, *, axis: int = 0
         The same with one subject left out.
     axis : int
         Of the subjects in `without`.
-    level : float
+    confidence_level : float
         Coverage, by the quantiles of Student's t.
 
     Returns
@@ -700,12 +702,12 @@ def jackknife_interval(estimate: ArrayLike, without: ArrayLike, *, axis: int = 0
     without = np.moveaxis(np.asarray(without, dtype=float), axis, 0)
     _check_finite(without, "without")
     n = len(without)
-    if n < 3 or not 0 < level < 1:
+    if n < 3 or not 0 < confidence_level < 1:
         raise ValueError(
-            f"without, level: expected 3 subjects or more and a level between 0 and 1, got {n}, {level!r}."
+            f"expected 3 subjects or more and confidence_level between 0 and 1, got {n}, {confidence_level!r}."
         )
     error = np.sqrt((n - 1) / n * ((without - without.mean(0)) ** 2).sum(0))
-    reach = scipy.stats.t.ppf((1 + level) / 2, n - 1) * error
+    reach = scipy.stats.t.ppf((1 + confidence_level) / 2, n - 1) * error
     estimate = np.asarray(estimate, dtype=float)
     return Interval(estimate[()], (estimate - reach)[()], (estimate + reach)[()])
 
@@ -754,9 +756,9 @@ def mixed_model(
     response: str,
     predictors: Sequence[str],
     *,
-    groups: Mapping[str, Sequence[str]],
+    random_effects: Mapping[str, Sequence[str]],
     reml: bool = True,
-    level: float = 0.95,
+    confidence_level: float = 0.95,
 ) -> MixedModel:
     """Fit a linear mixed model with crossed random effects, such as those of people and of items.
 
@@ -772,13 +774,13 @@ def mixed_model(
         Its column.
     predictors : sequence of str
         Columns of numbers. An intercept is added.
-    groups : mapping of str to sequence of str
+    random_effects : mapping of str to sequence of str
         For each grouping column, the predictors whose effect differs from group to group: ``{"subject":
         ["surprisal"], "item": []}`` gives people a random intercept and a random slope, and items an intercept. Slopes
         are taken about the predictor's mean and are uncorrelated with intercepts.
     reml : bool
         Restricted maximum likelihood; else maximum likelihood, for likelihood-ratio tests of predictors.
-    level : float
+    confidence_level : float
         Coverage of the intervals.
 
     Returns
@@ -802,14 +804,14 @@ def mixed_model(
     """
     from statsmodels.tools.numdiff import approx_fprime, approx_hess  # here: it is slow to load
 
-    y, x = _mixed_columns(trials, response, list(predictors), groups, level)
+    y, x = _mixed_columns(trials, response, list(predictors), random_effects, confidence_level)
     n, names = len(y), ["intercept", *predictors]
     # The fit sees standard scores, so that neither units nor offsets disturb the search.
     centre, scale = np.append(x.mean(0), y.mean()), np.append(x.std(0), y.std())
     x, y = (x - centre[:-1]) / scale[:-1], (y - centre[-1]) / scale[-1]
     terms, blocks, squares = [], [], []
     # The people (the group with most labels) come first: the likelihood eliminates them one by one.
-    for group, slopes in sorted(groups.items(), key=lambda item: -trials[item[0]].nunique()):
+    for group, slopes in sorted(random_effects.items(), key=lambda item: -trials[item[0]].nunique()):
         columns = [names.index(slope) - 1 for slope in slopes]
         codes, values = pd.factorize(trials[group])[0], [np.ones(n), *x[:, columns].T]
         blocks.append([scipy.sparse.csr_array((value, (np.arange(n), codes))) for value in values])
@@ -860,7 +862,7 @@ def mixed_model(
     squared = at(optimum)[1]
     df = 2 * squared**2 / np.einsum("ij,jk,ik->i", gradient, uncertainty, gradient)
     error = np.sqrt(squared)
-    t, reach = estimate / error, scipy.stats.t.ppf((1 + level) / 2, df) * error
+    t, reach = estimate / error, scipy.stats.t.ppf((1 + confidence_level) / 2, df) * error
     coefficients = pd.DataFrame(
         {
             "estimate": estimate,
@@ -916,26 +918,32 @@ class _Profiled:
 
 
 def _mixed_columns(
-    trials: pd.DataFrame, response: str, predictors: list[str], groups: Mapping[str, Sequence[str]], level: float
+    trials: pd.DataFrame,
+    response: str,
+    predictors: list[str],
+    random_effects: Mapping[str, Sequence[str]],
+    confidence_level: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(groups, Mapping) or not groups:
-        raise ValueError(f"groups must map columns to lists of predictors, such as {{'subject': []}}, got {groups!r}.")
-    columns = [response, *predictors, *groups]
+    if not isinstance(random_effects, Mapping) or not random_effects:
+        raise ValueError(
+            f"random_effects must map columns to of predictors, such as {{'subject': []}}, got {random_effects!r}."
+        )
+    columns = [response, *predictors, *random_effects]
     missing = [column for column in columns if column not in trials]
     if missing or not predictors or len(set(columns)) < len(columns):
         raise ValueError(
-            f"response, predictors and groups must be different columns of trials, at least one of each, got "
+            f"response, predictors and random_effects must be different columns of trials, at least one of each, got "
             f"{columns}; trials has {list(trials.columns)}, not {missing}."
         )
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level must lie between 0 and 1, got {confidence_level!r}.")
     for column in [response, *predictors]:
         if not pd.api.types.is_numeric_dtype(trials[column]):
             raise ValueError(f"trials[{column!r}] must hold numbers, got {trials[column].dtype}.")
         _check_finite(trials[column], f"trials[{column!r}]")
         if trials[column].nunique() < 2:
             raise ValueError(f"trials[{column!r}] is constant; leave it out.")
-    for group, slopes in groups.items():
+    for group, slopes in random_effects.items():
         n_labels, n_missing = trials[group].nunique(), int(trials[group].isna().sum())
         if n_missing or not 2 <= n_labels < len(trials):
             raise ValueError(
@@ -943,11 +951,13 @@ def _mixed_columns(
                 f"trials, got {n_labels} labels and {n_missing} trials without."
             )
         if isinstance(slopes, str) or set(slopes) - set(predictors):
-            raise ValueError(f"groups[{group!r}] must list some of the predictors {predictors}, got {slopes!r}.")
-    for a, b in combinations(groups, 2):
+            raise ValueError(
+                f"random_effects[{group!r}] must list some of the predictors {predictors}, got {slopes!r}."
+            )
+    for a, b in combinations(random_effects, 2):
         n_pairs = len(trials[[a, b]].drop_duplicates())
         if n_pairs == trials[a].nunique() == trials[b].nunique():
-            raise ValueError(f"groups {a!r} and {b!r} divide the trials alike; leave one out.")
+            raise ValueError(f"random_effects {a!r} and {b!r} divide the trials alike; leave one out.")
     x, y = trials[predictors].to_numpy(float), trials[response].to_numpy(float)
     z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / x.std(0)])
     if len(x) <= z.shape[1] or np.linalg.matrix_rank(z) < z.shape[1]:

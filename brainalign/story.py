@@ -68,7 +68,7 @@ class Story:
         """The responses less the averages without one person: what a null has to be computed for."""
         return self.responses[:, self.responses["group"].to_numpy() != "without"]
 
-    def of_people(self, values: xr.DataArray) -> xr.DataArray:
+    def of_subjects(self, values: xr.DataArray) -> xr.DataArray:
         """Each person's mean over channels.
 
         Parameters
@@ -115,7 +115,7 @@ class Story:
         DataArray of shape (level, ...)
         """
         parts = [self._means(values, "average", "region").mean("region")] if AVERAGE in self.levels else []
-        return xr.concat([*parts, self.of_people(values).mean("subject")], pd.Index(self.levels, name="level"))
+        return xr.concat([*parts, self.of_subjects(values).mean("subject")], pd.Index(self.levels, name="level"))
 
     def interval(self, values: xr.DataArray) -> stats.Estimate:
         """`summary` with intervals over people *for this story*: precision, and no evidence.
@@ -136,7 +136,7 @@ class Story:
         ValueError
             For fewer than three people.
         """
-        people = self.of_people(values).transpose("subject", ...).to_numpy()
+        people = self.of_subjects(values).transpose("subject", ...).to_numpy()
         n = len(people)
         if n < 3:
             raise ValueError(f"values: an interval over people takes three of them, got {n}.")
@@ -218,7 +218,7 @@ def story(
     Raises
     ------
     ValueError
-        For an unknown set of confounds, or what `by_person` and `signals.detrend_blocks` refuse.
+        For an unknown set of confounds, or what `by_subject` and `signals.detrend_blocks` refuse.
     """
     if confounds not in ("strong", "rate"):
         raise ValueError(f'confounds: expected "strong" or "rate", got {confounds!r}.')
@@ -231,7 +231,7 @@ def story(
             known = word_regressors(counted, data.words, times, n_blocks=n_blocks)
         gone = known.to_numpy() if remove else None
         moved = motion(data) if gone is None else _with_motion(data, np.pad(gone, ((skip, 0), (0, 0))))
-        responses = _with_averages(by_person(data, n_blocks, skip=skip, confounds=moved))
+        responses = _with_averages(by_subject(data, n_blocks, skip=skip, confounds=moved))
         design = detrend_blocks(word_to_volume(data.words, times), n_blocks, confounds=gone)
     elif data.responses is not None:
         heard = np.flatnonzero(np.isfinite(data.responses.to_numpy()).all(1))[skip:]
@@ -242,7 +242,7 @@ def story(
         raise ValueError(
             "data: expected responses to words, or a BOLD signal; signals.word_responses makes the former."
         )
-    options = {"n_splits": n_blocks, "inner_splits": None, "gap": gap, "baseline": known}
+    options = {"n_splits": n_blocks, "inner_splits": None, "gap": gap, "confounds": known}
     return Story(data.name, data.words, responses, design, known, options)
 
 
@@ -286,7 +286,7 @@ def story_spaces(data: Listening, told: Story, bits: np.ndarray) -> dict[str, np
     return made
 
 
-def by_person(data: Listening, n_blocks: int, *, skip: int = 0, confounds: xr.DataArray | None = None) -> xr.DataArray:
+def by_subject(data: Listening, n_blocks: int, *, skip: int = 0, confounds: xr.DataArray | None = None) -> xr.DataArray:
     """The signal of each person and region, every block cleaned by itself, as an array (subject, time, region).
 
     Mean, slope and curvature in time, and the person's confounds, leave each block (`signals.detrend_blocks`); what is

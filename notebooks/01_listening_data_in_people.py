@@ -35,7 +35,7 @@ import xarray as xr
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.datasets.alice import motion
-from brainalign.story import by_person
+from brainalign.story import by_subject
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -56,10 +56,10 @@ data
 # ## Cleaning each block by itself
 #
 # Such a signal drifts, and moves with the head. Later chapters predict one block of two minutes from the others, so everything that is taken out must leave each block by itself: what is removed over the whole run ties its parts together, and a model could predict one from the other
-# without a word of text. `by_person` takes mean, slope, curvature and six motion parameters out of each of {glue:text}`n_blocks` blocks, person by person. The first {glue:text}`skip` volumes are left out: there the story sets in after silence, one large event.
+# without a word of text. `by_subject` takes mean, slope, curvature and six motion parameters out of each of {glue:text}`n_blocks` blocks, person by person. The first {glue:text}`skip` volumes are left out: there the story sets in after silence, one large event.
 
 # %%
-bold = by_person(data, n_blocks, skip=skip, confounds=motion(data))
+bold = by_subject(data, n_blocks, skip=skip, confounds=motion(data))
 average = bold.mean("subject")
 regions = list(bold["region"].values)
 report.add(n_people=bold.sizes["subject"], n_blocks=n_blocks, skip=skip)
@@ -99,7 +99,7 @@ each = xr.DataArray(np.einsum("t,str->sr", word_rate, bold) / len(times), dims=(
 order = stats.circular_shifts(len(times), n_shifts, min_shift=10, seed=seed)
 by_chance = np.einsum("kt,tr->kr", word_rate[order], average) / len(times)
 p = stats.p_values(each.mean("subject").values, by_chance)
-means = stats.mean_over_people(each.values, bold["subject"].values)
+means = stats.mean_over_subjects(each.values, bold["subject"].values)
 
 # %%
 report.add(
@@ -132,7 +132,7 @@ report.figure("word_rate_by_person", plotting.by_region(people, means, chance, *
 
 # %% tags=["hide-cell"]
 for left_out in (0, skip):
-    some = by_person(data, n_blocks, skip=left_out, confounds=motion(data)).mean("subject")
+    some = by_subject(data, n_blocks, skip=left_out, confounds=motion(data)).mean("subject")
     rate = signals.word_regressors(ones, data.words, some["time"].to_numpy(), n_blocks=n_blocks).to_numpy()[:, 0]
     r = [np.corrcoef(rate, some.sel(region=region))[0, 1] for region in regions]
     print(

@@ -231,7 +231,7 @@ report.figure("sound", plotting.points(compared, "sound", "model", hue="kind", d
 # %%
 repeats = signals.word_responses(data.signal.sel(channel=electrodes.index), data.words)
 ceiling = stats.noise_ceiling(repeats)["ceiling"]
-share = stats.normalise(score, ceiling)
+share = stats.normalize(score, ceiling)
 names = ["0 to 35 mm", "35 to 70 mm", "beyond 70 mm"]
 bands = pd.cut(electrodes["distance_pmc"], [-1, 35, 70, np.inf], labels=names).to_numpy()
 rows = []

@@ -209,7 +209,7 @@ report.figure("layers", lines)
 
 # %%
 n, last = len(people), tested[-1]
-error = told.of_people(trained.sel(layer=last)).std(ddof=1) / n**0.5
+error = told.of_subjects(trained.sel(layer=last)).std(ddof=1) / n**0.5
 spread = told.summary(rolled).sel(level=single, model="trained", layer=last).std("roll")
 report.add(interval_error=error, roll_spread=spread, spread_ratio=spread / error)
 report
@@ -284,9 +284,9 @@ report
 # %% tags=["hide-cell"]
 few = word_sweep(states.sel(layer=tested), told.design)
 for name in (confounds, "rate"):
-    ask = options | {"baseline": story(data, n_blocks, gap=gap, skip=skip, confounds=name).confounds}
+    ask = options | {"confounds": story(data, n_blocks, gap=gap, skip=skip, confounds=name).confounds}
     fit = cross_validate(few, told.heads, standardize=False, **ask)
-    alone, more = (told.summary(fit[part])[0] for part in ("baseline_score", "partial"))
+    alone, more = (told.summary(fit[part])[0] for part in ("confounds_score", "partial"))
     print(f"{name}: confounds alone {float(alone):.2f}, best layer adds {float(more.max()):.2f}")
 
 # %% [markdown]

@@ -84,11 +84,11 @@ report.figure("brains", plotting.electrodes(electrodes, panels, label="layer", t
 # not independent samples of mankind; the interval therefore comes from leaving out one person at a time, with all electrodes ({term}`jackknife`).
 
 # %%
-recovery = alignment(peak, planted, clusters=person)
-aligned = alignment(peak, distance, clusters=person)
-true_order = alignment(planted, distance, clusters=person)
-report.add(recovery=stats.Estimate(*recovery[:3], recovery.n_clusters), aligned_people=aligned.n_clusters)
-report.add(aligned=stats.Estimate(*aligned[:3], aligned.n_clusters), planted_order=true_order.r)
+recovery = alignment(peak, planted, subjects=person)
+aligned = alignment(peak, distance, subjects=person)
+true_order = alignment(planted, distance, subjects=person)
+report.add(recovery=stats.Estimate(*recovery[:3], recovery.n_subjects), aligned_people=aligned.n_subjects)
+report.add(aligned=stats.Estimate(*aligned[:3], aligned.n_subjects), planted_order=true_order.r)
 report.claim("peak layers recover the planted layers (rank correlation above 0.8)", recovery.r > 0.8)
 report.claim("peak layers rise with distance", aligned.low > 0)
 report.claim("the interval of the rank correlation misses the planted one", aligned.high < true_order.r)
@@ -120,9 +120,9 @@ report.figure("distance", plotting.points(along, "distance", "layer", hue="kind"
 # straight line of layers over distance along which all electrodes together are predicted best. Noise widens its interval but does not shrink its slope.
 
 # %%
-steep = layer_gradient(score, distance, clusters=person)
+steep = layer_gradient(score, distance, subjects=person)
 per_100_mm = 100 * np.array(steep[:3])
-report.add(gradient=stats.Estimate(*per_100_mm, steep.n_clusters), planted_gradient=np.ptp(score["layer"].values[1:]))
+report.add(gradient=stats.Estimate(*per_100_mm, steep.n_subjects), planted_gradient=np.ptp(score["layer"].values[1:]))
 report.claim("layers rise with distance without choosing peaks", steep.low > 0)
 report
 
@@ -149,7 +149,7 @@ crossed = cross_validate(features, plants, **folds)["score"]
 
 # %%
 places = cohorts["nothing"].channels
-where = {"distance": places["distance_pmc"], "clusters": places["subject"]}
+where = {"distance": places["distance_pmc"], "subjects": places["subject"]}
 orders, gradients = {}, {}
 for k, name in enumerate(cohorts):
     part = crossed[:, k * len(places) : (k + 1) * len(places)]
@@ -199,8 +199,8 @@ report.figure("orders", plotting.forest(frame, xlabel=xlabel, title="What grows 
 
 # %% tags=["hide-cell"]
 straight = electrodes["distance_pmc_euclidean"]
-other = alignment(peak, straight, clusters=person)
-difference = alignment_difference(peak, distance, straight, clusters=person)
+other = alignment(peak, straight, subjects=person)
+difference = alignment_difference(peak, distance, straight, subjects=person)
 print(f"geodesic {report['aligned']}, Euclidean {stats.Estimate(*other[:3])}")
 print(f"difference {stats.Estimate(*difference[:3])}")
 

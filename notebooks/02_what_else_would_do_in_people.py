@@ -113,7 +113,7 @@ slow = {"n_blocks": 1, "degree": 2 * n_blocks - 1}
 whole = signals.detrend_blocks(run.design, **slow), signals.detrend_blocks(run.responses, **slow)
 ways = {"over the whole run": whole, "block by block": (told.design, told.responses)}
 textless = random_features(data.words, states.sizes["feature"], n_reversed, kind="smooth", seed=seed)
-plain = {name: value for name, value in options.items() if name != "baseline"}
+plain = {name: value for name, value in options.items() if name != "confounds"}
 people = (told.responses["group"] == "people").to_numpy()
 backwards = {}
 for name, (design, responses) in ways.items():

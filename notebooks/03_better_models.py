@@ -25,7 +25,7 @@ base: str = "smollm2-135m"  # the intact model, from which the responses are pla
 family: list = []  # models of graded performance; empty: the base and its damages
 n_depths: int = 9  # layers of each model, evenly spaced
 n_components: int = 100  # principal components kept of each layer
-n_acoustic: int = 100  # components of the sound in the baseline
+n_acoustic: int = 100  # components of the sound among the confounds
 n_pairs: int = 10  # minimal pairs of each phenomenon
 n_splits: int = 3  # contiguous folds of the outer cross-validation
 inner_splits: int = 2  # folds inside each training set that choose the penalty
@@ -97,8 +97,8 @@ del silent  # its signal is large
 #   baseline leaves of the responses with what the layer adds to its predictions.
 
 # %%
-baseline = np.column_stack([words["offset"] - words["onset"], words["word"].str.len()]).astype(float)
-baseline = np.column_stack([baseline, sound_components(data.audio, words, n_acoustic)])
+confounds = np.column_stack([words["offset"] - words["onset"], words["word"].str.len()]).astype(float)
+confounds = np.column_stack([confounds, sound_components(data.audio, words, n_acoustic)])
 folds = {"groups": passages, "n_splits": n_splits, "inner_splits": inner_splits, "gap": gap}
 folds |= {"alphas": np.logspace(1, 5, 5), "device": device, "standardize": False}
 orders = stats.circular_shifts(len(words), n_shifts, groups=passages, min_shift=10, seed=seed)
@@ -109,7 +109,7 @@ for spec in family:
     layers = np.rint(depths * n_layers(spec)).astype(int)
     states = layer_features(words, spec, layers=layers, start_token=True, device=device)
     components[spec] = leading_components(states, n_components)
-    fit = brain_score(components[spec], responses, orders=orders[:1], baseline=baseline, **folds)
+    fit = brain_score(components[spec], responses, orders=orders[:1], confounds=confounds, **folds)
     scores.append(fit.assign_coords(layer=depths))
 scores = xr.concat(scores, pd.Index(family, name="model"))
 
@@ -141,7 +141,7 @@ report.figure("profile", plotting.lines(frame, "layer", "score", hue="model", ch
 # %%
 at = round(2 / 3 * (n_depths - 1))
 deep = xr.DataArray(np.stack([components[spec][at] for spec in family]), dims=("model", "word", "feature"))
-ask = {"orders": orders, "baseline": baseline, **folds}
+ask = {"orders": orders, "confounds": confounds, **folds}
 fixed = xr.concat([brain_score(deep, responses[:, here], **ask) for here in (mine, ~mine)], "channel")
 measures = {
     "fixed depth": (fixed["score"], fixed["null"]),
@@ -279,7 +279,7 @@ simulated.pivot(index="test", columns="shared by people", values="rate").style.f
 # %%
 distance = data.channels["distance_pmc"].to_numpy()[chosen]
 near = np.isfinite(distance)
-ask = {"baseline": baseline, "seed": seed, **folds}
+ask = {"confounds": confounds, "seed": seed, **folds}
 control = alignment_under_noise(components, responses[:, mine][:, near], distance[near], **ask)
 kinds = {"as they are": control["rho"][:, 0].to_numpy(), "all predict equally": control["equal"].to_numpy()}
 slopes = [np.polyfit(-bits, rho, 1)[0] for rho in kinds.values()]
@@ -319,7 +319,7 @@ outside = components[family[0]][[n_depths // 2]]
 features = layer_features(words, family[0], layers=outside["layer"].to_numpy(), start_token=True, device=device)
 own = {**folds, "standardize": True, "n_components": n_components}
 for name, x, ask in (("all words", outside, folds), ("training words", features, own)):
-    fit = brain_score(x, responses[:, mine], baseline=baseline, **ask)["score"]
+    fit = brain_score(x, responses[:, mine], confounds=confounds, **ask)["score"]
     print(f"components from {name}: score {float(fit.mean()):.3f}")
 
 rng, source = np.random.default_rng(seed), 2 * len(family) // 3

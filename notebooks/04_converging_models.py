@@ -41,7 +41,7 @@ from brainalign import datasets, plotting, stats
 from brainalign.book import Report
 from brainalign.features.language import layer_features, n_layers, surprisal
 from brainalign.features.lesions import graded_family
-from brainalign.rsa import cka_matrix, cka_models, convergence, linear_cka, procrustes, standardise
+from brainalign.rsa import cka_matrix, cka_models, convergence, linear_cka, procrustes, standardize
 
 plotting.use_style()
 report = Report(results)
@@ -130,14 +130,14 @@ largest = (variance.max("feature") / variance.sum("feature")).to_series()
 largest.rename("largest feature's share").round(3).to_frame().T
 
 # %%
-stacks = {"raw": own, "standardised": standardise(own)}
+stacks = {"raw": own, "standardized": standardize(own)}
 alike = {name: cka_matrix(list(stack.values), batch_size=batch_size).values for name, stack in stacks.items()}
 off = ~np.eye(len(own), dtype=bool)
 ruled = int(largest.iloc[1:].idxmax())
 report.add(n_features=own.sizes["feature"], n_stretches=n_stretches, batch_size=batch_size)
 report.add(ruled_layer=ruled, ruled_share=100 * largest[ruled], even_share=100 / own.sizes["feature"])
 report.add(raw_low=alike["raw"][off].min(), raw_high=alike["raw"][off].max())
-report.add(scaled_near=np.diag(alike["standardised"], 1).mean(), scaled_far=alike["standardised"][0, -1])
+report.add(scaled_near=np.diag(alike["standardized"], 1).mean(), scaled_far=alike["standardized"][0, -1])
 report.claim("in one layer a single feature has most of the variance", largest[ruled] > 0.5)
 report
 
@@ -151,7 +151,7 @@ report.figure("one_feature", plotting.heatmaps(shown, **text))
 # raw features: layers that share such a feature look the same, and unlike all others, which says how *that feature* behaves and nothing about the rest. Off the
 # diagonal, CKA runs from {glue:text}`raw_low:.2f` to {glue:text}`raw_high:.2f`. Right, after each feature is brought to a standard deviation of 1: a smooth
 # picture in which neighbouring depths are alike ({glue:text}`scaled_near:.2f` on average) and the first and the last layer little
-# ({glue:text}`scaled_far:.2f`). From here on we standardise all features. This is a choice, not a truth: another rotation would give other features.
+# ({glue:text}`scaled_far:.2f`). From here on we standardize all features. This is a choice, not a truth: another rotation would give other features.
 #
 # ## A family of seven, and two outsiders
 #
@@ -172,7 +172,7 @@ for spec in models:
     layers = np.round(depths * n_layers(spec)).astype(int)
     context = outsider_context if spec in outsiders else None
     own = layer_features(words, spec, context=context, layers=np.unique(layers), start_token=True, device=device)
-    features[spec] = standardise(own).sel(layer=layers).values
+    features[spec] = standardize(own).sel(layer=layers).values
 
 # %% [markdown]
 # `cka_models` takes all layers of all models at once and makes one number for each pair of models: the mean CKA of layers at matched depths. A first use: how like

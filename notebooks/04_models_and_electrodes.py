@@ -37,7 +37,7 @@ import xarray as xr
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.features.language import layer_features
-from brainalign.rsa import cka_matrix, cka_null, standardise
+from brainalign.rsa import cka_matrix, cka_null, standardize
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
@@ -51,7 +51,7 @@ report = Report(results)
 # %%
 data = datasets.load_listening(dataset)
 words = data.words
-states = standardise(layer_features(words, base, start_token=True, device=device))
+states = standardize(layer_features(words, base, start_token=True, device=device))
 layers = states["layer"].values
 stack = dict(zip(layers.tolist(), states.values, strict=True))
 
@@ -64,7 +64,7 @@ responsive = signals.speech_responsive(data.signal, words, q=q)["responsive"]
 electrodes = data.channels[responsive & data.channels["distance_pmc"].notna()]
 group = pd.qcut(electrodes["distance_pmc"], n_groups, labels=False).to_numpy()
 person, people = electrodes["subject"].to_numpy(), electrodes["subject"].unique()
-responses = standardise(data.responses.sel(channel=electrodes.index).to_numpy())
+responses = standardize(data.responses.sel(channel=electrodes.index).to_numpy())
 planted = data.truth.loc[electrodes.index, "layer"].groupby(group).mean()
 report.add(n_groups=n_groups, n_words=len(words), n_electrodes=len(electrodes), n_people=len(people))
 by_group = electrodes["distance_pmc"].groupby(group)
@@ -178,7 +178,7 @@ own = layer_features(words, base, start_token=True, device=device)
 variance = own.var("word")
 ruled = int((variance.max("feature") / variance.sum("feature")).to_series().iloc[1:].idxmax())
 raw = cka_matrix(list(own.values), whole, **settings).values
-kinds = {"raw": raw, "standardised": profile}
+kinds = {"raw": raw, "standardized": profile}
 table = {("best layer", kind): layers[one.argmax(0)] for kind, one in kinds.items()}
 table |= {(f"CKA at layer {ruled}", kind): one[ruled].round(2) for kind, one in kinds.items()}
 pd.DataFrame(table, [f"{mm} mm" for mm in place]).T

@@ -185,7 +185,7 @@ by_context = fit["score"].unstack("sweep").max("layer").transpose("channel", "co
 bands = pd.cut(electrodes["distance_pmc"], [-1, 35, 70, np.inf], labels=["0 to 35 mm", "35 to 70 mm", "beyond 70 mm"])
 scores = []
 for band, inside in electrodes.groupby(bands, observed=True):
-    found = stats.mean_over_people(by_context.sel(channel=inside.index), inside["subject"])
+    found = stats.mean_over_subjects(by_context.sel(channel=inside.index), inside["subject"])
     scores.append(
         pd.DataFrame({"context": labels, "r": found.value, "low": found.low, "high": found.high, "band": band})
     )

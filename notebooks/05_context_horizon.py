@@ -112,8 +112,8 @@ figure.axes[0].set_yticks(np.arange(len(contexts)), ["all" if c is None else c f
 report.figure("horizons", figure)
 
 # %%
-by_distance = alignment(needed, electrodes["distance_pmc"], clusters=electrodes["subject"])
-report.add(distance=stats.Estimate(*by_distance[:3], by_distance.n_clusters), n_people=by_distance.n_clusters)
+by_distance = alignment(needed, electrodes["distance_pmc"], subjects=electrodes["subject"])
+report.add(distance=stats.Estimate(*by_distance[:3], by_distance.n_subjects), n_people=by_distance.n_subjects)
 report.add(n_helped=helped.sum(), n_stretches=n_stretches, q_percent=100 * q)
 report.claim("the context needed grows with distance", by_distance.low > 0)
 report
@@ -202,7 +202,7 @@ everything = fit["score"].sel(channel=electrodes.index), electrodes
 tests = {}
 for name, (scores, where) in [*((name, (grid, places)) for name, grid in grids.items()), ("all of them", everything)]:
     by_layer, by_window = (
-        crossed_order(scores, where["distance_pmc"], clusters=where["subject"], along=along, fixed=at)
+        crossed_order(scores, where["distance_pmc"], subjects=where["subject"], along=along, fixed=at)
         for along, at in fixed.items()
     )
     naive = by_layer.iloc[-2], by_window.loc["free"]  # peak layers at the longest context, and the context needed

@@ -127,7 +127,7 @@ overall = against_chance(told.summary(more), told.summary(more_chance), told.lev
 overall.round(3)
 
 # %%
-of_people, each = overall.loc["mean of people"], told.of_people(more)
+of_people, each = overall.loc["mean of people"], told.of_subjects(more)
 report.add(more=of_people.iloc[0], more_chance=of_people["chance, mean"], more_p=of_people["p"])
 report.add(n_up=(each > 0).sum(), least_p=1 / (1 + rolled.sizes["roll"]))
 report.claim("in the mean of people, all context adds more to one word than chance does", of_people["p"] <= 0.05)
@@ -161,7 +161,7 @@ by_region = against_chance(regions, regions_chance, told.regions)
 by_region.round(3)
 
 # %% mystnb={"image": {"alt": "Each person's score with all context against that with one word, around a dashed diagonal where both are equal."}}
-persons = pd.DataFrame(told.of_people(best)[[0, -1]].T.values, columns=["one", "all"])
+persons = pd.DataFrame(told.of_subjects(best)[[0, -1]].T.values, columns=["one", "all"])
 title = f"Real responses ({told.name}): each person"
 text = {"xlabel": "score with one word (r)", "ylabel": "score with all context (r)", "title": title}
 report.figure("each_person", plotting.points(persons, "one", "all", diagonal=True, **text))

@@ -185,7 +185,7 @@ rows = trials.drop(columns="cloze").join(scaled, on="passage")
 fits = {}
 for name in predictors:
     groups = {"subject": [name], "item": [], "passage": []}
-    fits[name] = stats.mixed_model(rows, "n400", [name], groups=groups).coefficients.loc[name]
+    fits[name] = stats.mixed_model(rows, "n400", [name], random_effects=groups).coefficients.loc[name]
 slopes = pd.DataFrame(fits).T.set_axis(names)[["estimate", "low", "high"]]
 slopes.astype(float).round(3)
 
@@ -204,7 +204,7 @@ report.figure("single_trials", plotting.forest(slopes.rename(columns={"estimate"
 # %%
 full = predictors.columns[last]
 groups = {"subject": ["cloze", full], "item": [], "passage": []}
-both = stats.mixed_model(rows, "n400", ["cloze", full], groups=groups).coefficients.loc[[full, "cloze"]]
+both = stats.mixed_model(rows, "n400", ["cloze", full], random_effects=groups).coefficients.loc[[full, "cloze"]]
 both[["estimate", "low", "high"]].round(3)
 
 # %%
@@ -237,7 +237,7 @@ report
 # :::
 
 # %% tags=["hide-cell"]
-careless = stats.mixed_model(rows, "n400", [full], groups={"subject": [full]}).coefficients.loc[full]
+careless = stats.mixed_model(rows, "n400", [full], random_effects={"subject": [full]}).coefficients.loc[full]
 for label, row in {"people, items, sentences": fits[full], "people only": careless}.items():
     print(f"{label:25s} {row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})")
 

@@ -143,7 +143,7 @@ report
 # %%
 repeats = [signals.word_responses(cohort.signal, words) for cohort in cohorts.values()]
 explainable = np.concatenate([stats.noise_ceiling(part)["reliability_of_mean"] for part in repeats])
-relative = stats.normalise(shares[["r2", "unique", "alone", "shared"]], xr.DataArray(explainable, dims="channel"))
+relative = stats.normalize(shares[["r2", "unique", "alone", "shared"]], xr.DataArray(explainable, dims="channel"))
 kept, people = relative["r2"].notnull().all("estimate").to_numpy(), channels["subject"].to_numpy()
 bands = pd.qcut(channels.loc["sound and language", "distance_pmc"], n_bands, precision=0)
 alike = pd.cut(channels.loc["sound alone", "distance_pmc"], bands.cat.categories)
@@ -157,7 +157,7 @@ def by_band(estimate):
     unique, rows = relative["unique"].sel(estimate=estimate).to_numpy().T, []
     for (cohort, band), index in channels.groupby(["cohort", "band"], observed=True).indices.items():
         here = index[kept[index]]
-        mean = stats.mean_over_people(unique[here], people[here])
+        mean = stats.mean_over_subjects(unique[here], people[here])
         rows.append(pd.DataFrame({"value": mean.value, "low": mean.low, "high": mean.high, "space": list(spaces)}))
         rows[-1] = rows[-1].assign(
             cohort=cohort, band=band, estimate=estimate, share=[str(mean[k]) for k in range(len(spaces))]
@@ -185,7 +185,7 @@ both.pivot(index=["cohort", "space"], columns=["band", "estimate"], values="shar
 def over_all(values, cohort, estimate="cross-validated"):
     """Mean over people and its interval, over all electrodes of a cohort."""
     here = kept & (channels.index.get_level_values("cohort") == cohort)
-    return stats.mean_over_people(values.sel(estimate=estimate).to_numpy().T[here], people[here])
+    return stats.mean_over_subjects(values.sel(estimate=estimate).to_numpy().T[here], people[here])
 
 
 means = {cohort: over_all(relative["unique"], cohort) for cohort in cohorts}
@@ -284,7 +284,7 @@ report.figure("truth", plotting.points(long, "planted", "share", hue="estimate",
 
 # %%
 mean, who = bounds.mean(), channels.loc["sound and language"].loc[bounds.index, "subject"]
-ranks = alignment(bounds["unique"], bounds["planted"], clusters=who)
+ranks = alignment(bounds["unique"], bounds["planted"], subjects=who)
 report.add(sound_left=sound_left, words_left=mean["words_left"], sound_ranks=stats.Estimate(*ranks[:3]))
 report.add(sound_planted=mean["planted"], sound_low=mean["unique"], sound_high=mean["alone"])
 low, high = (mean["all"] - mean[name] for name in ("alone", "unique"))

@@ -171,8 +171,8 @@ report.figure("chance", plotting.null(draws, mine, **text))
 # else is the same.
 
 # %%
-each = told.of_people(context).to_numpy()
-luck = stats.t_interval(told.of_people(rolled).transpose("subject", "rival").to_numpy())
+each = told.of_subjects(context).to_numpy()
+luck = stats.t_interval(told.of_subjects(rolled).transpose("subject", "rival").to_numpy())
 report.add(p_people=p.sel(level=PEOPLE), share_people=unique[-1, at], null_people=by_chance.sel(level=PEOPLE).mean())
 report.add(
     r2_people=total[-1], n_positive=(each > 0).sum(), rolled_misses=100 * np.mean((luck.low > 0) | (luck.high < 0))

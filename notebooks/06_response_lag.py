@@ -96,8 +96,8 @@ report.figure("lags", plotting.points(pd.concat([depth, known]), "distance_pmc",
 distance, who = electrodes["distance_pmc"].to_numpy()[reliable], people[reliable]
 error = ms["lag"] - known["lag"]
 beyond = error.notna() & (distance > np.median(distance))
-by_lag = alignment(ms["lag"], distance, clusters=who)
-by_sound = alignment(to_sound["lag"], electrodes["distance_pmc"], clusters=people)
+by_lag = alignment(ms["lag"], distance, subjects=who)
+by_sound = alignment(to_sound["lag"], electrodes["distance_pmc"], subjects=people)
 report.add(lag_r=stats.Estimate(*by_lag[:3]), sound_lag_r=stats.Estimate(*by_sound[:3]))
 report.add(lag_error=error.abs().mean(), lag_bias=error.mean(), lag_longest=1000 * truth["lag"].max())
 report.add(lag_halfway=np.median(distance), lag_below=100 * np.mean(error[beyond] < 0))
@@ -128,10 +128,12 @@ measures = {"geodesic distance (mm)": distance, "Euclidean distance (mm)": eucli
 measures["response lag (ms)"] = ms["lag"].to_numpy()
 rows = {}
 for name, measure in measures.items():
-    ways = {way: alignment(top, measure, clusters=who, method=way, seed=seed) for way in ("jackknife", "bootstrap")}
+    ways = {way: alignment(top, measure, subjects=who, method=way, seed=seed) for way in ("jackknife", "bootstrap")}
     rows[name] = {f"rank correlation, {way}": f"{stats.Estimate(*found[:3]):.2f}" for way, found in ways.items()}
     trials = pd.DataFrame({"layer": top, "depth": measure / 10, "person": who})
-    slope = stats.mixed_model(trials, "layer", ["depth"], groups={"person": ["depth"]}).coefficients.loc["depth"]
+    slope = stats.mixed_model(trials, "layer", ["depth"], random_effects={"person": ["depth"]}).coefficients.loc[
+        "depth"
+    ]
     rows[name]["layers per 10 mm or ms"] = f"{stats.Estimate(*slope[['estimate', 'low', 'high']], len(set(who))):.2f}"
     report.claim(f"peak layers follow {name.split(' (')[0]}", ways["jackknife"].low > 0)
 pd.DataFrame(rows).T
@@ -142,7 +144,7 @@ text = {"xlabel": "response lag (ms)", "ylabel": "peak layer", "title": "Two mea
 report.figure("depth", plotting.points(both, "lag", "layer", **text))
 
 # %%
-gain = alignment_difference(top, distance, euclidean, clusters=who)
+gain = alignment_difference(top, distance, euclidean, subjects=who)
 report.add(metric_gain=stats.Estimate(*gain[:3]))
 report.claim("geodesic distance orders peak layers better than Euclidean does", gain.low > 0)
 report

@@ -62,7 +62,7 @@ data = datasets.load_viewing("virtual", n_people=n_people, snr=snr, embeddings=e
 data
 
 # %%
-test, first = list(data.test_images), data.people[0]
+test, first = list(data.test_images), data.subjects[0]
 place = data.image_names.get_indexer
 shown = test[:3]
 Image.fromarray(np.hstack(data.images[place(shown)]))
@@ -82,7 +82,9 @@ captions.style.hide().set_properties(**{"text-align": "left"})
 seen = data.responses[first].sel(image=test)
 agreement = stats.noise_ceiling(seen)["reliability"].to_series()
 in_regions = data.rois.any(axis=1).reindex(agreement.index)
-report.add(n_people=len(data.people), n_test=len(test), n_repeats=seen.sizes["repeat"], n_vertices=seen.sizes["vertex"])
+report.add(
+    n_people=len(data.subjects), n_test=len(test), n_repeats=seen.sizes["repeat"], n_vertices=seen.sizes["vertex"]
+)
 report.add(percent_regions=100 * in_regions.mean())
 report.add(agreement=agreement.median(), agreement_regions=agreement[in_regions].median())
 report

@@ -147,7 +147,7 @@ report
 
 # %% tags=["remove-stderr"]
 themed = labels.drop(columns=themeless, errors="ignore")
-words = embed(captions, embeddings, level="category", categories=themed, images=test, device=device)
+words = embed(captions, embeddings, kind="category", categories=themed, images=test, device=device)
 rivals = {"category words": rdm(words.values), **rsa.rival_rdms(data)}
 models = rsa.batch_rdms({"captions": tables["captions"], **rivals}, len(test))[:, 0]  # (model, pair)
 scores = compare_rdms(brains, models, method)  # (region, subject, model)

@@ -66,10 +66,10 @@ data
 # of voxels in the same way. There is no disc around vertices at the edge of the data, where less than half of it would be filled.
 
 # %%
-vertices = data.responses[data.people[0]]["vertex"].values  # everybody's are the same
+vertices = data.responses[data.subjects[0]]["vertex"].values  # everybody's are the same
 surfaces = [cortex.mesh(side) for side in cortex.HEMISPHERES]
 discs = searchlight.geodesic_discs(surfaces, radius, vertices=vertices)
-report.add(radius=radius, n_people=len(data.people), disc_size=int(np.median(np.diff(discs.members.indptr))))
+report.add(radius=radius, n_people=len(data.subjects), disc_size=int(np.median(np.diff(discs.members.indptr))))
 report
 
 # %% [markdown]
@@ -89,7 +89,7 @@ def person_map(person, some_discs, exchange=lambda names: names):
     return searchlight.rsa_map(data.mean_responses(person, names), model_rdms, some_discs, batches=batches)
 
 
-people = pd.Index(data.people, name="subject")
+people = pd.Index(data.subjects, name="subject")
 maps = xr.concat([person_map(person, discs) for person in people], people)
 maps
 

@@ -62,7 +62,7 @@ data
 features = {"captions": embed(data.captions, embeddings, device=device).values}
 features["pixels"] = zscore(gabor_energies(np.asarray(data.images)), axis=0)
 vertices = shared_vertices(data)
-place, test, first = data.image_names.get_indexer, list(data.test_images), data.people[0]
+place, test, first = data.image_names.get_indexer, list(data.test_images), data.subjects[0]
 drive = data.truth.loc[vertices, "drive"].to_numpy()
 regions = members(data.rois, vertices)
 report.add(n_train=len(data.train_images(first)), n_test=len(test), n_vertices=len(vertices))

@@ -244,8 +244,8 @@ text = {"xlabel": "tested on", "ylabel": "trained on", "title": f"Across people,
 report.figure("across", plotting.heatmaps(matrices, label="score (Pearson r)", **text))
 
 # %%
-own = [across.sel(trained=person, subject=person, drop=True) for person in data.people]
-own = xr.concat(own, pd.Index(data.people, name="subject"))
+own = [across.sel(trained=person, subject=person, drop=True) for person in data.subjects]
+own = xr.concat(own, pd.Index(data.subjects, name="subject"))
 columns = {
     "own model": own,
     "another's model": (across.sum("trained") - own) / (n_people - 1),
@@ -315,7 +315,7 @@ print(f"AUC of person zones against noise: {min(aucs):.3f} to {max(aucs):.3f}")
 # %% tags=["hide-cell"]
 rng, empty = np.random.default_rng(seed), []
 features, place = embed(data.captions, embeddings, device=device).values, data.image_names.get_indexer
-for person in data.people:
+for person in data.subjects:
     shown = data.train_images(person)
     model = RidgeSweepCV(cv=n_folds).fit(features[place(rng.permutation(shown))], responses_of(data, person, shown))
     one_of, other = (embed(sentences[name], embeddings, device=device).values for name in ("people", "places"))

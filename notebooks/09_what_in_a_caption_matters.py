@@ -91,9 +91,9 @@ data
 # the study, images are compared in batches of {glue:text}`batch_size`, RDMs by Pearson's r, and batches are drawn once for all models and regions.
 
 # %% tags=["remove-stderr"]
-seen = {person: data.image_names.get_indexer(data.images_of(person)) for person in data.people}
+seen = {person: data.image_names.get_indexer(data.images_of(person)) for person in data.subjects}
 batches = {person: rsa.image_batches(len(rows), min(batch_size, len(rows)), seed=seed) for person, rows in seen.items()}
-models = {person: {} for person in data.people}
+models = {person: {} for person in data.subjects}
 kept, empty = {}, {}
 made = control_features(data.captions, embeddings, light=light, categories=data.categories, seed=seed, device=device)
 for name, x in made:
@@ -102,7 +102,7 @@ for name, x in made:
         for person, values in rdms.items():
             models[person][name] = values
     kept[name], empty[name] = x.values[:1000], x.attrs.get("empty", 0)
-names = list(models[data.people[0]])
+names = list(models[data.subjects[0]])
 ", ".join(names)
 
 # %% [markdown]
@@ -115,7 +115,7 @@ names = list(models[data.people[0]])
 # %%
 def with_whole(name):
     """Mean Pearson r of a control's RDMs with those of whole captions, over batches and people."""
-    pairs = [(models[p][name], models[p]["whole captions"]) for p in data.people]
+    pairs = [(models[p][name], models[p]["whole captions"]) for p in data.subjects]
     return np.mean([compare_rdms(one, other, "pearson") for a, b in pairs for one, other in zip(a, b, strict=True)])
 
 
@@ -144,13 +144,13 @@ pd.DataFrame({"RDM with that of whole captions (r)": to_whole.round(2), "scenes 
 
 # %%
 score = xr.DataArray(
-    np.empty((len(streams), len(names), len(data.people))),
-    {"region": streams, "model": names, "subject": data.people},
+    np.empty((len(streams), len(names), len(data.subjects))),
+    {"region": streams, "model": names, "subject": data.subjects},
     ("region", "model", "subject"),
 )
 null = np.empty((n_null, *score.shape))
 rng = np.random.default_rng(seed)
-for k, person in enumerate(data.people):
+for k, person in enumerate(data.subjects):
     mean = data.mean_responses(person)
     own = data.rois.loc[mean["vertex"].to_numpy()]
     for i, region in enumerate(streams):
@@ -174,7 +174,7 @@ better = versus[(versus["mean"] > 0) & (versus["p_fdr"] <= q)]
 wins = better.groupby("region").size().reindex(streams, fill_value=0)
 
 # %% mystnb={"image": {"alt": "Four panels, one a region: score of each control as a share of the noise ceiling, a small dot for each person, a large one for the mean, and a red line for chance."}}
-text = {"label": "score (share of the noise ceiling)", "title": f"Controls, {data.name}, {len(data.people)} people"}
+text = {"label": "score (share of the noise ceiling)", "title": f"Controls, {data.name}, {len(data.subjects)} people"}
 report.figure("scores", plotting.places(share, share.mean("subject") > chance, chance=chance, **text))
 
 # %%
@@ -306,7 +306,7 @@ report
 
 # %% tags=["hide-cell", "remove-stderr"]
 one = data.captions.groupby("image", sort=False).head(1)
-person = data.people[0]
+person = data.subjects[0]
 part = data.mean_responses(person)[
     :, data.rois.loc[data.mean_responses(person)["vertex"].to_numpy(), "ventral"].to_numpy()
 ]

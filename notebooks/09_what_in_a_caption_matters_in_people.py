@@ -131,7 +131,7 @@ extra = {
     "interval": xr.concat([drawn["low"], drawn["high"]], "end"),
     "ceiling": xr.concat([ceiling["lower"], ceiling["upper"]], "end"),
 }
-text = {"label": "score (Spearman correlation of RDMs)", "title": f"Controls, {data.name}, {len(data.people)} people"}
+text = {"label": "score (Spearman correlation of RDMs)", "title": f"Controls, {data.name}, {len(data.subjects)} people"}
 report.figure("scores", plotting.places(shown, beyond, **extra, **text))
 
 # %% [markdown]

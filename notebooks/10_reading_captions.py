@@ -60,7 +60,7 @@ report = Report(results)
 # %%
 viewers = {"n_people": n_people, "n_train": n_train, "n_test": n_test, "roi": "streams", "seed": seed}
 data = datasets.load_viewing("virtual", **viewers, snr=snr, embeddings=embeddings, device=device)
-people, test, first = data.people, list(data.test_images), data.people[0]
+people, test, first = data.subjects, list(data.test_images), data.subjects[0]
 report.add(n_people=n_people, n_train=n_train, n_test=n_test, snr=snr, n_refits=n_refits)
 data
 

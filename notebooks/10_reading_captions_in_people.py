@@ -51,7 +51,7 @@ report = Report(results)
 
 # %%
 data = datasets.load_viewing(dataset, **dataset_options)
-test, people = list(data.test_images), data.people
+test, people = list(data.test_images), data.subjects
 targets = embed(data.captions, embeddings, device=device)
 aims = targets.sel(item=test).values - targets.values.mean(0)  # what sets each test image apart
 report.add(n_people=len(people), n_images=len(test), n_others=len(test) - 1)
@@ -133,7 +133,7 @@ report
 # ## From distances back to an embedding
 #
 # Can an embedding be decoded where nobody published responses? {term}`Ridge regression <ridge regression>` needs of two response patterns only their product,
-# and a correlation is a product: that of the patterns, each brought to mean 0 and length 1. The distances are 1 - r, so `decode_people` makes patterns that
+# and a correlation is a product: that of the patterns, each brought to mean 0 and length 1. The distances are 1 - r, so `decode_subjects` makes patterns that
 # have just these correlations, and fits the decoder of the page before to them. All images are test images here; so each fifth of them is decoded from the
 # other four fifths, in each person. (With responses, and with images outside of the test set, it decodes the test set from those.)
 #
@@ -142,13 +142,13 @@ report
 # chance may lie below a half.
 
 # %%
-decoded = decoding.decode_people(data, targets, device=device)
+decoded = decoding.decode_subjects(data, targets, device=device)
 right, exchanged = {}, {}
 for name in groups:
     right[name] = np.array([decoding.identify_by_embeddings(own, aims, groups[name]) for own in decoded.values])
 for name in ("all", "of the same kind"):
     options = {"n_refits": n_refits, "seed": seed, "device": device}
-    exchanged[name] = decoding.chance_for_people(data, targets, labels[name].loc[targets["item"].values], **options)
+    exchanged[name] = decoding.chance_for_subjects(data, targets, labels[name].loc[targets["item"].values], **options)
 by_decoding = summary({name: right[name] for name in exchanged}, exchanged)
 by_decoding.round(3)
 

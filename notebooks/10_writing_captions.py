@@ -59,7 +59,7 @@ report = Report(results)
 # %%
 viewers = {"n_people": 2, "n_train": n_train, "n_test": n_test, "roi": "streams", "seed": seed}
 data = datasets.load_viewing("virtual", **viewers, snr=snr, embeddings=embeddings, device=device)
-person, test = data.people[0], list(data.test_images)
+person, test = data.subjects[0], list(data.test_images)
 train, responses = list(data.train_images(person)), data.mean_responses(person).astype("float32")
 targets = embed(data.captions, embeddings, device=device)
 goals, truth = targets.sel(item=train), targets.sel(item=test)

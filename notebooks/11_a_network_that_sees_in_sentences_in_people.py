@@ -76,7 +76,7 @@ twins = rcnn.train_twins(pictures, targets, config, **options)
 # %%
 data = datasets.load_viewing(dataset, **dataset_options)
 data.require(people=0, rois=False, images=True)
-test, people = list(data.test_images), data.people
+test, people = list(data.test_images), data.subjects
 shown = images.resize(np.asarray(data.images), config.image_size)
 kinds = ["trained on captions", "trained on categories", "untrained"]
 keys = [f"{kind}, {s}" for kind in kinds for s in range(seed, seed + n_seeds)]

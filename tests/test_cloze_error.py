@@ -33,7 +33,9 @@ def study():
     nouns = data.words[data.words["is_noun"]]
     table = pd.DataFrame({"cloze": nouns["cloze"].to_numpy(), "bits": bits}, index=nouns["passage"].to_numpy())
     trials = n400_trials(data).drop(columns="cloze").join(table, on="passage")
-    fitted = stats.mixed_model(trials, "n400", ["cloze"], groups={"subject": ["cloze"], "item": [], "passage": []})
+    fitted = stats.mixed_model(
+        trials, "n400", ["cloze"], random_effects={"subject": ["cloze"], "item": [], "passage": []}
+    )
     return trials[["subject", "item", "passage"]], table, fitted
 
 
@@ -76,7 +78,7 @@ def called_beyond(seed):
     trials, found = simulated(np.random.default_rng(seed)), {}
     for kind, raters in KINDS.items():
         rows = trials.assign(cloze=trials["truth" if raters is None else "rated"])
-        row = stats.mixed_model(rows, "n400", ["cloze", "bits"], groups=GROUPS).coefficients.loc["bits"]
+        row = stats.mixed_model(rows, "n400", ["cloze", "bits"], random_effects=GROUPS).coefficients.loc["bits"]
         found[kind] = row["low"] > 0 or row["high"] < 0, row["high"] < 0
     return found
 

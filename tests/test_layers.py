@@ -65,19 +65,19 @@ def people(n_people: int, n_each: int, slope: float, rng, shared: float = 1.0, o
 
 @pytest.mark.parametrize("method", ["jackknife", "bootstrap"])
 def test_alignment_recovers_a_planted_order(method):
-    peak, distance, clusters = people(8, 20, 0.25, np.random.default_rng(0), shared=0)
-    found = alignment(peak, distance, clusters=clusters, method=method)
+    peak, distance, subjects = people(8, 20, 0.25, np.random.default_rng(0), shared=0)
+    found = alignment(peak, distance, subjects=subjects, method=method)
     assert found.r == pytest.approx(spearmanr(peak, distance).statistic)
-    assert found.low > 0.6 and found.high > found.r > found.low and (found.n_channels, found.n_clusters) == (160, 8)
-    assert found == alignment(peak, distance, clusters=clusters, method=method)
+    assert found.low > 0.6 and found.high > found.r > found.low and (found.n_channels, found.n_subjects) == (160, 8)
+    assert found == alignment(peak, distance, subjects=subjects, method=method)
 
 
 def test_interval_over_people_is_honest_where_one_over_electrodes_is_not():
     rng = np.random.default_rng(1)
     misses = {"people": 0, "electrodes": 0}
     for cohort in range(400):
-        peak, distance, clusters = people(10, 15, 0.0, rng)
-        found = alignment(peak, distance, clusters=clusters)
+        peak, distance, subjects = people(10, 15, 0.0, rng)
+        found = alignment(peak, distance, subjects=subjects)
         misses["people"] += not found.low <= 0 <= found.high
         if cohort < 50:
             found = alignment(peak, distance)
@@ -86,20 +86,22 @@ def test_interval_over_people_is_honest_where_one_over_electrodes_is_not():
     assert misses["electrodes"] > 15
 
 
-def mixed_model(peak, distance, clusters):
+def mixed_model(peak, distance, subjects):
     """The slope over distance, with an intercept and a slope for each person."""
-    trials = pd.DataFrame({"peak": peak, "distance": distance, "person": clusters})
-    return stats.mixed_model(trials, "peak", ["distance"], groups={"person": ["distance"]}).coefficients.loc["distance"]
+    trials = pd.DataFrame({"peak": peak, "distance": distance, "person": subjects})
+    return stats.mixed_model(trials, "peak", ["distance"], random_effects={"person": ["distance"]}).coefficients.loc[
+        "distance"
+    ]
 
 
 def test_bootstrap_and_mixed_model_reject_at_their_nominal_rate():
     """200 cohorts of 8 people without a common slope, each person with an offset and a slope of their own."""
     rng, rejected = np.random.default_rng(2), {"bootstrap": 0, "mixed": 0}
     for cohort in range(200):
-        peak, distance, clusters = people(8, 12, 0.0, rng, own_slope=0.15)
-        found = alignment(peak, distance, clusters=clusters, method="bootstrap", n_resamples=100, seed=cohort)
+        peak, distance, subjects = people(8, 12, 0.0, rng, own_slope=0.15)
+        found = alignment(peak, distance, subjects=subjects, method="bootstrap", n_resamples=100, seed=cohort)
         rejected["bootstrap"] += not found.low <= 0 <= found.high
-        rejected["mixed"] += mixed_model(peak, distance, clusters).p < 0.05
+        rejected["mixed"] += mixed_model(peak, distance, subjects).p < 0.05
     for name, count in rejected.items():
         assert binomtest(count, 200, 0.05).pvalue > 0.01, (name, count)
 
@@ -112,11 +114,11 @@ def test_mixed_model_is_not_fooled_by_people_who_do_not_differ():
 
 
 def test_mixed_model_recovers_a_planted_slope():
-    peak, distance, clusters = people(12, 30, 0.25, np.random.default_rng(4), own_slope=0.05)
-    found = mixed_model(peak, distance, clusters)
+    peak, distance, subjects = people(12, 30, 0.25, np.random.default_rng(4), own_slope=0.05)
+    found = mixed_model(peak, distance, subjects)
     assert found.low < 0.25 < found.high and found.p < 1e-3
     # In balanced data it is, but for weights, the mean of people's own slopes with a t-test over them.
-    own = [linregress(distance[clusters == k], peak[clusters == k]).slope for k in range(12)]
+    own = [linregress(distance[subjects == k], peak[subjects == k]).slope for k in range(12)]
     plain = ttest_1samp(own, 0).confidence_interval()
     assert found.estimate == pytest.approx(np.mean(own), abs=0.01)
     assert found.high - found.low == pytest.approx(plain.high - plain.low, rel=0.2)
@@ -124,30 +126,30 @@ def test_mixed_model_recovers_a_planted_slope():
 
 def test_two_distances_are_compared_within_people():
     rng = np.random.default_rng(5)
-    peak, distance, clusters = people(8, 20, 0.25, rng, shared=0)
+    peak, distance, subjects = people(8, 20, 0.25, rng, shared=0)
     worse = distance + 40 * rng.standard_normal(len(distance))
-    found = alignment_difference(peak, distance, worse, clusters=clusters)
-    plain = [alignment(peak, d, clusters=clusters).r for d in (distance, worse)]
+    found = alignment_difference(peak, distance, worse, subjects=subjects)
+    plain = [alignment(peak, d, subjects=subjects).r for d in (distance, worse)]
     assert found.r == pytest.approx(plain[0] - plain[1]) and found.low > 0
     misses = 0
     for _ in range(200):  # both are the same truth with as much error
-        peak, distance, clusters = people(8, 12, 0.25, rng)
+        peak, distance, subjects = people(8, 12, 0.25, rng)
         one, other = (distance + 20 * rng.standard_normal(len(distance)) for _ in range(2))
-        found = alignment_difference(peak, one, other, clusters=clusters)
+        found = alignment_difference(peak, one, other, subjects=subjects)
         misses += not found.low <= 0 <= found.high
     assert binomtest(misses, 200, 0.05).pvalue > 0.01
 
 
 def test_mean_over_people_counts_people():
     rng = np.random.default_rng(6)
-    clusters = np.repeat(np.arange(8), 10)
+    subjects = np.repeat(np.arange(8), 10)
     misses = 0
     for _ in range(200):
         values = rng.standard_normal((8, 1)).repeat(10, 1).ravel() + 0.3 * rng.standard_normal(80)
-        found = stats.mean_over_people(values, clusters)
+        found = stats.mean_over_subjects(values, subjects)
         misses += not found.low <= 0 <= found.high
     assert binomtest(misses, 200, 0.05).pvalue > 0.01
-    uneven = stats.mean_over_people([[1.0, 2], [3, 4], [8, 6], [6, 2]], ["a", "a", "b", "c"])
+    uneven = stats.mean_over_subjects([[1.0, 2], [3, 4], [8, 6], [6, 2]], ["a", "a", "b", "c"])
     np.testing.assert_allclose(uneven.value, [16 / 3, 11 / 3])
     for values, labels, match in [
         ([1.0, 2], ["a"], "lengths differ"),
@@ -155,7 +157,7 @@ def test_mean_over_people_counts_people():
         ([1.0, 2, 3], ["a", "a", "b"], "three people"),
     ]:
         with pytest.raises(ValueError, match=match):
-            stats.mean_over_people(values, labels)
+            stats.mean_over_subjects(values, labels)
 
 
 # ---------------------------------------------------------------------------------------------------------------- lags
@@ -227,7 +229,7 @@ def test_errors():
     with pytest.raises(ValueError, match="non-finite"):
         alignment([1, 2, 3, np.nan], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="at least four channels of three people, got 4 of 2"):
-        alignment([1, 2, 3, 4], [1, 2, 3, 4], clusters=["a", "a", "b", "b"])
+        alignment([1, 2, 3, 4], [1, 2, 3, 4], subjects=["a", "a", "b", "b"])
     with pytest.raises(ValueError, match="all the same"):
         alignment([1, 1, 1, 1], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="method"):
@@ -251,12 +253,12 @@ def test_response_lag_refuses(change, match):
 
 def test_channels_without_a_person_and_uneven_times_are_refused():
     people = np.array(["a", "a", "b", "b", "c", None], dtype=object)
-    with pytest.raises(ValueError, match="clusters: 1 channels have no person"):
-        alignment(np.arange(6.0), np.arange(6.0), clusters=people)
-    with pytest.raises(ValueError, match="clusters: 1 channels have no person"):
-        stats.mean_over_people(np.arange(6.0), people)
+    with pytest.raises(ValueError, match="subjects: 1 channels have no person"):
+        alignment(np.arange(6.0), np.arange(6.0), subjects=people)
+    with pytest.raises(ValueError, match="subjects: 1 channels have no person"):
+        stats.mean_over_subjects(np.arange(6.0), people)
     with pytest.raises(ValueError, match="level: expected a number between 0 and 1"):
-        stats.mean_over_people(np.arange(6.0), list("aabbcc"), level=95)
+        stats.mean_over_subjects(np.arange(6.0), list("aabbcc"), confidence_level=95)
     words = pd.DataFrame({"onset": [0.1, 0.5], "offset": [0.2, 0.6]})
     values = xr.DataArray([1.0, 2.0], dims="word")
     time = np.concatenate([np.arange(30), np.arange(60, 90)]) / 100
@@ -285,18 +287,18 @@ def test_crossed_order_asks_for_an_order_at_every_fixed_value():
     distance, people = rng.uniform(0, 100, 160), np.repeat(np.arange(8), 20)
     layer, window = 0.3 * distance, 4 * distance / 100
     score = hills(layer, 2.0, rng, 0.02)
-    by_layer, by_context = (crossed_order(score, distance, clusters=people, along=a) for a in ("layer", "context"))
+    by_layer, by_context = (crossed_order(score, distance, subjects=people, along=a) for a in ("layer", "context"))
     assert by_layer.index.tolist() == [1, 2, 4, 8, np.inf, "free"] and by_layer["p"].max() < 0.01
     assert by_context["p"].max() > 0.05 and len(by_context) == 12
-    few = crossed_order(score, distance, clusters=people, fixed=[4, np.inf])
+    few = crossed_order(score, distance, subjects=people, fixed=[4, np.inf])
     np.testing.assert_array_equal(few, by_layer.loc[[4, np.inf, "free"]])
-    fixed = alignment(score[2].argmax("layer"), distance, clusters=people)
+    fixed = alignment(score[2].argmax("layer"), distance, subjects=people)
     np.testing.assert_allclose(by_layer.loc[4, ["r", "low", "high"]].astype(float), fixed[:3])
     score = hills(15.0, window, rng, 0.02)
-    assert crossed_order(score, distance, clusters=people)["p"].max() > 0.05
-    assert crossed_order(score.T, distance, clusters=people, along="context")["p"].max() < 0.01
+    assert crossed_order(score, distance, subjects=people)["p"].max() > 0.05
+    assert crossed_order(score.T, distance, subjects=people, along="context")["p"].max() < 0.01
     # Where all peaks are the same there is no order.
-    assert crossed_order(hills(15.0, window, rng), distance, clusters=people)["p"].tolist() == [1] * 6
+    assert crossed_order(hills(15.0, window, rng), distance, subjects=people)["p"].tolist() == [1] * 6
 
 
 def test_layer_gradient_is_the_planted_slope_whatever_the_noise():
@@ -304,7 +306,7 @@ def test_layer_gradient_is_the_planted_slope_whatever_the_noise():
     distance, people = rng.uniform(0, 100, 160), np.repeat(np.arange(8), 20)
     for noise in (0.0, 0.02, 0.15):
         score = hills(3 + 0.24 * distance, 2.0, rng, noise)
-        found = layer_gradient(score[2], distance, clusters=people)
+        found = layer_gradient(score[2], distance, subjects=people)
         assert found.low <= 0.245 and found.high >= 0.235 and abs(found.slope - 0.24) < 0.01 + noise, found
     peaks = peak_layer(score[2])
     assert linregress(distance, peaks).slope < 0.2

@@ -43,7 +43,7 @@ def test_equals_statsmodels(reml, groups):
     theirs = smf.mixedlm("y ~ x", trials, groups="one", re_formula="0", vc_formula=components).fit(
         reml=reml, method="powell", ftol=1e-12
     )
-    ours = mixed_model(trials, "y", ["x"], groups=groups, reml=reml)
+    ours = mixed_model(trials, "y", ["x"], random_effects=groups, reml=reml)
     np.testing.assert_allclose(ours.coefficients["estimate"], theirs.fe_params, atol=1e-3)
     np.testing.assert_allclose(ours.coefficients["se"], theirs.bse_fe, rtol=1e-3)
     variances = dict(zip(theirs.model.exog_vc.names, theirs.vcomp, strict=True), residual=theirs.scale)
@@ -54,7 +54,7 @@ def test_equals_statsmodels(reml, groups):
 @pytest.mark.parametrize("reml", [True, False])
 def test_likelihood_is_the_one_written_out_and_at_its_peak(reml):
     trials = simulate(9, 7, keep=0.8, seed=1)
-    model = mixed_model(trials, "y", ["x"], groups={"item": [], "subject": ["x"]}, reml=reml)
+    model = mixed_model(trials, "y", ["x"], random_effects={"item": [], "subject": ["x"]}, reml=reml)
     x, y = np.column_stack([np.ones(len(trials)), trials["x"]]), trials["y"].to_numpy()
     people, items = (pd.get_dummies(trials[name]).to_numpy(float) for name in ("subject", "item"))
     slopes = people * (trials["x"] - trials["x"].mean()).to_numpy()[:, None]
@@ -80,7 +80,7 @@ def test_likelihood_is_the_one_written_out_and_at_its_peak(reml):
 
 def test_balanced_designs_give_the_exact_t_tests():
     trials = simulate(10, 14, slope=0, seed=5)
-    model = mixed_model(trials, "y", ["x"], groups=BOTH).coefficients.loc["x"]
+    model = mixed_model(trials, "y", ["x"], random_effects=BOTH).coefficients.loc["x"]
     means = trials.groupby("item")[["x", "y"]].mean()
     exact = scipy.stats.linregress(means["x"], means["y"])
     found = model[["estimate", "se", "p"]].tolist()
@@ -91,7 +91,7 @@ def test_balanced_designs_give_the_exact_t_tests():
 
 def test_slopes_of_people_give_the_one_sample_t_test():
     trials = simulate(12, 10, item=0, seed=2)
-    model = mixed_model(trials, "y", ["x"], groups={"subject": ["x"]}).coefficients.loc["x"]
+    model = mixed_model(trials, "y", ["x"], random_effects={"subject": ["x"]}).coefficients.loc["x"]
     slopes = [scipy.stats.linregress(person["x"], person["y"]).slope for _, person in trials.groupby("subject")]
     exact = scipy.stats.ttest_1samp(slopes, 0)
     np.testing.assert_allclose(model[["t", "p", "df"]].tolist(), [exact.statistic, exact.pvalue, 11], rtol=1e-3)
@@ -99,7 +99,7 @@ def test_slopes_of_people_give_the_one_sample_t_test():
 
 def test_planted_truth_at_full_size():
     trials = simulate(334, 79, effect=-0.4, subject=2, slope=1, item=0.7, noise=9, keep=0.96)
-    model = mixed_model(trials, "y", ["x"], groups=SLOPES)
+    model = mixed_model(trials, "y", ["x"], random_effects=SLOPES)
     assert model.coefficients.loc["x", "low"] < -0.4 < model.coefficients.loc["x", "high"] < 0
     planted = pd.Series({"subject": 4.0, "subject: x": 1.0, "item": 0.49, "residual": 81.0})
     assert (model.variances / planted).between(0.5, 2).all() and list(model.variances.index) == list(planted.index)
@@ -108,8 +108,10 @@ def test_planted_truth_at_full_size():
 
 def test_units_and_offsets_change_nothing_but_units():
     trials = simulate(12, 10, seed=4)
-    plain = mixed_model(trials, "y", ["x"], groups=SLOPES)
-    other = mixed_model(trials.assign(x=1e4 + trials["x"] * 1e-3, y=trials["y"] * 1e6), "y", ["x"], groups=SLOPES)
+    plain = mixed_model(trials, "y", ["x"], random_effects=SLOPES)
+    other = mixed_model(
+        trials.assign(x=1e4 + trials["x"] * 1e-3, y=trials["y"] * 1e6), "y", ["x"], random_effects=SLOPES
+    )
     test = ("x", ["t", "p", "df"])
     np.testing.assert_allclose(other.coefficients.loc[test], plain.coefficients.loc[test], rtol=1e-3)
     assert other.coefficients.loc["x", "estimate"] == pytest.approx(plain.coefficients.loc["x", "estimate"] * 1e9)
@@ -118,7 +120,7 @@ def test_units_and_offsets_change_nothing_but_units():
 
 def test_a_variance_that_is_not_there_is_zero():
     trials = simulate(20, 15, slope=0, item=0, of_item=False, seed=6)
-    model = mixed_model(trials, "y", ["x"], groups=SLOPES)
+    model = mixed_model(trials, "y", ["x"], random_effects=SLOPES)
     found = model.variances[["subject: x", "item"]]
     assert (found < 0.01).all() and (found == 0).any() and np.isfinite(model.coefficients.to_numpy()).all()
 
@@ -128,7 +130,7 @@ def test_chance_is_called_an_effect_at_the_nominal_rate():
     ours, naive = [], []
     for seed in range(200):
         trials = simulate(20, 16, effect=0, slope=0.5, item=1, noise=2, keep=0.9, seed=seed)
-        ours.append(mixed_model(trials, "y", ["x"], groups=SLOPES).coefficients.loc["x", "p"] < 0.05)
+        ours.append(mixed_model(trials, "y", ["x"], random_effects=SLOPES).coefficients.loc["x", "p"] < 0.05)
         naive.append(scipy.stats.linregress(trials["x"], trials["y"]).pvalue < 0.05)
     low, high = scipy.stats.binom.interval(0.99, 200, 0.05)
     assert low <= sum(ours) <= high
@@ -141,11 +143,15 @@ def test_chance_is_called_an_effect_at_the_nominal_rate():
         ({}, {"predictors": ["z"]}, r"must be different columns of trials.*not \['z'\]"),
         ({}, {"predictors": []}, "at least one of each"),
         ({}, {"predictors": ["x", "x"]}, "must be different columns"),
-        ({}, {"groups": {}}, "groups must map columns"),
-        ({}, {"groups": ["subject"]}, "groups must map columns"),
-        ({}, {"groups": {"subject": ["y"]}}, r"groups\['subject'\] must list some of the predictors \['x'\]"),
-        ({}, {"groups": {"subject": "x"}}, r"groups\['subject'\] must list some"),
-        ({}, {"level": 95}, "level must lie between 0 and 1"),
+        ({}, {"random_effects": {}}, "random_effects must map"),
+        ({}, {"random_effects": ["subject"]}, "random_effects must map"),
+        (
+            {},
+            {"random_effects": {"subject": ["y"]}},
+            r"random_effects\['subject'\] must list some of the predictors \['x'\]",
+        ),
+        ({}, {"random_effects": {"subject": "x"}}, r"random_effects\['subject'\] must list some"),
+        ({}, {"confidence_level": 95}, "confidence_level must lie between 0 and 1"),
         ({"x": np.nan}, {}, r"trials\['x'\] has 48 non-finite values"),
         ({"x": 1.0}, {}, r"trials\['x'\] is constant"),
         ({"y": 1.0}, {}, r"trials\['y'\] is constant"),
@@ -155,10 +161,14 @@ def test_chance_is_called_an_effect_at_the_nominal_rate():
         ({"subject": range(48)}, {}, r"trials\['subject'\].*got 48 labels"),
         ({"z": lambda t: 2 * t["x"] + 1}, {"predictors": ["x", "z"]}, "are collinear"),
         ({"y": lambda t: 2 * t["x"] + 1}, {}, "follows from .* exactly"),
-        ({"person": lambda t: "p" + t["subject"].astype(str)}, {"groups": {"subject": [], "person": []}}, "alike"),
+        (
+            {"person": lambda t: "p" + t["subject"].astype(str)},
+            {"random_effects": {"subject": [], "person": []}},
+            "alike",
+        ),
     ],
 )
 def test_bad_input_is_named(change, options, message):
     trials = simulate(8, 6, seed=7).assign(**change)
     with pytest.raises(ValueError, match=message):
-        mixed_model(trials, "y", **{"predictors": ["x"], "groups": BOTH, **options})
+        mixed_model(trials, "y", **{"predictors": ["x"], "random_effects": BOTH, **options})

@@ -210,22 +210,22 @@ def test_pairs_that_cannot_be_had():
 # -------------------------------------------------------------------------------------------------------- brain score
 
 
-@pytest.mark.parametrize("with_baseline", [False, True])
-def test_scores_and_copies_against_separate_calls(rng, with_baseline):
+@pytest.mark.parametrize("with_confounds", [False, True])
+def test_scores_and_copies_against_separate_calls(rng, with_confounds):
     features = xr.DataArray(rng.standard_normal((2, 80, 5)), dims=("layer", "word", "feature"))
     features = features.assign_coords(layer=[3, 7])
-    baseline = rng.standard_normal((80, 2)) if with_baseline else None
-    values = rng.standard_normal((80, 3)) + (5 * baseline[:, :1] if with_baseline else 0)
+    confounds = rng.standard_normal((80, 2)) if with_confounds else None
+    values = rng.standard_normal((80, 3)) + (5 * confounds[:, :1] if with_confounds else 0)
     responses = xr.DataArray(values, dims=("word", "channel"), coords={"channel": list("abc")})
     groups = np.repeat([0, 1], 40)
-    options = {"groups": groups, "n_splits": 4, "alphas": [1, 10, 100], "baseline": baseline}
+    options = {"groups": groups, "n_splits": 4, "alphas": [1, 10, 100], "confounds": confounds}
     orders = circular_shifts(80, 3, groups=groups, min_shift=5, seed=2)
     found = models.brain_score(features, responses, orders=orders, **options)
-    free = np.ones((80, 1)) if baseline is None else np.column_stack([np.ones(80), baseline])
+    free = np.ones((80, 1)) if confounds is None else np.column_stack([np.ones(80), confounds])
     kept = free @ np.linalg.lstsq(free, values, rcond=None)[0]
     for copy, rows in enumerate([np.arange(80), *orders]):
         other = responses.copy(data=values if copy == 0 else kept + (values - kept)[rows])
-        expected = cross_validate(features, other, **options)["partial" if with_baseline else "score"]
+        expected = cross_validate(features, other, **options)["partial" if with_confounds else "score"]
         ours = found["score"] if copy == 0 else found["null"].isel(copy=copy - 1)
         xr.testing.assert_allclose(ours, expected.rename(ours.name))
     assert models.brain_score(features, responses, **options)["null"].sizes["copy"] == 0

@@ -81,7 +81,7 @@ def test_negative_reliability_has_ceiling_zero_and_no_normalised_score():
     found = stats.noise_ceiling(repeats)
     assert found.reliability.item() == pytest.approx(-1)
     assert found.ceiling.item() == 0 and found.reliability_of_mean.item() == 0
-    assert np.isnan(stats.normalise(xr.DataArray([0.2], dims="channel"), found.ceiling)).all()
+    assert np.isnan(stats.normalize(xr.DataArray([0.2], dims="channel"), found.ceiling)).all()
 
 
 @pytest.mark.parametrize(("snr", "n_images"), [(0.0, 100), (0.05, 100), (0.05, 515), (0.35, 100)])
@@ -103,10 +103,10 @@ def test_a_region_of_weak_channels_has_an_unbiased_ceiling(snr, n_images):
 def test_normalise():
     score = xr.DataArray([[0.3, 0.3, 0.05]], dims=("layer", "channel"))
     ceiling = xr.DataArray([0.6, 0.3, 0.05], dims="channel")
-    np.testing.assert_allclose(stats.normalise(score, ceiling, min_ceiling=0.1), [[0.5, 1, np.nan]])
-    np.testing.assert_allclose(stats.normalise(score.values, ceiling.values, min_ceiling=0.1), [[0.5, 1, np.nan]])
+    np.testing.assert_allclose(stats.normalize(score, ceiling, min_ceiling=0.1), [[0.5, 1, np.nan]])
+    np.testing.assert_allclose(stats.normalize(score.values, ceiling.values, min_ceiling=0.1), [[0.5, 1, np.nan]])
     with pytest.raises(ValueError, match="min_ceiling must be positive"):
-        stats.normalise(score, ceiling, min_ceiling=0)
+        stats.normalize(score, ceiling, min_ceiling=0)
 
 
 def test_one_ceiling_over_channels_that_differ_is_an_upper_bound():
@@ -273,7 +273,7 @@ def test_permutation_errors():
 @pytest.mark.parametrize("method", ["BCa", "percentile"])
 def test_interval_covers_the_truth_as_often_as_it_says(method):
     samples = np.random.default_rng(13).gamma(4, size=(40, 400))
-    interval = stats.bootstrap_ci(samples, n_resamples=999, level=0.9, method=method)
+    interval = stats.bootstrap_ci(samples, n_resamples=999, confidence_level=0.9, method=method)
     covered = ((interval.low <= 4) & (interval.high >= 4)).mean()
     assert 0.84 <= covered <= 0.95
     np.testing.assert_allclose(interval.estimate, samples.mean(0))
@@ -320,7 +320,7 @@ def test_bootstrap_errors():
     with pytest.raises(ValueError, match="at least 2 observations"):
         stats.bootstrap_ci([1.0])
     with pytest.raises(ValueError, match="level must lie"):
-        stats.bootstrap_ci([1.0, 2.0], level=95)
+        stats.bootstrap_ci([1.0, 2.0], confidence_level=95)
     with pytest.raises(ValueError, match="method must be"):
         stats.bootstrap_ci([1.0, 2.0], method="basic")
     with pytest.raises(ValueError, match="dimension 'subject'"):
@@ -372,10 +372,10 @@ def test_pooled_p_values_find_what_is_there():
 def test_jackknife_interval_of_a_mean_is_that_of_student():
     x = np.random.default_rng(0).standard_normal((12, 3))
     without = np.stack([np.delete(x, k, axis=0).mean(0) for k in range(12)], axis=-1)
-    found = stats.jackknife_interval(x.mean(0), without, axis=-1, level=0.9)
+    found = stats.jackknife_interval(x.mean(0), without, axis=-1, confidence_level=0.9)
     expected = scipy.stats.ttest_1samp(x, 0.0).confidence_interval(0.9)
     np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high])
-    with pytest.raises(ValueError, match="expected 3 subjects or more and a level between 0 and 1, got 2"):
+    with pytest.raises(ValueError, match="expected 3 subjects or more and confidence_level between 0 and 1, got 2"):
         stats.jackknife_interval(0.0, [0.0, 1.0])
     with pytest.raises(ValueError, match="without has 1 non-finite"):
         stats.jackknife_interval(0.0, [0.0, 1.0, np.nan])

@@ -55,7 +55,7 @@ def test_electrodes_are_people_without_an_average(rng):
         np.testing.assert_allclose(block.mean(0), 0, atol=1e-12)
         np.testing.assert_allclose(block.std(0), 1)
     value = told.responses[0] * 0 + np.array([1.0, 2, 4, 3, 6, 9])
-    np.testing.assert_allclose(told.of_people(value), [1, 3, 6])
+    np.testing.assert_allclose(told.of_subjects(value), [1, 3, 6])
     np.testing.assert_allclose(told.summary(value), [10 / 3])
     np.testing.assert_allclose(told.by_region(value), [[2, 6.5, 6]])
     found = told.interval(value)

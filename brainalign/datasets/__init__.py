@@ -17,7 +17,7 @@ __all__ = [
     "Listening",
     "Stimuli",
     "Viewing",
-    "check_folder",
+    "check",
     "load_listening",
     "load_viewing",
     "save_listening",
@@ -90,7 +90,7 @@ def load_viewing(name: str | os.PathLike[str] = "virtual", **options: Any) -> Vi
     return _load("viewing", VIEWING, load_viewing_folder, name, options)
 
 
-def check_folder(folder: str | os.PathLike[str]) -> list[str]:
+def check(folder: str | os.PathLike[str]) -> list[str]:
     """Everything that keeps a folder of your own from being loaded by `load_listening` or `load_viewing`.
 
     Parameters

@@ -47,7 +47,7 @@ def alice(*, radius: str = "6mm", merge_clitics: bool = True) -> Listening:
     -------
     Listening
         `signal` (time, channel): 362 volumes, 27 x 6 channels named "s18/LATL", in scanner units, with drift and head
-        motion still in it (`story.by_person` takes them out); `words` 2,127 as annotated, fewer when clitics are
+        motion still in it (`story.by_subject` takes them out); `words` 2,127 as annotated, fewer when clitics are
         merged. Channels have no coordinates: the files name regions only. People up to s37 were recorded with one echo,
         from s39 on with several. Some pairs of person and region that the study excluded are in the files, not named.
 
@@ -146,7 +146,7 @@ def strong_baseline(data: Listening, n_blocks: int, *, skip: int = 0) -> xr.Data
     ----------
     data : Listening
     n_blocks, skip : int
-        As in `story.by_person`.
+        As in `story.by_subject`.
 
     Returns
     -------

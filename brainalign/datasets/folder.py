@@ -83,7 +83,7 @@ def load_folder(folder: str | os.PathLike[str]) -> Listening:
     Raises
     ------
     ValueError
-        If anything is wrong; the message lists every problem, as `check_folder` does.
+        If anything is wrong; the message lists every problem, as `check` does.
     """
     data, problems = read_folder(folder)
     if problems or data is None:

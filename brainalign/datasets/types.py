@@ -297,7 +297,7 @@ class Viewing:
         return pd.Index(self.captions["image"].unique(), name="image")
 
     @property
-    def people(self) -> list[str]:
+    def subjects(self) -> list[str]:
         """Names of the people."""
         return list(self.responses) if self.responses is not None else [str(s) for s in self.rdms["subject"].to_numpy()]  # type: ignore[index]
 

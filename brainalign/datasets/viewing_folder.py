@@ -61,7 +61,7 @@ def load_viewing_folder(folder: str | os.PathLike[str]) -> Viewing:
     -------
     Viewing
         Images are named by texts. Responses are memory maps, whose numbers are checked when they are read;
-        `check_folder` reads them all.
+        `check` reads them all.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def save_viewing(data: Viewing, folder: str | os.PathLike[str]) -> Path:
     ValueError
         For names of people or images that no file can have, or labels that the layout does not hold.
     """
-    names = [*data.people, *(data.rdms["subject"].to_numpy() if data.rdms is not None else [])]
+    names = [*data.subjects, *(data.rdms["subject"].to_numpy() if data.rdms is not None else [])]
     names = [str(name) for name in [*names, *(data.image_names if data.images is not None else [])]]
     unfit = [n for n in names if not n or n != n.strip() or n[0] == "." or set(n) & set('/\\:*?"<>|\0')]
     if unfit:
@@ -151,7 +151,7 @@ def save_viewing(data: Viewing, folder: str | os.PathLike[str]) -> Path:
             if getattr(data, field) is not None:
                 getattr(data, field).rename_axis(label).astype(int).to_csv(part / f"{field}.csv")
         if data.responses is not None:
-            seen = [pd.DataFrame({"person": person, "image": data.images_of(person)}) for person in data.people]
+            seen = [pd.DataFrame({"person": person, "image": data.images_of(person)}) for person in data.subjects]
             pd.concat(seen).to_csv(part / "seen.csv", index=False)
         for person, array in (data.responses or {}).items():
             _save(part / "responses" / f"{person}.npy", array.to_numpy())
@@ -188,7 +188,7 @@ def read_viewing_folder(folder: str | os.PathLike[str], *, numbers: bool = True)
     data : Viewing or None
         None if anything is wrong.
     problems : list of str
-        One line each, as `datasets.check_folder` gives them.
+        One line each, as `datasets.check` gives them.
     """
     folder = Path(folder)
     problems: list[str] = []

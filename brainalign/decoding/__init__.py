@@ -15,7 +15,7 @@ from brainalign.decoding.identification import (
     identify_by_embeddings,
     image_ranks,
 )
-from brainalign.decoding.people import chance_for_people, decode_people
+from brainalign.decoding.subjects import chance_for_subjects, decode_subjects
 from brainalign.ridge.decoder import CaptionDecoder
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "caption_ceiling",
     "caption_ranks",
     "chance_by_distances",
-    "chance_for_people",
+    "chance_for_subjects",
     "correlations",
-    "decode_people",
+    "decode_subjects",
     "identify_by_distances",
     "identify_by_embeddings",
     "image_ranks",

@@ -1,7 +1,7 @@
 """Captions as numbers: sentence embeddings, and the controls that say what in a caption matters.
 
 The features of an image are the plain mean over its captions, each embedded alone (Doerig et al. 2025, "High-level
-visual representations in the human brain are aligned with large language models", Methods). The levels:
+visual representations in the human brain are aligned with large language models", Methods). The kinds:
 
 sentence
     Whole captions.
@@ -26,8 +26,8 @@ other parts of speech "something" too. How many images that concerns is in ``att
 Static word vectors, which know no context, stand where the study has fastText and GloVe: ``model="NAME@static"`` takes
 the input embeddings of a model (the mean over the tokens of a word), and a text file of vectors, such as
 ``glove.840B.300d.txt`` or ``crawl-300d-2M.vec``, is read for the words that are needed. Words that a file lacks are
-left out, as in the study, and counted in ``attrs["unknown"]``. Static vectors have no sentences: they serve the levels
-of words, and at the level "category" their mean is taken.
+left out, as in the study, and counted in ``attrs["unknown"]``. Static vectors have no sentences: they serve the kinds
+of words, and at the kind "category" their mean is taken.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ TAGS = {
     "adverbs": ("RB", "RBR", "RBS"),
     "prepositions": ("IN",),
 }
-WORD_LEVELS = ("words", *TAGS)
-LEVELS = ("sentence", "shuffled", *WORD_LEVELS, "category", "multihot", "length")
+WORD_KINDS = ("words", *TAGS)
+KINDS = ("sentence", "shuffled", *WORD_KINDS, "category", "multihot", "length")
 SOMETHING = "something"
 EMPTY = {"verbs": "is"}
-"""What stands for an image that has nothing at a level; "something" unless named here."""
+"""What stands for an image that has nothing at a kind; "something" unless named here."""
 
 STATIC = "@static"
 SHARD_TEXTS = 512  # texts whose embeddings are stored together: what an interruption can cost
@@ -80,7 +80,7 @@ def embed(
     captions: Sequence[str] | pd.DataFrame,
     model: str | os.PathLike[str] = "all-mpnet-base-v2",
     *,
-    level: str = "sentence",
+    kind: str = "sentence",
     images: Sequence[Hashable] | None = None,
     categories: pd.DataFrame | None = None,
     seed: int = 0,
@@ -100,13 +100,13 @@ def embed(
         "all-minilm-l6-v2"), a folder, or a name on the Hugging Face hub. Weights are read from safetensors only, and no
         remote code is run. Followed by "@static", its input embeddings as static word vectors; or a text file of word
         vectors (see above).
-    level : str
-        One of `LEVELS`, explained above.
+    kind : str
+        One of `KINDS`, explained above.
     images : sequence, optional
         Names of the images wanted, in that order. Default: all, in the order in which `captions` names them. All
         captions are embedded nonetheless, so that whatever part is wanted next is in the store.
     categories : DataFrame of shape (image, category), bool, optional
-        What is in each image, for the levels "category" and "multihot"; indexed by the names of the images.
+        What is in each image, for the kinds "category" and "multihot"; indexed by the names of the images.
     seed : int
         Of the shuffled word order.
     device : str
@@ -127,44 +127,42 @@ def embed(
     Raises
     ------
     ValueError
-        For captions that are missing or empty (the row is named), images without captions or categories, a level or
+        For captions that are missing or empty (the row is named), images without captions or categories, a kind or
         model that is unknown, static vectors of sentences, texts longer than the model takes, non-finite embeddings.
     """
-    if level not in LEVELS:
-        raise ValueError(f"level: expected one of {', '.join(LEVELS)}, got {level!r}")
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     groups = _group(captions)
     labels = _check_images(images, groups, captions)
-    if level == "length":
+    if kind == "length":
         lengths = [[np.mean([len(text.split()) for text in groups[name]])] for name in labels]
-        return _array(np.array(lengths), labels, ["n_words"], level=level)
-    if level in ("category", "multihot"):
+        return _array(np.array(lengths), labels, ["n_words"], kind=kind)
+    if kind in ("category", "multihot"):
         categories = _check_categories(categories, labels)
-        if level == "multihot":
-            return _array(categories.to_numpy(), labels, categories.columns, level=level)
+        if kind == "multihot":
+            return _array(categories.to_numpy(), labels, categories.columns, kind=kind)
     keep = _open_store(store)
     encoder = open_encoder(model, device, batch_size, keep, progress)
-    if encoder.static and level in ("sentence", "shuffled"):
-        raise ValueError(
-            f"level: static word vectors know no sentences, so not {level!r}; take 'words' or another level"
-        )
+    if encoder.static and kind in ("sentence", "shuffled"):
+        raise ValueError(f"kind: static word vectors know no sentences, so not {kind!r}; take 'words' or another kind")
     bags: dict[Hashable, list[str]]
-    if level == "sentence":
+    if kind == "sentence":
         bags = groups
-    elif level == "shuffled":
+    elif kind == "shuffled":
         bags = {name: [_shuffle(text, seed) for text in group] for name, group in groups.items()}
-    elif level == "category":
+    elif kind == "category":
         rows = zip(labels, categories.to_numpy(), strict=True)  # type: ignore[union-attr]
         named = {name: " ".join(map(str, categories.columns[row])) for name, row in rows}  # type: ignore[union-attr]
         bags = {name: (text.split() if encoder.static else [text]) if text else [] for name, text in named.items()}
     else:
         words = _words(groups, keep, progress)
-        bags = {name: [word for word, tag in some if level in ("words", tag)] for name, some in words.items()}
-    if level in WORD_LEVELS:  # the words of all levels together, so that one entry of the store serves them all
+        bags = {name: [word for word, tag in some if kind in ("words", tag)] for name, some in words.items()}
+    if kind in WORD_KINDS:  # the words of all kinds together, so that one entry of the store serves them all
         texts = {word for some in words.values() for word, _ in some} | {SOMETHING, *EMPTY.values()}
     else:
-        texts = set().union(*bags.values(), [SOMETHING] if level == "category" else [])
-    values, counts = _mean([bags[name] for name in labels], texts, encoder, EMPTY.get(level, SOMETHING))
-    return _array(values, labels, None, model=str(model), level=level, **counts)
+        texts = set().union(*bags.values(), [SOMETHING] if kind == "category" else [])
+    values, counts = _mean([bags[name] for name in labels], texts, encoder, EMPTY.get(kind, SOMETHING))
+    return _array(values, labels, None, model=str(model), kind=kind, **counts)
 
 
 def control_features(
@@ -202,15 +200,15 @@ def control_features(
     """
     controls: dict[str, dict[str, Any]] = {
         "whole captions": {},
-        "shuffled captions": {"level": "shuffled", "seed": seed},
+        "shuffled captions": {"kind": "shuffled", "seed": seed},
         "light model": {"model": light},
-        "all words": {"level": "words"},
-        **{kind: {"level": kind} for kind in ("nouns", "verbs", "adjectives", "adverbs", "prepositions")},
-        "static words": {"level": "words", "model": f"{model}@static"},
+        "all words": {"kind": "words"},
+        **{name: {"kind": name} for name in ("nouns", "verbs", "adjectives", "adverbs", "prepositions")},
+        "static words": {"kind": "words", "model": f"{model}@static"},
     }
     if categories is not None:
-        controls |= {"category words": {"level": "category"}, "categories, 0 or 1": {"level": "multihot"}}
-    controls["caption length"] = {"level": "length"}
+        controls |= {"category words": {"kind": "category"}, "categories, 0 or 1": {"kind": "multihot"}}
+    controls["caption length"] = {"kind": "length"}
     for name, options in controls.items():
         options = {"model": model} | options
         yield name, embed(captions, categories=categories, images=images, device=device, **options)
@@ -338,7 +336,7 @@ def _check_images(
 
 def _check_categories(categories: pd.DataFrame | None, labels: pd.Index) -> pd.DataFrame:
     if not isinstance(categories, pd.DataFrame) or set(categories.dtypes) != {np.dtype(bool)}:
-        raise ValueError("categories: this level needs a DataFrame of shape (image, category) with bool columns")
+        raise ValueError("categories: this kind needs a DataFrame of shape (image, category) with bool columns")
     bare = labels.difference(categories.index)
     if len(bare) or categories.index.has_duplicates:
         raise ValueError(
@@ -553,12 +551,12 @@ def fingerprint(folder: Path) -> str:
 def _words(
     groups: dict[Hashable, list[str]], store: FeatureStore | None, progress: bool
 ) -> dict[Hashable, list[tuple[str, str]]]:
-    """The words in the captions of each image, as often as they occur, and the level of each besides "words"."""
+    """The words in the captions of each image, as often as they occur, and the kind of each besides "words"."""
     texts = sorted({text for group in groups.values() for text in group})
     folder = assets.fetch("spacy-english")
     key = {"format": FORMAT, "kind": "parts of speech", "model": fingerprint(folder), "texts": _digest(texts)}
-    levels = ["", *TAGS]
-    number_of = {tag: number for number, level in enumerate(levels[1:], start=1) for tag in TAGS[level]}
+    kinds = ["", *TAGS]
+    number_of = {tag: number for number, kind in enumerate(kinds[1:], start=1) for tag in TAGS[kind]}
     tagger = None
 
     def compute(some: list[str]) -> np.ndarray:
@@ -575,14 +573,14 @@ def _words(
     found: dict[str, list[tuple[str, str]]] = {text: [] for text in texts}
     shards = _through(store, key, "spacy-english", texts, SHARD_TAGGED, compute, progress)
     for first, shard in zip(range(0, len(texts), SHARD_TAGGED), shards, strict=True):
-        for number, start, stop, level in shard.tolist():
+        for number, start, stop, kind in shard.tolist():
             text = texts[first + number]
-            found[text].append((text[start:stop], levels[level]))
+            found[text].append((text[start:stop], kinds[kind]))
     return {name: [word for text in group for word in found[text]] for name, group in groups.items()}
 
 
 def _load_tagger(folder: Path) -> Any:
-    import spacy  # takes seconds to import, and only the levels of words need it
+    import spacy  # takes seconds to import, and only the kinds of words need it
 
     return spacy.load(folder, exclude=["parser", "ner", "lemmatizer", "senter"])
 

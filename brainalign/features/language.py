@@ -520,7 +520,7 @@ def open_model(model: Model) -> _Opened:
     _check_kind(str(model), tokenizer, config)
     causal = _is_causal(config)
     load = functools.partial(_load, str(folder), causal, damage, str(model))
-    config = lesions.damaged_config(config.get_text_config(), damage, str(model))
+    config = lesions.lesioned_config(config.get_text_config(), damage, str(model))
     return _Opened(str(model), tokenizer, config, causal, fingerprint, load)
 
 

@@ -162,7 +162,7 @@ def parse(spec: str) -> tuple[str, Damage]:
     return base, {kind: damage[kind] for kind in KINDS if kind in damage}
 
 
-def damaged_config(config: Any, damage: Damage, name: str) -> Any:
+def lesioned_config(config: Any, damage: Damage, name: str) -> Any:
     """Return the configuration of the damaged model.
 
     Parameters
@@ -202,7 +202,7 @@ def damaged(model: transformers.PreTrainedModel, damage: Damage, name: str) -> t
     model : PreTrainedModel
         On the CPU.
     damage, name
-        As in `damaged_config`.
+        As in `lesioned_config`.
 
     Returns
     -------

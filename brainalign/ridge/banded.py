@@ -47,7 +47,7 @@ Model = tuple[int, ...]
 
 
 def variance_partition(
-    spaces: Mapping[str, xr.DataArray | np.ndarray],
+    feature_spaces: Mapping[str, xr.DataArray | np.ndarray],
     responses: xr.DataArray | np.ndarray,
     *,
     parts: Mapping[str, Sequence[str]] | None = None,
@@ -72,7 +72,7 @@ def variance_partition(
 
     Parameters
     ----------
-    spaces : mapping of str to array of shape (word, feature)
+    feature_spaces : mapping of str to array of shape (word, feature)
         Feature spaces by name.
     responses : DataArray or array of shape (word, channel)
     parts : mapping of str to sequence of str, optional
@@ -145,8 +145,8 @@ def variance_partition(
     Nunez-Elizalde & Gallant (2022), NeuroImage 264. Commonality analysis: Newton & Spurrell (1967), Applied Statistics
     16.
     """
-    x, y, labels = _checked(spaces, responses)
-    names = list(spaces)
+    x, y, labels = _checked(feature_spaces, responses)
+    names = list(feature_spaces)
     parts = {name: [name] for name in names} if parts is None else {name: list(part) for name, part in parts.items()}
     members = [space for part in parts.values() for space in part]
     if len(parts) < 2 or sorted(members) != sorted(names) or not all(parts.values()):
@@ -425,9 +425,11 @@ def _scaled(
     return train / size, test / size
 
 
-def _checked(spaces: Any, responses: Any) -> tuple[list[np.ndarray], np.ndarray, dict]:
-    if not isinstance(spaces, Mapping) or not spaces:
-        raise ValueError(f"spaces must map names to arrays of shape (word, feature), got {type(spaces).__name__}.")
+def _checked(feature_spaces: Any, responses: Any) -> tuple[list[np.ndarray], np.ndarray, dict]:
+    if not isinstance(feature_spaces, Mapping) or not feature_spaces:
+        raise ValueError(
+            f"feature_spaces must map names to arrays (word, feature), got {type(feature_spaces).__name__}."
+        )
     labelled = isinstance(responses, xr.DataArray)
     coords = {k: c for k, c in responses.coords.items() if c.dims == responses.dims[1:]} if labelled else {}
     y = np.asarray(responses, dtype=float)
@@ -435,12 +437,12 @@ def _checked(spaces: Any, responses: Any) -> tuple[list[np.ndarray], np.ndarray,
         raise ValueError(f"responses must have shape (word, channel), got {y.shape}.")
     check_responses(y, responses[responses.dims[1]].to_numpy() if labelled else range(y.shape[1]))
     arrays = []
-    for name, space in spaces.items():
+    for name, space in feature_spaces.items():
         if labelled and isinstance(space, xr.DataArray) and responses.dims[0] in space.dims:
             space = space.transpose(responses.dims[0], ...)
         x = np.asarray(space, dtype=float)
         if x.ndim != 2 or len(x) != len(y):
-            raise ValueError(f"spaces: {name!r} must have shape ({len(y)}, feature), got {x.shape}.")
+            raise ValueError(f"feature_spaces: {name!r} must have shape ({len(y)}, feature), got {x.shape}.")
         check_features(x, f"in {name!r}")
         arrays.append(x)
     return arrays, y, coords

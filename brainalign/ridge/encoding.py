@@ -65,7 +65,7 @@ _NO_PENALTY = 0.01  # of a standardized feature's sum of squares, the number of 
 class _Fit:
     """Ridge solutions of one training set for every penalty, in the basis of its principal components."""
 
-    free_x: torch.Tensor  # (free, feature): weights by which the free columns (ones, baseline) account for features
+    free_x: torch.Tensor  # (free, feature): weights by which the free columns (ones, confounds) account for features
     free_y: torch.Tensor  # (free, channel): and for responses; with the ones alone both are means
     maps: tuple[torch.Tensor, ...]  # their product takes what is left of the features to component scores
     eigenvalues: torch.Tensor  # (component,)
@@ -92,7 +92,7 @@ class _Sweep:
     ----------
     training_sets : list of arrays
         Sample indices of every training set that will be fitted.
-    baseline : array of shape (sample, column), optional
+    confounds : array of shape (sample, column), optional
         Enters without a penalty, as the intercept does: both are partialled out of features and responses within each
         training set, which gives the same solution as free weights in one joint fit (Frisch & Waugh 1933).
     """
@@ -108,15 +108,15 @@ class _Sweep:
         n_components: int | None,
         device: torch.device,
         dtype: torch.dtype,
-        baseline: np.ndarray | None = None,
+        confounds: np.ndarray | None = None,
     ) -> None:
         # Differences of moments cancel: work in double precision around the overall mean.
         x, y = (torch.tensor(a, dtype=torch.float64, device=device) for a in (x, y))
         self.offset_x, self.offset_y = x.mean(0), y.mean(0)
         rounding = len(x) * (10 * torch.finfo(torch.float64).eps * x.abs().amax(0)) ** 2
         free = torch.ones(len(x), 1, dtype=torch.float64, device=device)
-        if baseline is not None:
-            scaled = (baseline - baseline.mean(0)) / baseline.std(0)
+        if confounds is not None:
+            scaled = (confounds - confounds.mean(0)) / confounds.std(0)
             free = torch.cat([free, torch.tensor(scaled, dtype=torch.float64, device=device)], dim=1)
         self.data = torch.cat([x - self.offset_x, free, y - self.offset_y], dim=1)
         self.p = x.shape[1]
@@ -283,24 +283,24 @@ def _check_components(n_components: int | None, n_features: int, smallest: int) 
         )
 
 
-def _check_baseline(baseline: Any, n_samples: int, training_sets: list[np.ndarray]) -> Any:
-    if baseline is None:
+def _check_confounds(confounds: Any, n_samples: int, training_sets: list[np.ndarray]) -> Any:
+    if confounds is None:
         return None
-    baseline = np.asarray(baseline, dtype=np.float64)
-    if baseline.ndim != 2 or len(baseline) != n_samples:
-        raise ValueError(f"baseline must have shape ({n_samples}, column), got {baseline.shape}.")
-    if not np.isfinite(baseline).all():
+    confounds = np.asarray(confounds, dtype=np.float64)
+    if confounds.ndim != 2 or len(confounds) != n_samples:
+        raise ValueError(f"confounds must have shape ({n_samples}, column), got {confounds.shape}.")
+    if not np.isfinite(confounds).all():
         raise ValueError(
-            f"baseline has {int((~np.isfinite(baseline)).sum())} non-finite values; remove or replace them."
+            f"confounds have {int((~np.isfinite(confounds)).sum())} non-finite values; remove or replace them."
         )
     for train in training_sets:
-        free = np.column_stack([np.ones(len(train)), baseline[train]])
+        free = np.column_stack([np.ones(len(train)), confounds[train]])
         if np.linalg.matrix_rank(free / np.maximum(np.abs(free).max(0), 1e-300)) < free.shape[1]:
             raise ValueError(
-                f"baseline has columns that are constant or depend on each other among the {len(train)} samples of a "
+                f"confounds have columns that are constant or depend on each other among the {len(train)} samples of a "
                 "training fold (an intercept is there already); drop them."
             )
-    return baseline
+    return confounds
 
 
 # ------------------------------------------------------------------------------------------------------- public face
@@ -422,7 +422,7 @@ def cross_validate(
     responses: xr.DataArray | np.ndarray,
     *,
     groups: ArrayLike | None = None,
-    baseline: ArrayLike | None = None,
+    confounds: ArrayLike | None = None,
     alphas: ArrayLike | None = None,
     n_splits: int = 10,
     inner_splits: int | None = 5,
@@ -453,7 +453,7 @@ def cross_validate(
         What to predict. The sample dimension (words, volumes, ...) comes first.
     groups : array-like of shape (word,), optional
         Passage of each sample, in contiguous runs. Gaps do not reach into another passage.
-    baseline : DataArray or array of shape (word, column), optional
+    confounds : DataArray or array of shape (word, column), optional
         Predictors of no interest, such as word rate. They enter every model beside the layer and without a penalty, so
         that the layer explains what they leave; predictions and scores are those of both together.
     alphas : array-like of shape (n_alphas,), optional
@@ -482,10 +482,10 @@ def cross_validate(
     Returns
     -------
     Dataset
-        ``score`` (layer, channel); ``alpha`` (layer, split, channel). With a baseline, ``baseline_score`` (channel), of
+        ``score`` (layer, channel); ``alpha`` (layer, split, channel). With confounds, ``confounds_score`` (channel), of
         its least-squares fit in the same folds, and ``partial`` (layer, channel): the correlation of what that fit
-        leaves of the responses with what the layer adds to its prediction. A layer that does no more than shrink a bad
-        baseline raises ``score`` above ``baseline_score``; its ``partial`` stays at chance. With `return_predictions`,
+        leaves of the responses with what the layer adds to its prediction. A layer that only shrinks bad
+        confounds raises ``score`` over ``confounds_score``; its ``partial`` stays at chance. With `return_predictions`,
         ``prediction`` (layer, word, channel), NaN for samples that `cv` never tests. Coordinates are carried over, the
         settings are attributes.
 
@@ -526,21 +526,21 @@ def cross_validate(
     else:
         inner = [blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
     training_sets = [train for folds in [outer, *inner] for train, _ in folds]
-    baseline = _check_baseline(baseline, n, training_sets)
-    n_free = 0 if baseline is None else baseline.shape[1]
+    confounds = _check_confounds(confounds, n, training_sets)
+    n_free = 0 if confounds is None else confounds.shape[1]
     _check_components(n_components, p, min(map(len, training_sets)) - n_free)
     options: dict[str, Any] = {
-        "baseline": baseline,
+        "confounds": confounds,
         "standardize": standardize,
         "n_components": n_components,
         "device": torch_device(device, double=True),
         "dtype": _dtype(dtype),
     }
 
-    free = np.ones((n, 1)) if baseline is None else np.column_stack([np.ones(n), baseline])
-    by_baseline = np.full_like(y, np.nan)  # held-out prediction without any layer
+    free = np.ones((n, 1)) if confounds is None else np.column_stack([np.ones(n), confounds])
+    by_confounds = np.full_like(y, np.nan)  # held-out prediction without any layer
     for train, test in outer:
-        by_baseline[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
+        by_confounds[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
     score, partial = np.empty((2, n_layers, y.shape[1]))
     alpha = np.empty((n_layers, len(outer), y.shape[1]))
     predictions = np.full((n_layers, *y.shape), np.nan, dtype=np.float32) if return_predictions else None
@@ -560,10 +560,10 @@ def cross_validate(
                     held_out[test] = predicted
                 here = np.ix_(tested, columns)
                 score[i, columns] = pearson(held_out[tested], y[here])
-                partial[i, columns] = pearson(held_out[tested] - by_baseline[here], y[here] - by_baseline[here])
+                partial[i, columns] = pearson(held_out[tested] - by_confounds[here], y[here] - by_confounds[here])
                 if predictions is not None:
                     predictions[i][here] = held_out[tested]
-    _warn_about_edges(score, alpha, alphas, n, baseline is not None)
+    _warn_about_edges(score, alpha, alphas, n, confounds is not None)
 
     sweep_coords = {k: c for k, c in features.coords.items() if c.dims == (layer_dim,)}
     channel_coords = {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
@@ -575,7 +575,7 @@ def cross_validate(
             "inner_splits": "outer" if inner_splits is None else inner_splits,
             "gap": gap,
             "standardize": int(standardize),
-            "baseline": n_free,
+            "confounds": n_free,
             "n_components": "all" if n_components is None else int(n_components),
             "alphas": alphas.tolist(),
             "device": str(options["device"]),
@@ -583,9 +583,9 @@ def cross_validate(
         },
     )
     result["score"].attrs["long_name"] = "Pearson correlation of responses with held-out predictions"
-    if baseline is not None:
+    if confounds is not None:
         result["partial"] = (layer_dim, channel_dim), partial
-        result["baseline_score"] = channel_dim, pearson(by_baseline[tested], y[tested])
+        result["confounds_score"] = channel_dim, pearson(by_confounds[tested], y[tested])
     if predictions is not None:
         result["prediction"] = (layer_dim, sample_dim, channel_dim), predictions
         result = result.assign_coords({k: c for k, c in responses.coords.items() if c.dims == (sample_dim,)})
@@ -746,7 +746,7 @@ def content_null(
     *,
     n_rolls: int = 200,
     min_roll: int = 50,
-    baseline: xr.DataArray | np.ndarray | None = None,
+    confounds: xr.DataArray | np.ndarray | None = None,
     retained: float = 0.95,
     seed: int = 0,
     **options: Any,
@@ -754,7 +754,7 @@ def content_null(
     """Find what chance gives when everything stays real but *which* word each description belongs to.
 
     The descriptions are rolled along the words, regressors are built from them anew, and all is fitted again. When the
-    words came, the responses with their rhythm, what subjects share, the baseline and every step of the analysis stay
+    words came, the responses with their rhythm, what subjects share, the confounds and every step of the analysis stay
     as they are: whatever the timing of the words, slow drifts or one story's luck give, they give here too. It is the
     chance level for statements about subjects who heard one story. An interval over them is none: a description which
     fits the story by luck fits everyone.
@@ -770,7 +770,7 @@ def content_null(
         Number of rolls; as many as there are, if fewer.
     min_roll : int
         Least roll (words), forwards and backwards. Take it longer than the response to a word and the reach of a topic.
-    baseline, **options
+    confounds, **options
         As in `cross_validate`, the same as for the scores that are compared.
     seed : int
         The same seed gives the same rolls, so that models or contexts can be compared roll by roll.
@@ -778,7 +778,7 @@ def content_null(
     Returns
     -------
     DataArray of shape (roll, ..., channel)
-        ``score`` or, with a baseline, ``partial`` of `cross_validate`, for the dimensions of the values. Any statistic
+        ``score`` or, with confounds, ``partial`` of `cross_validate`, for the dimensions of the values. Any statistic
         of the observed scores, a choice of the best layer included, is to be taken of every roll as well, then compared
         (`stats.p_values`).
 
@@ -793,8 +793,8 @@ def content_null(
     def fit(number: int) -> np.ndarray:
         features = rolls[number].to_numpy()
         features = xr.DataArray(features.reshape(-1, *features.shape[-2:]), dims=("layer", "time", "feature"))
-        found = cross_validate(features, observed, baseline=baseline, standardize=False, **options)
-        return found["score" if baseline is None else "partial"].to_numpy()
+        found = cross_validate(features, observed, confounds=confounds, standardize=False, **options)
+        return found["score" if confounds is None else "partial"].to_numpy()
 
     # Decompositions this small gain nothing from a second thread; two rolls at a time do.
     with (
@@ -816,7 +816,7 @@ def shifted_responses(
     *,
     min_shift: int = 1,
     groups: ArrayLike | None = None,
-    baseline: xr.DataArray | np.ndarray | None = None,
+    confounds: xr.DataArray | np.ndarray | None = None,
     together: bool = False,
     seed: int = 0,
 ) -> np.ndarray:
@@ -828,9 +828,9 @@ def shifted_responses(
         Or volumes, or any other samples in order.
     n_shifts, min_shift, groups, seed
         As in `stats.circular_shifts`; shifts stay within passages.
-    baseline : DataArray or array of shape (word, column), optional
+    confounds : DataArray or array of shape (word, column), optional
         What is shifted is then the residual of its least-squares fit, and the fit is added back (Freedman & Lane 1983),
-        so that the baseline keeps its share.
+        so that the confounds keep their share.
     together : bool
         One shift for all channels, so that what channels share stays shared: for channels that are averaged, or that
         share more than their response to language. Otherwise each channel has its own, so that channels that are alike
@@ -849,9 +849,9 @@ def shifted_responses(
     y = responses.to_numpy().astype(float)
     check_responses(y, _names(responses, responses.dims[1]))
     kept = np.zeros_like(y)
-    if baseline is not None:
-        baseline = _check_baseline(baseline, len(y), [np.arange(len(y))])
-        free = np.column_stack([np.ones(len(y)), baseline])
+    if confounds is not None:
+        confounds = _check_confounds(confounds, len(y), [np.arange(len(y))])
+        free = np.column_stack([np.ones(len(y)), confounds])
         kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
     ask: dict[str, Any] = {"groups": groups, "min_shift": min_shift}
     if together:
@@ -870,7 +870,7 @@ def shift_null(
     n_shifts: int = 100,
     min_shift: int = 1,
     groups: ArrayLike | None = None,
-    baseline: xr.DataArray | np.ndarray | None = None,
+    confounds: xr.DataArray | np.ndarray | None = None,
     together: bool = False,
     seed: int = 0,
     **options: Any,
@@ -884,15 +884,15 @@ def shift_null(
     ----------
     features, responses
         As in `cross_validate`.
-    n_shifts, min_shift, groups, baseline, together, seed
-        As in `shifted_responses`. With a baseline, the null is that of the gain over it.
+    n_shifts, min_shift, groups, confounds, together, seed
+        As in `shifted_responses`. With confounds, the null is that of the gain over it.
     **options
         Of `cross_validate`: the same as for the scores that are compared.
 
     Returns
     -------
     DataArray of shape (shift, channel)
-        Maximum over layers of the score or, with a baseline, of its gain over the baseline's score. For few shifts see
+        Maximum over layers of the score or, with confounds, of its gain over the confounds' score. For few shifts see
         `stats.p_values` with ``pool=True``.
 
     Raises
@@ -903,22 +903,22 @@ def shift_null(
     Notes
     -----
     Shifts within passages also destroy a word's place in its phrase and passage: a response that follows position alone
-    lies beyond this chance level, so position belongs in the baseline. Responses and predictors that lost the same slow
-    components over the whole run are tied in a way that shifts break: see `signals.detrend_blocks`.
+    lies beyond this chance level, so position belongs in the confounds. Responses and predictors that lost the same
+    slow components over the whole run are tied in a way that shifts break: see `signals.detrend_blocks`.
 
     Memory, beside that of `cross_validate`: a few arrays of (shift, word, channel) in double precision.
     """
     features, responses = _labelled(features, responses)
     sample_dim, channel_dim = responses.dims
     copies = shifted_responses(
-        responses, n_shifts, min_shift=min_shift, groups=groups, baseline=baseline, together=together, seed=seed
+        responses, n_shifts, min_shift=min_shift, groups=groups, confounds=confounds, together=together, seed=seed
     )
     shape = len(copies), copies.shape[2]
     copies = xr.DataArray(np.swapaxes(copies, 0, 1).reshape(len(responses), -1), dims=(sample_dim, channel_dim))
-    fit = cross_validate(features, copies, groups=groups, baseline=baseline, **options)
+    fit = cross_validate(features, copies, groups=groups, confounds=confounds, **options)
     null = fit["score"].max(fit["score"].dims[:1])
-    if baseline is not None:
-        null = null - fit["baseline_score"]
+    if confounds is not None:
+        null = null - fit["confounds_score"]
     coords = {name: coord for name, coord in responses.coords.items() if coord.dims == (channel_dim,)}
     return xr.DataArray(null.to_numpy().reshape(shape), coords, ("shift", channel_dim))
 
@@ -979,14 +979,14 @@ def _channel_chunks(n_samples: int, n_features: int, n_channels: int) -> list[np
 
 
 def _warn_about_edges(
-    score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray, n_samples: int, has_baseline: bool
+    score: np.ndarray, alpha: np.ndarray, alphas: np.ndarray, n_samples: int, has_confounds: bool
 ) -> None:
     predicted = score > _SIGNAL_R
     if len(alphas) < 3 or not predicted.any():
         return
     chosen = np.moveaxis(alpha, 1, -1)[predicted]  # without signal the largest penalty is the right one
     lowest, highest = (chosen == alphas[0]).mean(), (chosen == alphas[-1]).mean()
-    if has_baseline:  # the score may be the baseline's alone: then, too, the largest penalty is the right one
+    if has_confounds:  # the score may be the confounds' alone: then, too, the largest penalty is the right one
         highest = 0.0
     if alphas[0] <= _NO_PENALTY * n_samples:  # nothing would change below it
         lowest = 0.0

@@ -127,7 +127,7 @@ def encode(data: Viewing, features: ArrayLike, *, cv: Any = 5, device: str = "au
         ceiling = stats.noise_ceiling(repeats)["ceiling"] if repeats.sizes["repeat"] > 1 else none
         models[person] = model
         parts.append((model.predict(values[place(test)]), responses_of(data, person, test), ceiling))
-    coords = {"subject": data.people, "image": test, "vertex": vertices}
+    coords = {"subject": data.subjects, "image": test, "vertex": vertices}
     predicted, observed, ceiling = (np.stack(part) for part in zip(*parts, strict=True))
     return Encoded(
         models,
@@ -241,7 +241,7 @@ def region_ceilings(data: Viewing) -> xr.DataArray:
         inside = members(data.rois, vertices)
         parts = [repeats.sel(vertex=mask.to_numpy()) for _, mask in inside.items()]
         found.append([float(stats.noise_ceiling(part, over="vertex")["ceiling"]) for part in parts])
-    return xr.DataArray(np.transpose(found), {"region": list(inside), "subject": data.people}, ("region", "subject"))
+    return xr.DataArray(np.transpose(found), {"region": list(inside), "subject": data.subjects}, ("region", "subject"))
 
 
 def shared_vertices(data: Viewing) -> np.ndarray:

@@ -9,7 +9,7 @@ from brainalign.rsa.cka import (
     convergence,
     linear_cka,
     procrustes,
-    standardise,
+    standardize,
 )
 from brainalign.rsa.inference import (
     SubjectTests,
@@ -50,6 +50,6 @@ __all__ = [
     "reweighted_rdms",
     "rival_rdms",
     "score",
-    "standardise",
+    "standardize",
     "subject_tests",
 ]

@@ -2,7 +2,7 @@
 
 A representation is an array of shape (sample, feature): a model's layer at every word, or a group of electrodes. None
 of the measures changes when features are rotated, shifted, or scaled all by one factor. They do change when single
-features are scaled: `standardise` them first where a few have most of the variance.
+features are scaled: `standardize` them first where a few have most of the variance.
 
 Both classical measures are far above zero for unrelated representations with more features than samples. Debiased CKA
 is not: independent samples of unrelated representations give 0 on average. Procrustes similarity has no such estimator
@@ -49,7 +49,7 @@ class Convergence(NamedTuple):
     correlation_pvalue: float
 
 
-def standardise(features: ArrayLike) -> xr.DataArray | np.ndarray:
+def standardize(features: ArrayLike) -> xr.DataArray | np.ndarray:
     """Bring every feature to mean 0 and standard deviation 1 over samples.
 
     In most language models a few features of some layers have most of the variance, and would decide every comparison

@@ -159,7 +159,7 @@ def brain_rdms(data: Viewing, part: int | None = None) -> xr.DataArray:
         rdms = data.rdms.mean("session") if part is None else data.rdms.isel(session=part)
         test = data.image_names.get_indexer(data.test_images)[None]
         known = batch_rdms(list(rdms.values), len(data.image_names), test)[:, 0].rename(model="subject")
-        return known.assign_coords(subject=data.people).expand_dims(region=[whole])
+        return known.assign_coords(subject=data.subjects).expand_dims(region=[whole])
     if part is not None:
         once = {person: array[part : part + 1] for person, array in (data.responses or {}).items()}
         data = replace(data, responses=once)
@@ -167,8 +167,8 @@ def brain_rdms(data: Viewing, part: int | None = None) -> xr.DataArray:
     found = []
     for name in regions:
         some = data.select(vertices=regions[name])
-        found.append([rdm(some.mean_responses(person, data.test_images).values) for person in data.people])
-    return xr.DataArray(found, {"region": list(regions), "subject": data.people}, ("region", "subject", "pair"))
+        found.append([rdm(some.mean_responses(person, data.test_images).values) for person in data.subjects])
+    return xr.DataArray(found, {"region": list(regions), "subject": data.subjects}, ("region", "subject", "pair"))
 
 
 def rival_rdms(data: Viewing) -> dict[str, np.ndarray]:
@@ -239,7 +239,7 @@ def score(
     return xr.DataArray(np.mean(np.stack(scores), axis=0), models["model"].coords)
 
 
-def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "standardised") -> xr.Dataset:
+def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "standardized") -> xr.Dataset:
     """How well the best model could match the RDM of each subject.
 
     Parameters
@@ -247,7 +247,7 @@ def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "s
     rdms : array of shape (subject, pair)
     method : str
         See `rsa.compare_rdms`.
-    pooling : {"standardised", "plain"}
+    pooling : {"standardized", "plain"}
         What the mean RDM is of: RDMs brought to the form in which `method` compares them (ranks, z scores, or length 1;
         Nili et al. 2014), which makes `upper` a bound or, for rank correlations, nearly one; or the RDMs as they are,
         as in Doerig et al. (2025), who divide scores by such a `lower`.
@@ -270,11 +270,11 @@ def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "s
     values = np.asarray(rdms, dtype=float)
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(f"rdms must have shape (subject, pair) with at least two subjects, got {values.shape}.")
-    if pooling not in ("standardised", "plain"):
+    if pooling not in ("standardized", "plain"):
         raise ValueError(f"pooling must be 'standardised' or 'plain', got {pooling!r}.")
     compare_rdms(values, values[0], method)  # checks them
     pooled = values
-    if pooling == "standardised":
+    if pooling == "standardized":
         if method in ("spearman", "kendall"):
             pooled = scipy.stats.rankdata(values, axis=1)
         else:
@@ -348,7 +348,7 @@ def image_bootstrap(
     *,
     method: str = "pearson",
     n_resamples: int = 1000,
-    level: float = 0.95,
+    confidence_level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
     """How much the scores of models would vary over other images of the kind.
@@ -364,7 +364,7 @@ def image_bootstrap(
     method : {"pearson", "spearman", "kendall", "cosine"}
         Whitening needs every pair once and cannot be used.
     n_resamples : int
-    level : float
+    confidence_level : float
         Coverage of the interval between the quantiles of the draws. It holds for these subjects.
     seed : int
 
@@ -391,8 +391,10 @@ def image_bootstrap(
         )
     if method.startswith("whitened"):
         raise ValueError(f"method={method!r} needs every pair of images once; use 'pearson' or 'cosine'.")
-    if n_resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"n_resamples must be at least 1 and level between 0 and 1, got {n_resamples!r}, {level!r}.")
+    if n_resamples < 1 or not 0 < confidence_level < 1:
+        raise ValueError(
+            f"n_resamples must be at least 1, confidence_level in (0, 1), got {n_resamples!r}, {confidence_level!r}."
+        )
     models = batch_rdms(model_rdms, n).isel(batch=0)
     place = np.zeros((n, n), dtype=int)
     first, second = np.triu_indices(n, 1)
@@ -411,7 +413,7 @@ def image_bootstrap(
             break
     else:
         raise ValueError("model_rdms: almost every draw of images leaves some model without differences; drop it.")
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(draws, [(1 - confidence_level) / 2, (1 + confidence_level) / 2], axis=0)
     return xr.Dataset(
         {
             "score": ("model", estimate),
@@ -576,7 +578,7 @@ def _weighted(
 
 
 def subject_tests(
-    scores: xr.DataArray, *, test: str = "t", alternative: str = "two-sided", level: float = 0.95
+    scores: xr.DataArray, *, test: str = "t", alternative: str = "two-sided", confidence_level: float = 0.95
 ) -> SubjectTests:
     """Test the scores of models over subjects, and their differences within subjects.
 
@@ -588,7 +590,7 @@ def subject_tests(
         Student's t test, or flips of signs: exact for up to 13 subjects, but of n subjects the smallest two-sided p is
         ``2 ** (1 - n)``.
     alternative : {"two-sided", "greater", "less"}
-    level : float
+    confidence_level : float
         Coverage of the interval of the mean (Student's t, two-sided).
 
     Returns
@@ -608,28 +610,32 @@ def subject_tests(
         raise ValueError(
             f"scores must be a DataArray (model, subject), got {getattr(scores, 'dims', type(scores).__name__)}."
         )
-    if test not in ("t", "permutation") or not 0 < level < 1:
-        raise ValueError(f"test must be 't' or 'permutation' and level between 0 and 1, got {test!r} and {level!r}.")
+    if test not in ("t", "permutation") or not 0 < confidence_level < 1:
+        raise ValueError(
+            f"test must be 't' or 'permutation', confidence_level between 0 and 1, got {test!r}, {confidence_level!r}."
+        )
     values = scores.transpose("model", "subject").to_numpy().astype(float)
     names = scores["model"].values.tolist() if "model" in scores.coords else list(range(len(values)))
     index = pd.Index(names, name="model")
-    tables = [_one_sample(values, index, test, alternative, level)]
+    tables = [_one_sample(values, index, test, alternative, confidence_level)]
     if len(names) > 1:
         pairs = list(combinations(range(len(names)), 2))
         index = pd.MultiIndex.from_tuples([(names[a], names[b]) for a, b in pairs], names=["model", "other"])
         differences = np.stack([values[a] - values[b] for a, b in pairs])
-        tables.append(_one_sample(differences, index, test, alternative, level))
+        tables.append(_one_sample(differences, index, test, alternative, confidence_level))
     else:
         tables.append(tables[0].iloc[:0])
     return SubjectTests(*tables)
 
 
-def _one_sample(values: np.ndarray, index: pd.Index, test: str, alternative: str, level: float) -> pd.DataFrame:
+def _one_sample(
+    values: np.ndarray, index: pd.Index, test: str, alternative: str, confidence_level: float
+) -> pd.DataFrame:
     t, p = stats.one_sample_t(values.T, alternative)
     if test == "permutation":
         p = stats.permutation_test(values, axis=1, alternative=alternative).pvalue
     n, mean, spread = values.shape[1], values.mean(1), values.std(1, ddof=1)
-    reach = scipy.stats.t.ppf((1 + level) / 2, n - 1) * spread / np.sqrt(n)
+    reach = scipy.stats.t.ppf((1 + confidence_level) / 2, n - 1) * spread / np.sqrt(n)
     columns = {"n": n, "mean": mean, "low": mean - reach, "high": mean + reach, "d": mean / spread, "t": t, "p": p}
     return pd.DataFrame({**columns, "p_fdr": stats.fdr(p)[1]}, index=index)
 

@@ -294,10 +294,10 @@ def place_map(
     n_test = len(data.test_images)
     batches = image_batches(n_test, min(batch_size, n_test), seed)[:n_batches]
     maps = []
-    for person in data.people:
+    for person in data.subjects:
         responses = data.mean_responses(person, data.test_images).sel(vertex=vertices)
         maps.append(rsa_map(responses, model_rdms, discs, batches=batches, method=method))
-    return xr.concat(maps, pd.Index(data.people, name="subject"))
+    return xr.concat(maps, pd.Index(data.subjects, name="subject"))
 
 
 def group_map(maps: xr.DataArray, q: float = 0.05) -> xr.Dataset:

@@ -12,7 +12,7 @@ from brainalign.datasets.alice import (
     strong_baseline,
 )
 from brainalign.signals import word_to_volume
-from brainalign.story import by_person
+from brainalign.story import by_subject
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_word_rate_matches_the_authors_own_regressor(data):
 
 
 def test_the_timing_is_the_best_of_its_neighbours(data):
-    group = by_person(data, 6, confounds=motion(data)).mean(("subject", "region"))
+    group = by_subject(data, 6, confounds=motion(data)).mean(("subject", "region"))
     fits = {}
     for shift in (-4.0, -2.0, 0.0, 2.0, 4.0):
         rate = word_to_volume(data.words, data.signal["time"].values + shift).sum("word")
@@ -54,7 +54,7 @@ def test_the_timing_is_the_best_of_its_neighbours(data):
 
 
 def test_motion_and_drift_leave_every_block(data):
-    people = by_person(data, 6, skip=10, confounds=motion(data))
+    people = by_subject(data, 6, skip=10, confounds=motion(data))
     for subject in ("s18", "s42"):
         moved = np.loadtxt(assets.fetch("alice") / f"{subject}-rp.txt")[-352:]
         signal = people.sel(subject=subject, region="LIFG").to_numpy()
@@ -70,17 +70,17 @@ def test_unknown_radius():
 
 
 def test_by_person(data):
-    people = by_person(data, 6)
+    people = by_subject(data, 6)
     assert people.dims == ("subject", "time", "region")
     raw = data.signal.sel(channel="s22/LIPL")
     assert np.corrcoef(people.sel(subject="s22", region="LIPL")[:60], raw[:60])[0, 1] > 0.5
     with pytest.raises(ValueError, match="one channel in each region"):
-        by_person(data.select(np.arange(len(data.channels)) > 0), 6)
+        by_subject(data.select(np.arange(len(data.channels)) > 0), 6)
     for bad in (np.nan, float(raw[0])):
         damaged = load_listening("alice")
         damaged.signal[:70, list(damaged.channels.index).index("s22/LIPL")] = bad
         with pytest.raises(ValueError, match="data: s22/LIPL: values that are not finite, or that never change"):
-            by_person(damaged, 6)
+            by_subject(damaged, 6)
 
 
 def test_what_ships_with_the_story(data):

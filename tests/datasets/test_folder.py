@@ -15,7 +15,7 @@ from scipy.io import wavfile
 
 from brainalign import cortex
 from brainalign.book import cli
-from brainalign.datasets import Audio, Listening, check_folder, load_listening, save_listening
+from brainalign.datasets import Audio, Listening, check, load_listening, save_listening
 from brainalign.signals import word_responses
 
 WORDS = ["word", "onset", "offset", "passage"]
@@ -116,7 +116,7 @@ def assert_same(one: Listening, other: Listening) -> None:
 )
 def test_what_is_written_comes_back_bit_by_bit(tmp_path, changes):
     data = make(**changes)
-    assert check_folder(save_listening(data, tmp_path / "deep" / "mine")) == []
+    assert check(save_listening(data, tmp_path / "deep" / "mine")) == []
     assert_same(load_listening(tmp_path / "deep" / "mine"), data)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["mine"]
 
@@ -139,7 +139,7 @@ def test_other_formats_give_the_same(folder):
     array = zarr.open_array(str(folder / "signal.zarr"), mode="w", shape=signal.shape, chunks=(100, 3), dtype="f4")
     array[...] = signal
     settings(folder, sampling_rate=100, start=0.25)
-    assert check_folder(folder) == []
+    assert check(folder) == []
     again = load_listening(folder)
     np.testing.assert_allclose(again.signal["time"], times, atol=1e-12)
     again = Listening(**{**vars(again), "signal": again.signal.assign_coords(time=times)})
@@ -377,9 +377,9 @@ DEFECTS = {
 def test_each_defect_is_named(folder, defect, monkeypatch):
     monkeypatch.chdir(folder.parent)
     damage, message = DEFECTS[defect]
-    assert check_folder(folder) == []
+    assert check(folder) == []
     damage(folder)
-    problems = check_folder(folder)
+    problems = check(folder)
     with pytest.raises(ValueError, match=message) as error:
         load_listening(folder)
     assert str(error.value) == f"{folder}: {len(problems)} problem(s)\n" + "\n".join(problems)
@@ -396,7 +396,7 @@ def test_pickled_zarr_is_not_opened(folder, codec):
     metadata = {"zarr_format": 2, "shape": [500, 3], "chunks": [500, 3], "dtype": "<f8", "compressor": None}
     metadata |= {"fill_value": 0, "order": "C", "filters": [{"id": "pickle"}]}
     (folder / "signal.zarr" / ".zarray").write_text(json.dumps(metadata).replace("pickle", codec))
-    (problem,) = check_folder(folder)
+    (problem,) = check(folder)
     assert problem.startswith("signal.zarr: cannot be read") and "pickled objects" in problem
 
 
@@ -413,7 +413,7 @@ def test_unreadable_zarr_is_named(folder, damage):
         array[...] = noise(500, 3)
         chunk = max((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
         chunk.write_bytes(chunk.read_bytes()[:100])
-    (problem,) = check_folder(folder)
+    (problem,) = check(folder)
     assert problem.startswith("signal.zarr: cannot be read as an array of numbers") and "zarr.save_array" in problem
 
 
@@ -428,7 +428,7 @@ def test_defects_are_all_listed_at_once(folder):
     for defect in chosen:
         if defect not in ("time is text", "words too late"):  # the sound ends early and so does the recording
             DEFECTS[defect][0](folder)
-    problems = check_folder(folder)
+    problems = check(folder)
     for defect in chosen:
         assert any(re.search(messages[defect], problem) for problem in problems), defect
     assert len(problems) == len(chosen)
@@ -439,10 +439,10 @@ def test_responses_as_csv_are_checked(folder):
     table = pd.DataFrame(noise(5, 3).round(3).astype(str), columns=["s1/a", "s1/b", "other"])
     table.loc[1, "s1/a"] = "high"
     table.to_csv(folder / "responses.csv", index=False)
-    assert any("missing the column(s) ['s2/a']" in problem for problem in check_folder(folder))
+    assert any("missing the column(s) ['s2/a']" in problem for problem in check(folder))
     table.insert(0, "s2/a", table["s1/b"])
     table.to_csv(folder / "responses.csv", index=False)
-    problems = check_folder(folder)
+    problems = check(folder)
     assert any("columns that channels.csv does not name: ['other']" in problem for problem in problems)
     assert any("responses.csv, column s1/a: expected numbers, got 'high' in row 3" in problem for problem in problems)
 
@@ -450,7 +450,7 @@ def test_responses_as_csv_are_checked(folder):
 def test_windows_beyond_the_recording_are_a_problem(folder):
     (folder / "responses.npy").unlink()
     edit(folder / "words.csv", (",3.7,4.01,", ",5.2,5.25,"))
-    (problem,) = check_folder(folder)
+    (problem,) = check(folder)
     assert "windows of 1 words reach beyond the recording" in problem
 
 
@@ -458,9 +458,9 @@ def test_erp_may_miss_at_words_but_not_everywhere(tmp_path):
     data = make("erp", signal=None, audio=None)
     folder = save_listening(data, tmp_path / "mine")
     with_value(folder, "responses.npy", np.nan, 2, slice(None))
-    assert check_folder(folder) == []
+    assert check(folder) == []
     with_value(folder, "responses.npy", np.nan, slice(None), 1)
-    (problem,) = check_folder(folder)
+    (problem,) = check(folder)
     assert "1 channel(s) have no value at all: ['s1/b']" in problem
 
 
@@ -471,7 +471,7 @@ def test_command_lists_problems_or_sums_up(folder, capsys):
     DEFECTS["hemisphere"][0](folder)
     DEFECTS["few rows"][0](folder)
     assert cli.main(["check", str(folder)]) == 1
-    assert capsys.readouterr().out.splitlines() == check_folder(folder) and len(check_folder(folder)) == 2
+    assert capsys.readouterr().out.splitlines() == check(folder) and len(check(folder)) == 2
     assert cli.main(["check", str(folder / "nowhere")]) == 1
     assert "no such folder" in capsys.readouterr().out
 

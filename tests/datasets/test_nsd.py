@@ -84,7 +84,7 @@ def test_every_response_is_the_z_score_of_its_trial(tmp_path, space, ending):
 def test_the_planted_code_of_images_is_found(layout, request):
     layout = request.getfixturevalue(layout)
     data = load(layout)
-    for person in data.people:
+    for person in data.subjects:
         array = data.mean_responses(person)
         gain = layout.gain[person][layout.mask if "i" in array.coords else layout.streams > 0]
         code = layout.code[array["image"]]
@@ -115,7 +115,7 @@ def test_the_mean_is_that_of_the_repeats(volume):
 def test_shared_images_are_those_of_all_eight_people(surface, subjects):
     data = load(surface, subjects=subjects, roi="ventral")
     assert list(data.test_images) == surface.shared and len(surface.shared) == 20
-    assert data.people == ([subjects] if isinstance(subjects, str) else [f"subj{n:02d}" for n in subjects])
+    assert data.subjects == ([subjects] if isinstance(subjects, str) else [f"subj{n:02d}" for n in subjects])
 
 
 def test_who_completed_fewer_sessions_limits_the_shared_images(volume, monkeypatch):
@@ -149,7 +149,7 @@ def test_categories_and_pictures_are_those_of_the_image(own):
 
 def test_it_is_one_of_the_viewing_data_sets(volume):
     data = load_viewing("nsd", root=volume.root, space="func1pt8mm", **OPTIONS)
-    assert data.name == "nsd" and data.people == ["subj01", "subj02"] and data.space == "func1pt8mm"
+    assert data.name == "nsd" and data.subjects == ["subj01", "subj02"] and data.space == "func1pt8mm"
     # of the responses nothing is in memory before it is asked for
     assert all(isinstance(array.data, np.memmap) for array in data.responses.values())
 

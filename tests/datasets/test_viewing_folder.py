@@ -10,7 +10,7 @@ import xarray as xr
 from PIL import Image
 
 from brainalign.book import cli
-from brainalign.datasets import Viewing, check_folder, load_viewing, save_viewing
+from brainalign.datasets import Viewing, check, load_viewing, save_viewing
 from brainalign.datasets.viewing_folder import load_stimuli
 
 IMAGES = ["dog", "null", "3", "a, b", "über"]
@@ -53,7 +53,7 @@ def folder(tmp_path) -> Path:
 
 def assert_problems(folder: Path, *expected: str) -> None:
     """Each expected text is in a line of its own, and nothing else is wrong; loading says the same."""
-    found = check_folder(folder)
+    found = check(folder)
     assert len(found) == len(expected), found
     for text in expected:
         assert sum(text in line for line in found) == 1, (text, found)
@@ -66,14 +66,14 @@ def assert_problems(folder: Path, *expected: str) -> None:
 
 def test_what_is_written_comes_back(folder):
     data, wanted = load_viewing(folder), make()
-    assert check_folder(folder) == []
+    assert check(folder) == []
     assert (data.name, data.space, data.test_images) == (wanted.name, wanted.space, wanted.test_images)
     pd.testing.assert_frame_equal(data.captions, wanted.captions, check_dtype=False)
     pd.testing.assert_frame_equal(data.rois, wanted.rois)
     assert data.categories.equals(wanted.categories)
     np.testing.assert_array_equal(data.images, wanted.images)
-    assert data.people == ["p1", "p2"]
-    for person in data.people:
+    assert data.subjects == ["p1", "p2"]
+    for person in data.subjects:
         assert data.responses[person].dtype == wanted.responses[person].dtype
         xr.testing.assert_equal(data.responses[person], wanted.responses[person])
         assert list(data.images_of(person)) == list(wanted.images_of(person))
@@ -146,7 +146,7 @@ def test_every_problem_is_listed_at_once(folder):
     values[1, 2, 0] = np.nan
     np.save(folder / "responses" / "p1.npy", values)
     np.save(folder / "responses" / "p2.npy", np.load(folder / "responses" / "p2.npy")[:1])
-    found = "\n".join(check_folder(folder))
+    found = "\n".join(check(folder))
     for text in (
         "unknown key 'spaec'; expected some of ['name', 'space']; did you mean 'space'?",
         "rois.csv: expected 1 or 0, or True or False; 1 cells hold something else, first 'maybe' in row 3",
@@ -179,7 +179,7 @@ def test_every_problem_is_listed_at_once(folder):
 )
 def test_what_is_wrong_is_named(folder, file, text, expected):
     (folder / file).write_text(text, encoding="utf-8")
-    assert expected in "\n".join(check_folder(folder))
+    assert expected in "\n".join(check(folder))
     with pytest.raises(ValueError, match="problem"):
         load_viewing(folder)
 
@@ -189,12 +189,12 @@ def test_arrays_that_do_not_fit(folder):
     assert_problems(folder, "responses/p1.npy: expected 5 images and 2 vertices as its last two dimensions, got (5, 3)")
     (folder / "vertices" / "p1.npy").unlink()
     (folder / "responses" / "p1.npy").write_bytes((folder / "responses" / "p1.npy").read_bytes()[:100])
-    assert any("p1.npy: cannot be read as an array" in line for line in check_folder(folder))
+    assert any("p1.npy: cannot be read as an array" in line for line in check(folder))
     for path in (folder / "responses").iterdir():
         path.unlink()
-    assert any("the folder holds no NAME.npy" in line for line in check_folder(folder))
+    assert any("the folder holds no NAME.npy" in line for line in check(folder))
     (folder / "responses").rmdir()
-    assert any("neither folder is here" in line for line in check_folder(folder))
+    assert any("neither folder is here" in line for line in check(folder))
 
 
 def test_pictures_of_two_sizes(folder):

@@ -62,7 +62,7 @@ def changed(value: float, where=(0, 1, 2)) -> dict:
 def test_valid_data_are_accepted_and_described():
     data = make()
     assert same_type is Viewing
-    assert data.people == ["p", "q"]
+    assert data.subjects == ["p", "q"]
     assert list(data.image_names) == IMAGES
     assert list(data.images_of("q")) == ["e", "c", "b", "a"]
     assert list(data.train_images("p")) == ["d"]
@@ -70,7 +70,7 @@ def test_valid_data_are_accepted_and_described():
     assert "10 of 5 images, 3 for testing" in repr(data)
     assert "vertex 3" in repr(data)
     only_rdms = make(responses=None, rdms=rdms(), images=None, rois=None, truth=None)
-    assert only_rdms.people == ["p", "q"]
+    assert only_rdms.subjects == ["p", "q"]
     assert "pair 10" in repr(only_rdms)
     with pytest.raises(ValueError, match="only rdms are known"):
         only_rdms.images_of("p")
@@ -91,7 +91,7 @@ def test_mean_over_repeats_is_in_the_order_asked_for():
 
 def test_select_keeps_every_table_in_step():
     data = make()
-    assert data.select(people=["q"]).people == ["q"]
+    assert data.select(people=["q"]).subjects == ["q"]
     late = data.select(vertices=data.rois["late"])
     assert list(late.responses["p"]["vertex"].values) == [3]
     assert list(late.responses["q"]["vertex"].values) == [7]

@@ -19,9 +19,9 @@ from brainalign.decoding import (
     caption_ceiling,
     caption_ranks,
     chance_by_distances,
-    chance_for_people,
+    chance_for_subjects,
     correlations,
-    decode_people,
+    decode_subjects,
     dictionary,
     identify_by_distances,
     identify_by_embeddings,
@@ -469,12 +469,12 @@ def test_people_are_decoded_from_responses_or_from_distances_alike(rng):
     embeddings = xr.DataArray(y, {"item": places["image"]}, ("item", "feature"))
     told = viewing(z, 10, responses={"p": xr.DataArray(z[None], places, ("repeat", "image", "vertex"))})
     expected = CaptionDecoder().fit(z[10:].astype("float32"), y[10:])
-    found = decode_people(told, embeddings)
+    found = decode_subjects(told, embeddings)
     assert found.dims == ("subject", "image", "feature") and found["image"].values.tolist() == told.test_images
     np.testing.assert_allclose(found[0], expected.predict(z[:10]) - expected.mean_, atol=1e-4)
 
     known = xr.DataArray(rdm(z)[None, None], {"subject": ["p"]}, ("subject", "session", "pair"))
-    apart = decode_people(viewing(z, 40, rdms=known), embeddings, n_folds=4)[0].values
+    apart = decode_subjects(viewing(z, 40, rdms=known), embeddings, n_folds=4)[0].values
     left = np.abs(apart).sum(1) > 0
     assert left.all()
     (train, test), *_ = KFold(4, shuffle=True, random_state=0).split(z)
@@ -488,8 +488,8 @@ def test_exchanged_embeddings_beat_half_of_the_rivals(rng):
     data = viewing(x, 40, rdms=xr.DataArray(rdm(x)[None, None], {"subject": ["p"]}, ("subject", "session", "pair")))
     embeddings = xr.DataArray(y, {"item": data.test_images}, ("item", "feature"))
     aims = y - y.mean(0)
-    found = identify_by_embeddings(decode_people(data, embeddings)[0], aims, groups)
-    null = chance_for_people(data, embeddings, groups, n_refits=9)
+    found = identify_by_embeddings(decode_subjects(data, embeddings)[0], aims, groups)
+    null = chance_for_subjects(data, embeddings, groups, n_refits=9)
     assert len(null) == 9 and abs(null.mean() - 0.5) < 0.1 and found.mean() > max(0.8, null.max())
     ranks = image_ranks(aims, aims, groups=groups)
     assert (ranks == 0).all() and (identify_by_embeddings(aims, aims, groups) == 1).all()

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from brainalign import assets
 from brainalign.features import captions as module
-from brainalign.features.captions import LEVELS, embed, read_vectors, text_encoder
+from brainalign.features.captions import KINDS, embed, read_vectors, text_encoder
 from brainalign.features.store import FeatureStore
 
 LIGHT = "all-minilm-l6-v2"
@@ -66,20 +66,20 @@ def test_an_image_is_the_mean_of_its_captions(light, store):
         np.testing.assert_allclose(found.sel(item=image), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("level", ["sentence", "shuffled", "words", "length"])
-def test_the_order_of_rows_changes_nothing(level, store):
-    found = embed(TABLE, LIGHT, level=level, store=store)
-    again = embed(TABLE.iloc[::-1], LIGHT, level=level, store=store, images=["food", "horse"])
+@pytest.mark.parametrize("kind", ["sentence", "shuffled", "words", "length"])
+def test_the_order_of_rows_changes_nothing(kind, store):
+    found = embed(TABLE, LIGHT, kind=kind, store=store)
+    again = embed(TABLE.iloc[::-1], LIGHT, kind=kind, store=store, images=["food", "horse"])
     np.testing.assert_allclose(again, found.sel(item=["food", "horse"]), atol=1e-6)
 
 
-@pytest.mark.parametrize("level", WORDS)
-def test_levels_of_words_embed_each_word_alone(level, light, store):
-    found = embed(TABLE, LIGHT, level=level, store=store)
-    expected = [light.encode(text.split()).mean(0) for text in WORDS[level]]
+@pytest.mark.parametrize("kind", WORDS)
+def test_levels_of_words_embed_each_word_alone(kind, light, store):
+    found = embed(TABLE, LIGHT, kind=kind, store=store)
+    expected = [light.encode(text.split()).mean(0) for text in WORDS[kind]]
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert found.attrs["empty"] == EMPTY[level] and found.attrs["unknown"] == 0
-    assert found.attrs["empty_word"] == ("is" if level == "verbs" else "something")
+    assert found.attrs["empty"] == EMPTY[kind] and found.attrs["unknown"] == 0
+    assert found.attrs["empty_word"] == ("is" if kind == "verbs" else "something")
 
 
 def test_an_encoder_loads_its_model_once_and_only_for_texts_that_are_new(store, monkeypatch):
@@ -96,10 +96,10 @@ def test_an_encoder_loads_its_model_once_and_only_for_texts_that_are_new(store, 
 
 
 def test_captions_without_any_word_are_not_lost(store, light):
-    found = embed(["!!!", "a dog"], LIGHT, level="nouns", store=store)
+    found = embed(["!!!", "a dog"], LIGHT, kind="nouns", store=store)
     np.testing.assert_allclose(found, light.encode(["something", "dog"]), atol=1e-5)
-    np.testing.assert_array_equal(found, embed(["!!!", "a dog"], LIGHT, level="nouns", store=store))
-    assert embed(["!!!", "?"], LIGHT, level="words", store=store).attrs["empty"] == 2
+    np.testing.assert_array_equal(found, embed(["!!!", "a dog"], LIGHT, kind="nouns", store=store))
+    assert embed(["!!!", "?"], LIGHT, kind="words", store=store).attrs["empty"] == 2
 
 
 def test_shuffling_changes_the_order_and_nothing_else():
@@ -119,7 +119,7 @@ def test_shuffling_is_uniform(rng):
 
 
 def test_shuffled_captions_are_embedded(light, store):
-    found = embed(["a man on a horse"], LIGHT, level="shuffled", seed=3, store=store)
+    found = embed(["a man on a horse"], LIGHT, kind="shuffled", seed=3, store=store)
     np.testing.assert_allclose(found, light.encode([module._shuffle("a man on a horse", 3)]), atol=1e-5)
 
 
@@ -129,26 +129,26 @@ def test_categories(light, store):
         index=["red", "horse", "food"],
         columns=["person", "fire hydrant"],
     )
-    found = embed(TABLE, LIGHT, level="category", categories=categories, store=store)
+    found = embed(TABLE, LIGHT, kind="category", categories=categories, store=store)
     np.testing.assert_allclose(found, light.encode(["person fire hydrant", "person", "something"]), atol=1e-5)
     assert found.attrs["empty"] == 1
-    hot = embed(TABLE, level="multihot", categories=categories)
+    hot = embed(TABLE, kind="multihot", categories=categories)
     assert hot.to_numpy().tolist() == [[1, 1], [1, 0], [0, 0]] and list(hot["feature"]) == ["person", "fire hydrant"]
-    static = embed(TABLE, LIGHT + "@static", level="category", categories=categories)
-    words = embed(["person fire hydrant"], LIGHT + "@static", level="words", store=store)
+    static = embed(TABLE, LIGHT + "@static", kind="category", categories=categories)
+    words = embed(["person fire hydrant"], LIGHT + "@static", kind="words", store=store)
     np.testing.assert_allclose(static[0], words[0], atol=1e-6)
 
 
 def test_length_is_the_mean_number_of_words():
-    assert embed(TABLE, level="length").to_numpy().ravel().tolist() == [6.0, 7.0, 2.0]
+    assert embed(TABLE, kind="length").to_numpy().ravel().tolist() == [6.0, 7.0, 2.0]
 
 
 def test_static_vectors_know_no_context(light, store):
     table = light[0].auto_model.get_input_embeddings().weight.detach().numpy()
     tokens = light.tokenizer(["slowly", "hydrants"], add_special_tokens=False)["input_ids"]
-    found = embed(["slowly hydrants"], LIGHT + "@static", level="words", store=store)
+    found = embed(["slowly hydrants"], LIGHT + "@static", kind="words", store=store)
     np.testing.assert_allclose(found[0], np.mean([table[ids].mean(0) for ids in tokens], axis=0), atol=1e-6)
-    swapped = embed(["hydrants slowly"], LIGHT + "@static", level="words", store=store)
+    swapped = embed(["hydrants slowly"], LIGHT + "@static", kind="words", store=store)
     np.testing.assert_allclose(found, swapped, atol=1e-7)
 
 
@@ -167,7 +167,7 @@ def test_vectors_from_a_file(tmp_path, store, header):
     assert vectors.keys() >= {"horse", "HORSE", "Man", "of"} and "." not in vectors and "something" not in vectors
     assert vectors["HORSE"].tolist() == [1, 0, 0] and vectors["Man"].tolist() == [0, 1, 0]
     np.testing.assert_allclose(vectors["of"], [-1, 0.5, 0.2], atol=1e-7)
-    found = embed(TABLE, path, level="nouns", store=store)
+    found = embed(TABLE, path, kind="nouns", store=store)
     np.testing.assert_allclose(found, [[2 / 3, 0, 1 / 3], [5, 5, 5], [5, 5, 5]], atol=1e-6)  # men is not in the file
     assert found.attrs["unknown"] == 4 and found.attrs["empty"] == 2
 
@@ -186,7 +186,7 @@ def test_damaged_vector_files_are_refused(tmp_path, store, text, problem):
     path = tmp_path / "vectors.txt"
     path.write_text(text)
     with pytest.raises(ValueError, match=problem):
-        embed(TABLE, path, level="nouns", store=store)
+        embed(TABLE, path, kind="nouns", store=store)
 
 
 # the store
@@ -208,22 +208,20 @@ def counted(monkeypatch) -> list[str]:
     return asked
 
 
-@pytest.mark.parametrize("level", ["sentence", "nouns"])
-def test_nothing_is_computed_twice(level, store, monkeypatch):
-    first = embed(TABLE, LIGHT, level=level, store=store)
+@pytest.mark.parametrize("kind", ["sentence", "nouns"])
+def test_nothing_is_computed_twice(kind, store, monkeypatch):
+    first = embed(TABLE, LIGHT, kind=kind, store=store)
 
     def refuse(*args, **options):
         raise AssertionError("loaded though everything is stored")
 
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", refuse)
     monkeypatch.setattr(module, "_load_tagger", refuse)
-    if level == "nouns":  # nor for another part of speech
-        embed(TABLE, LIGHT, level="verbs", store=store)
-    part = embed(TABLE, LIGHT, level=level, store=store, images=["food"])
+    if kind == "nouns":  # nor for another part of speech
+        embed(TABLE, LIGHT, kind="verbs", store=store)
+    part = embed(TABLE, LIGHT, kind=kind, store=store, images=["food"])
     np.testing.assert_allclose(part, first.sel(item=["food"]), atol=1e-6)
-    again = embed(
-        TABLE.sample(frac=1, random_state=0), LIGHT, level=level, store=store, images=first["item"].to_numpy()
-    )
+    again = embed(TABLE.sample(frac=1, random_state=0), LIGHT, kind=kind, store=store, images=first["item"].to_numpy())
     np.testing.assert_array_equal(first, again)
 
 
@@ -276,9 +274,9 @@ def test_damaged_shards_are_computed_again(store, caplog):
 
 
 def test_without_a_store_nothing_is_kept(store, monkeypatch):
-    kept = embed(TABLE, LIGHT, level="nouns", store=store)
+    kept = embed(TABLE, LIGHT, kind="nouns", store=store)
     monkeypatch.setattr(module.FeatureStore, "entry", lambda *_, **__: pytest.fail("used a store"))
-    np.testing.assert_allclose(embed(TABLE, LIGHT, level="nouns", store=False), kept, atol=1e-6)
+    np.testing.assert_allclose(embed(TABLE, LIGHT, kind="nouns", store=False), kept, atol=1e-6)
 
 
 # bad input
@@ -299,7 +297,7 @@ BOOLS = pd.DataFrame(True, index=["horse", "food"], columns=["person"])
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"level": "sentences"}, "level: expected one of sentence, shuffled"),
+        ({"kind": "sentences"}, "kind: expected one of sentence, shuffled"),
         ({"captions": []}, "at least one caption"),
         ({"captions": "a dog"}, "put it in a list"),
         ({"captions": TABLE.drop(columns="image")}, r"missing the column\(s\) \['image'\]"),
@@ -308,11 +306,11 @@ BOOLS = pd.DataFrame(True, index=["horse", "food"], columns=["person"])
         ({"images": ["horse", "horse"]}, "each once"),
         ({"images": []}, "at least one image"),
         ({"captions": ["a dog"], "images": [0]}, "only a DataFrame"),
-        ({"level": "category"}, "categories: this level needs"),
-        ({"level": "multihot", "categories": BOOLS.astype(float)}, "bool columns"),
-        ({"level": "multihot", "categories": BOOLS}, r"1 have none, first \['red'\]"),
+        ({"kind": "category"}, "categories: this kind needs"),
+        ({"kind": "multihot", "categories": BOOLS.astype(float)}, "bool columns"),
+        ({"kind": "multihot", "categories": BOOLS}, r"1 have none, first \['red'\]"),
         ({"model": LIGHT + "@static"}, "know no sentences"),
-        ({"model": LIGHT + "@static", "level": "shuffled"}, "know no sentences"),
+        ({"model": LIGHT + "@static", "kind": "shuffled"}, "know no sentences"),
         ({"batch_size": 0}, "batch_size: expected"),
         ({"device": "sometimes"}, "device: expected"),
         ({"captions": ["dog " * 400]}, r"longer than the 256 tokens"),
@@ -331,9 +329,9 @@ def offline(*args, **options):
 
 def test_every_level_is_a_finite_array(store):
     categories = pd.DataFrame(True, index=TABLE["image"].unique(), columns=["person"])
-    for level in LEVELS:
-        found = embed(TABLE, LIGHT, level=level, categories=categories, store=store)
-        assert found.sizes["item"] == 3 and np.isfinite(found).all() and found.attrs["level"] == level
+    for kind in KINDS:
+        found = embed(TABLE, LIGHT, kind=kind, categories=categories, store=store)
+        assert found.sizes["item"] == 3 and np.isfinite(found).all() and found.attrs["kind"] == kind
 
 
 def test_embeddings_that_are_not_finite_are_refused(monkeypatch):

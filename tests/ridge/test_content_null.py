@@ -19,7 +19,7 @@ from brainalign.features.language import context_features, layer_features
 from brainalign.features.words import SMOOTHNESS, leading_components, random_features
 from brainalign.ridge.banded import variance_partition
 from brainalign.ridge.encoding import content_null, contiguous_folds, cross_validate, rolled_sweeps, word_sweep
-from brainalign.story import by_person
+from brainalign.story import by_subject
 
 N_WORDS, N_VOLUMES, N_BLOCKS = 300, 120, 4
 FOLDS = {"n_splits": N_BLOCKS, "inner_splits": None, "gap": 3, "alphas": np.logspace(-1, 4, 6)}
@@ -84,21 +84,21 @@ def test_inner_folds_of_outer_blocks_equal_a_loop():
 
 def test_partial_is_what_the_layer_adds_and_diluting_a_bad_baseline_is_nothing():
     rng = np.random.default_rng(1)
-    baseline, x = rng.standard_normal((200, 1)), rng.standard_normal((10, 200, 40))
-    turned = np.repeat([1.0, -1.0, 1.0, -1.0], 50)[:, None] * baseline  # other blocks predict the wrong sign
+    confounds, x = rng.standard_normal((200, 1)), rng.standard_normal((10, 200, 40))
+    turned = np.repeat([1.0, -1.0, 1.0, -1.0], 50)[:, None] * confounds  # other blocks predict the wrong sign
     y = turned + rng.standard_normal((200, 60))
     options = {"n_splits": 4, "inner_splits": None, "alphas": [0.1, 1.0]}
-    fit = cross_validate(x, y, baseline=baseline, return_predictions=True, **options)
-    free = np.column_stack([np.ones(200), baseline])
+    fit = cross_validate(x, y, confounds=confounds, return_predictions=True, **options)
+    free = np.column_stack([np.ones(200), confounds])
     alone = np.empty_like(y)
     for train, test in contiguous_folds(200, 4):
         alone[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
     added = fit["prediction"][0].to_numpy() - alone
     expected = [pearsonr(a, b).statistic for a, b in zip((y - alone).T, added.T, strict=True)]
     np.testing.assert_allclose(fit["partial"][0], expected, atol=1e-5)
-    gain = (fit["score"] - fit["baseline_score"]).to_numpy()
+    gain = (fit["score"] - fit["confounds_score"]).to_numpy()
     assert gain.mean() > 0.05 > 3 * abs(float(fit["partial"].mean()))
-    found = cross_validate(x[0], y + 2 * x[0, :, :1], baseline=baseline, **options)
+    found = cross_validate(x[0], y + 2 * x[0, :, :1], confounds=confounds, **options)
     assert float(found["partial"].mean()) > 0.7
 
 
@@ -118,12 +118,12 @@ def test_content_null_equals_a_loop_over_rolled_words(story, times, design):
     values = values_of(story).assign_coords(layer=[3, 9])
     rng = np.random.default_rng(2)
     y = xr.DataArray(rng.standard_normal((N_VOLUMES, 3)), dims=("time", "region"), coords={"region": list("abc")})
-    baseline = signals.word_regressors(np.ones((N_WORDS, 1)), story, times, n_blocks=N_BLOCKS).values
-    null = content_null(values, design, y, n_rolls=3, baseline=baseline, retained=1.0, seed=4, **FOLDS)
+    confounds = signals.word_regressors(np.ones((N_WORDS, 1)), story, times, n_blocks=N_BLOCKS).values
+    null = content_null(values, design, y, n_rolls=3, confounds=confounds, retained=1.0, seed=4, **FOLDS)
     assert null.dims == ("roll", "layer", "region") and null["layer"].values.tolist() == [3, 9]
     for roll, order in zip(null, stats.circular_shifts(N_WORDS, 3, min_shift=50, seed=4), strict=True):
         features = word_sweep(values.isel(word=order), design, retained=1.0)
-        fit = cross_validate(features, y.values, baseline=baseline, standardize=False, **FOLDS)
+        fit = cross_validate(features, y.values, confounds=confounds, standardize=False, **FOLDS)
         np.testing.assert_allclose(roll, fit["partial"], atol=2e-3)
     without = content_null(values, design, y.values, n_rolls=2, **FOLDS)
     assert without.shape == (2, 2, 3) and list(without["channel"].values) == [0, 1, 2]
@@ -199,8 +199,8 @@ INTERVAL = "interval over 12 people above 0, best of four layers"
 
 def asked(story, times, design, seed: int, n_rolls: int, signal: float = 0.0, unique: bool = True) -> pd.Series:
     """What the content null calls at 5 %, by statistic, and an interval over people calls, in one cohort."""
-    baseline = signals.word_regressors(np.ones((len(story), 1)), story, times, n_blocks=N_BLOCKS).values
-    options, rng = {"baseline": baseline, **FOLDS}, np.random.default_rng([5, seed])
+    confounds = signals.word_regressors(np.ones((len(story), 1)), story, times, n_blocks=N_BLOCKS).values
+    options, rng = {"confounds": confounds, **FOLDS}, np.random.default_rng([5, seed])
     values = values_of(story, 4, 12, seed=1000 + seed)
     alike = values[:1].values * np.sqrt([0.3, 0.5, 0.7, 0.9])[:, None, None]  # as copies of one model are
     values = values.copy(data=values.values * np.sqrt([0.7, 0.5, 0.3, 0.1])[:, None, None] + alike)
@@ -211,7 +211,7 @@ def asked(story, times, design, seed: int, n_rolls: int, signal: float = 0.0, un
     if unique:
         rival = word_sweep(values_of(story, 1, 12, seed=5000 + seed), design)[0]
         shares = variance_partition(
-            {"rate": baseline, "rival": rival.values, "context": word_sweep(values, design)[3].values},
+            {"rate": confounds, "rival": rival.values, "context": word_sweep(values, design)[3].values},
             people.values,
             rivals={"context": list(rolled_sweeps(values[3], design, n_rolls=n_rolls, seed=seed))},
             n_draws=8,
@@ -245,13 +245,13 @@ class Alice:
     def __init__(self, apart: bool) -> None:
         self.data, self.apart, n_blocks, skip = load_listening("alice"), apart, 6, 10
         times = self.data.signal["time"][skip:]
-        people = by_person(self.data, n_blocks if apart else 1, skip=skip, confounds=motion(self.data))
+        people = by_subject(self.data, n_blocks if apart else 1, skip=skip, confounds=motion(self.data))
         to_volume = signals.word_to_volume(self.data.words, times)
         letters = self.data.words["word"].str.len().to_numpy(float)
         counted = np.column_stack([np.ones(len(letters)), letters])
         rate = signals.word_regressors(counted, self.data.words, times)
-        self.people, self.design, self.rate = (self.clean(x) for x in (people, to_volume, rate))
-        self.responses = self.people.transpose("time", ...).to_numpy().reshape(len(times), -1)
+        self.subjects, self.design, self.rate = (self.clean(x) for x in (people, to_volume, rate))
+        self.responses = self.subjects.transpose("time", ...).to_numpy().reshape(len(times), -1)
         self.options = {"n_splits": n_blocks, "inner_splits": None, "gap": 10, "alphas": np.logspace(0, 6, 7)}
 
     def clean(self, values: xr.DataArray) -> xr.DataArray:
@@ -261,9 +261,9 @@ class Alice:
     def gains(self, values: xr.DataArray) -> np.ndarray:
         """Of each layer and person, the mean over regions: partial correlations, or differences of correlations."""
         features = word_sweep(values, self.design)
-        fit = cross_validate(features, self.responses, baseline=self.rate.values, standardize=False, **self.options)
-        gain = fit["partial"] if self.apart else fit["score"] - fit["baseline_score"]
-        return gain.to_numpy().reshape(len(values), len(self.people), -1).mean(2)
+        fit = cross_validate(features, self.responses, confounds=self.rate.values, standardize=False, **self.options)
+        gain = fit["partial"] if self.apart else fit["score"] - fit["confounds_score"]
+        return gain.to_numpy().reshape(len(values), len(self.subjects), -1).mean(2)
 
 
 def reversed_scores(story: Alice, n_draws: int) -> np.ndarray:

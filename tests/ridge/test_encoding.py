@@ -498,25 +498,25 @@ def test_estimator_takes_a_splitter_and_refuses_flat_targets():
         RidgeSweepCV().fit(x, np.ones(90))
 
 
-# ---------------------------------------------------------------------------------------------------------- baseline
+# ---------------------------------------------------------------------------------------------------------- confounds
 
 
 @pytest.mark.parametrize(("n", "p"), [(300, 40), (120, 200)])
 @pytest.mark.parametrize("standardize", [False, True])
 def test_baseline_equals_a_joint_fit_with_free_weights(n, p, standardize, rng):
-    baseline = rng.standard_normal((n, 2)) * [1, 50] + [0, 300]
-    x = rng.standard_normal((n, p)) + baseline @ rng.standard_normal((2, p)) / 50
+    confounds = rng.standard_normal((n, 2)) * [1, 50] + [0, 300]
+    x = rng.standard_normal((n, p)) + confounds @ rng.standard_normal((2, p)) / 50
     y = (
         x @ rng.standard_normal((p, 4)) / np.sqrt(p)
-        + baseline @ rng.standard_normal((2, 4))
+        + confounds @ rng.standard_normal((2, 4))
         + rng.standard_normal((n, 4))
     )
     found = cross_validate(
-        x, y, baseline=baseline, alphas=[30.0], n_splits=4, gap=2, standardize=standardize, return_predictions=True
+        x, y, confounds=confounds, alphas=[30.0], n_splits=4, gap=2, standardize=standardize, return_predictions=True
     )
     expected = np.empty_like(y)
     for train, test in contiguous_folds(n, 4, gap=2):
-        free = np.column_stack([np.ones(n), baseline])
+        free = np.column_stack([np.ones(n), confounds])
         left = x[train] - free[train] @ np.linalg.lstsq(free[train], x[train])[0]
         scale = left.std(0) if standardize else np.ones(p)
         both = np.column_stack([x / scale, free])
@@ -528,48 +528,48 @@ def test_baseline_equals_a_joint_fit_with_free_weights(n, p, standardize, rng):
 
 def test_layer_of_noise_takes_little_from_a_baseline_and_a_true_one_adds(rng):
     n = 800
-    baseline, truth, noise = rng.standard_normal((n, 1)), rng.standard_normal((n, 30)), rng.standard_normal((n, 30))
-    y = baseline @ np.ones((1, 6)) + truth @ rng.standard_normal((30, 6)) / 5 + rng.standard_normal((n, 6))
-    alone = cross_validate(baseline, y)["score"][0]
-    with_noise = cross_validate(noise, y, baseline=baseline)["score"][0]
-    with_truth = cross_validate(truth, y, baseline=baseline)["score"][0]
+    confounds, truth, noise = rng.standard_normal((n, 1)), rng.standard_normal((n, 30)), rng.standard_normal((n, 30))
+    y = confounds @ np.ones((1, 6)) + truth @ rng.standard_normal((30, 6)) / 5 + rng.standard_normal((n, 6))
+    alone = cross_validate(confounds, y)["score"][0]
+    with_noise = cross_validate(noise, y, confounds=confounds)["score"][0]
+    with_truth = cross_validate(truth, y, confounds=confounds)["score"][0]
     assert (with_noise < alone + 0.01).all() and (with_noise > alone - 0.05).all()
     assert (with_truth > alone + 0.05).all()
 
 
 def test_random_layers_gain_nothing_over_a_weak_baseline(rng):
-    # The baseline must be compared as it enters: without a penalty. A penalised one would lose to anything added.
+    # Confounds must be compared as it enters: without a penalty. A penalised one would lose to anything added.
     n, channels = 300, 400
-    baseline, x = rng.standard_normal((n, 2)), rng.standard_normal((n, 100))
-    y = 0.1 * baseline @ rng.standard_normal((2, channels)) + rng.standard_normal((n, channels))
-    fit = cross_validate(x, y, baseline=baseline, n_splits=6)
-    gain = (fit["score"][0] - fit["baseline_score"]).values
+    confounds, x = rng.standard_normal((n, 2)), rng.standard_normal((n, 100))
+    y = 0.1 * confounds @ rng.standard_normal((2, channels)) + rng.standard_normal((n, channels))
+    fit = cross_validate(x, y, confounds=confounds, n_splits=6)
+    gain = (fit["score"][0] - fit["confounds_score"]).values
     assert gain.mean() <= 2 * gain.std() / np.sqrt(channels)
 
 
 def test_baseline_score_is_that_of_least_squares(rng):
-    baseline, y = rng.standard_normal((90, 2)), rng.standard_normal((90, 3))
-    y += baseline @ np.ones((2, 3))
-    fit = cross_validate(rng.standard_normal((90, 4)), y, baseline=baseline, n_splits=3)
+    confounds, y = rng.standard_normal((90, 2)), rng.standard_normal((90, 3))
+    y += confounds @ np.ones((2, 3))
+    fit = cross_validate(rng.standard_normal((90, 4)), y, confounds=confounds, n_splits=3)
     held_out = np.empty_like(y)
     for train, test in contiguous_folds(90, 3):
-        held_out[test] = LinearRegression().fit(baseline[train], y[train]).predict(baseline[test])
+        held_out[test] = LinearRegression().fit(confounds[train], y[train]).predict(confounds[test])
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(held_out.T, y.T, strict=True)]
-    np.testing.assert_allclose(fit["baseline_score"], expected)
+    np.testing.assert_allclose(fit["confounds_score"], expected)
 
 
 @pytest.mark.parametrize(
-    ("baseline", "message"),
+    ("confounds", "message"),
     [
         (np.ones((50, 1)), "constant or depend on each other"),
-        (np.ones((49, 1)), r"baseline must have shape \(50, column\), got \(49, 1\)"),
-        (np.full((50, 1), np.nan), "baseline has 50 non-finite values"),
+        (np.ones((49, 1)), r"confounds must have shape \(50, column\), got \(49, 1\)"),
+        (np.full((50, 1), np.nan), "confounds have 50 non-finite values"),
         (np.repeat(np.arange(50.0)[:, None], 2, 1), "depend on each other"),
     ],
 )
-def test_baseline_errors(baseline, message, rng):
+def test_errors_of_confounds(confounds, message, rng):
     with pytest.raises(ValueError, match=message):
-        cross_validate(rng.standard_normal((50, 5)), rng.standard_normal((50, 2)), baseline=baseline, n_splits=5)
+        cross_validate(rng.standard_normal((50, 5)), rng.standard_normal((50, 2)), confounds=confounds, n_splits=5)
 
 
 # --------------------------------------------------------------------------------------------------------- shift null
@@ -604,22 +604,22 @@ def test_best_layer_of_noise_is_significant_at_the_nominal_rate(rng):
 
 def test_gain_over_a_baseline_is_significant_at_the_nominal_rate_and_a_true_one_is_found(rng):
     n, channels = 240, 300
-    baseline, x = coloured_noise(n, 2, rng), coloured_noise(n, 40, rng).reshape(n, 2, 20).transpose(1, 0, 2)
-    y = baseline @ rng.standard_normal((2, channels)) + coloured_noise(n, channels, rng)
+    confounds, x = coloured_noise(n, 2, rng), coloured_noise(n, 40, rng).reshape(n, 2, 20).transpose(1, 0, 2)
+    y = confounds @ rng.standard_normal((2, channels)) + coloured_noise(n, channels, rng)
     y[:, :50] += x[1] @ rng.standard_normal((20, 50)) / 2
     options = {"n_splits": 5, "inner_splits": 3, "gap": 5, "alphas": np.logspace(0, 6, 7)}
-    fit = cross_validate(x, y, baseline=baseline, **options)
-    gain = fit["score"] - fit["baseline_score"]
-    null = shift_null(x, y, baseline=baseline, n_shifts=12, min_shift=10, **options)
+    fit = cross_validate(x, y, confounds=confounds, **options)
+    gain = fit["score"] - fit["confounds_score"]
+    null = shift_null(x, y, confounds=confounds, n_shifts=12, min_shift=10, **options)
     p = p_values(gain.max("layer").values, null.values, pool=True)
     assert (p[:50] < 0.05).mean() > 0.9
-    # The fit of the baseline takes some of the residual's rhythm along: surrogates are a little conservative.
+    # The fit of the confounds takes some of the residual's rhythm along: surrogates are a little conservative.
     assert binomtest(int((p[50:] < 0.05).sum()), channels - 50, 0.05, alternative="greater").pvalue > 1e-3
 
 
 def test_shift_null_takes_every_option_with_a_baseline_and_names_bad_channels(rng):
-    x, y, baseline = rng.standard_normal((60, 20)), rng.standard_normal((60, 2)), rng.standard_normal((60, 1))
-    null = shift_null(x, y, baseline=baseline, n_components=5, n_shifts=3, n_splits=3, inner_splits=2)
+    x, y, confounds = rng.standard_normal((60, 20)), rng.standard_normal((60, 2)), rng.standard_normal((60, 1))
+    null = shift_null(x, y, confounds=confounds, n_components=5, n_shifts=3, n_splits=3, inner_splits=2)
     assert null.shape == (3, 2) and np.isfinite(null).all()
     y[3, 1] = np.nan
     labelled = xr.DataArray(y, dims=("word", "channel"), coords={"channel": ["a", "b"]})

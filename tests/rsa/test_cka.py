@@ -18,7 +18,7 @@ from brainalign.rsa import (
     convergence,
     linear_cka,
     procrustes,
-    standardise,
+    standardize,
 )
 
 
@@ -193,14 +193,14 @@ def test_procrustes_is_the_distance_after_the_best_rotation(rng):
 
 def test_standardise_scales_features_but_not_rounding(rng):
     x = (rng.standard_normal((2, 50, 6)) * [1, 1, 1, 1e6, 1e-9, 0] + 3e6).astype("float64")
-    scaled = standardise(xr.DataArray(x, dims=("layer", "word", "feature"), coords={"layer": [3, 7]}))
+    scaled = standardize(xr.DataArray(x, dims=("layer", "word", "feature"), coords={"layer": [3, 7]}))
     assert list(scaled["layer"].values) == [3, 7]
     np.testing.assert_allclose(scaled.std("word")[:, :4], 1, rtol=1e-6)
     np.testing.assert_allclose(scaled.mean("word"), 0, atol=1e-6)
     assert (scaled[..., 4:] == 0).all()
     z = (x[0, :, :4] - x[0, :, :4].mean(0)) / x[0, :, :4].std(0)
-    np.testing.assert_allclose(standardise(x[0])[:, :4], z, atol=1e-6)
-    assert standardise(x.astype("float32")).dtype == np.float32
+    np.testing.assert_allclose(standardize(x[0])[:, :4], z, atol=1e-6)
+    assert standardize(x.astype("float32")).dtype == np.float32
 
 
 # ------------------------------------------------------------------------------------------------------------- chance
@@ -359,9 +359,9 @@ def test_bad_families():
 
 def test_standardise_takes_whole_numbers_and_refuses_what_is_not_finite():
     counts = np.random.default_rng(0).poisson(3, size=(30, 6))
-    assert np.allclose(standardise(counts), standardise(counts.astype(float)))
+    assert np.allclose(standardize(counts), standardize(counts.astype(float)))
     with pytest.raises(ValueError, match="features: 1 non-finite"):
-        standardise(np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0))
+        standardize(np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0))
 
 
 def test_models_tied_where_the_halves_part_are_refused():

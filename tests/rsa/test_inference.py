@@ -349,7 +349,7 @@ def test_bootstrap_interval_covers_chance_and_finds_what_is_planted():
     [
         (np.arange(9.0), {}, "all pairs of at least three images"),
         (np.arange(10.0), {"method": "whitened-cosine"}, "every pair of images once"),
-        (np.arange(10.0), {"level": 1.0}, "level between 0 and 1"),
+        (np.arange(10.0), {"confidence_level": 1.0}, "confidence_level in"),
         (np.arange(10.0), {"n_resamples": 0}, "n_resamples must be"),
         (np.arange(15.0), {}, r"expected shape \(15,\)"),
     ],

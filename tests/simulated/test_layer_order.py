@@ -122,7 +122,7 @@ def orders(text, order: str, n: int, snr: float = SNR) -> pd.DataFrame:
     score, found = scores(text, responses), []
     for part, distance, people in each(channels, score):
         tables = {
-            along: crossed_order(part, distance, clusters=people, along=along, fixed=fixed)
+            along: crossed_order(part, distance, subjects=people, along=along, fixed=fixed)
             for along, fixed in FIXED_AT.items()
         }
         called = {along: table["p"].max() <= 0.05 for along, table in tables.items()}
@@ -139,9 +139,9 @@ def estimates(text, whole, n: int, snr: float) -> pd.DataFrame:
     score, found = scores(text, responses, whole)[0], []
     for (part, distance, people), (_, true) in zip(each(channels, score), channels.groupby("cohort"), strict=True):
         aligned, slope = (
-            f(x, distance, clusters=people) for f, x in ((alignment, peak_layer(part)), (layer_gradient, part))
+            f(x, distance, subjects=people) for f, x in ((alignment, peak_layer(part)), (layer_gradient, part))
         )
-        planted = alignment(true["layer"], distance, clusters=people).r
+        planted = alignment(true["layer"], distance, subjects=people).r
         found.append(
             {
                 "best": float(part.max("layer").median()),
@@ -163,7 +163,7 @@ def test_scores_are_those_of_cross_validate(text):
         few.stack(cell=("context", "layer")).transpose("cell", "word", "feature"),
         xr.DataArray(responses, dims=("word", "channel")),
         groups=words["passage"].to_numpy(),
-        baseline=sound,
+        confounds=sound,
         alphas=[ALPHA],
         standardize=False,
         **FOLDS,

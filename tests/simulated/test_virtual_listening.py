@@ -55,7 +55,7 @@ def test_planted_layers_and_their_order_are_recovered(cohort, fit):
     peak = peak_layer(fit[:, language])
     assert spearmanr(peak, cohort.truth["layer"][language]).statistic >= 0.95
     channels = cohort.channels[language]
-    assert alignment(peak, channels["distance_pmc"], clusters=channels["subject"]).low >= 0.8
+    assert alignment(peak, channels["distance_pmc"], subjects=channels["subject"]).low >= 0.8
 
 
 def test_by_default_scores_are_as_low_as_in_recordings_of_words(features):

@@ -51,7 +51,7 @@ def scores(data, features: np.ndarray, person: str) -> np.ndarray:
 
 
 def test_layout(data):
-    assert data.people == ["v01", "v02"]
+    assert data.subjects == ["v01", "v02"]
     assert data.images.shape == (300, 128, 128, 3)
     assert data.responses["v01"].dtype == np.float32
     assert data.responses["v01"].sizes == {"repeat": 3, "image": 200, "vertex": len(data.truth)}
@@ -104,7 +104,7 @@ def test_the_searchlight_finds_the_zones_in_the_cortex(data, sentences):
     meshes = [cortex.mesh(side) for side in cortex.HEMISPHERES]
     discs = searchlight.geodesic_discs(meshes, 10, vertices=data.truth.index)
     maps = []
-    for person in data.people:
+    for person in data.subjects:
         images = data.images_of(person)
         batches = np.arange(len(images)).reshape(-1, 100)
         models = {"sentence": rdm(sentences[images][batches])}
@@ -125,7 +125,7 @@ def area(found: np.ndarray, others: np.ndarray) -> float:
 
 
 def test_noise_ceiling_estimates_the_planted_one(data):
-    for person in data.people:
+    for person in data.subjects:
         ceiling = stats.noise_ceiling(data.responses[person])["ceiling"].to_numpy()
         driven = (data.truth["drive"] != "none").to_numpy()
         np.testing.assert_allclose(ceiling[driven].mean(), data.truth["ceiling"][driven].mean(), atol=0.02)
@@ -135,7 +135,7 @@ def test_noise_ceiling_estimates_the_planted_one(data):
 
 def test_early_vertices_follow_pixels_and_the_others_captions(data, sentences):
     pixels = gabor_energies(data.images)
-    for person in data.people:
+    for person in data.subjects:
         by_pixels, by_captions = scores(data, pixels, person), scores(data, sentences, person)
         early = mask(data, "early", "pixels")
         assert by_pixels[early].mean() > by_captions[early].mean() + 0.1
@@ -147,7 +147,7 @@ def test_early_vertices_follow_pixels_and_the_others_captions(data, sentences):
 
 def test_nothing_is_found_in_noise_beyond_the_nominal_rate(data, sentences):
     nothing = (data.truth["drive"] == "none").to_numpy()
-    for person in data.people:
+    for person in data.subjects:
         responses = data.responses[person].to_numpy()[:, :, nothing]
         r = scores(data, sentences, person)[nothing]
         t = r * np.sqrt((len(data.test_images) - 2) / (1 - r**2))
@@ -163,11 +163,11 @@ def test_the_whole_sentence_counts(data, sentences):
     rows = data.captions[data.captions["image"].isin(test)]
     shown = {
         "sentence": sentences[test],
-        "words": captions.embed(rows, LIGHT, level="words").to_numpy(),
+        "words": captions.embed(rows, LIGHT, kind="words").to_numpy(),
         "categories": data.categories.loc[test].to_numpy(float),
     }
     models = {level: rdm(features) for level, features in shown.items()}
-    for person in data.people:
+    for person in data.subjects:
         responses = data.mean_responses(person, test).to_numpy()
         for roi in HIGH:
             brain = rdm(responses[:, mask(data, roi, "caption")])
@@ -178,7 +178,7 @@ def test_the_whole_sentence_counts(data, sentences):
 
 
 def test_zones_prefer_their_category(data):
-    for person in data.people:
+    for person in data.subjects:
         images = data.images_of(person)
         responses = data.mean_responses(person).to_numpy()
         shows = data.categories.loc[images]
@@ -191,7 +191,7 @@ def test_zones_prefer_their_category(data):
 
 
 def test_people_share_some_of_their_tuning_and_no_noise(data):
-    one, two = (data.mean_responses(person, data.test_images).to_numpy() for person in data.people)
+    one, two = (data.mean_responses(person, data.test_images).to_numpy() for person in data.subjects)
     together = (columns(one) * columns(two)).mean(0)
     told = ((data.truth["drive"] == "caption") & (data.truth["zone"] == "")).to_numpy()
     # the correlation of two people is the share of tuning in common, weakened by the noise of both

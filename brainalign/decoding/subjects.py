@@ -18,7 +18,7 @@ from brainalign.rsa import brain_rdms
 _TOGETHER = 4  # exchanges that are decoded at once
 
 
-def decode_people(
+def decode_subjects(
     data: Viewing, embeddings: xr.DataArray, *, n_folds: int = 5, seed: int = 0, device: str = "auto"
 ) -> xr.DataArray:
     """What each person's brain tells of the embeddings of the test images.
@@ -63,15 +63,15 @@ def decode_people(
             found.append(decoded)
     else:
         seen = data if data.rois is None else data.select(vertices=data.rois.any(axis=1))
-        for person in data.people:
+        for person in data.subjects:
             responses, train = seen.mean_responses(person).astype("float32"), list(data.train_images(person))
             decoder = CaptionDecoder(device=device)
             decoder.fit(responses.sel(image=train).values, embeddings.sel(item=train).values)
             found.append((decoder.predict(responses.sel(image=test).values) - decoder.mean_).astype("float32"))
-    return xr.DataArray(np.array(found), {"subject": data.people, "image": test}, ("subject", "image", "feature"))
+    return xr.DataArray(np.array(found), {"subject": data.subjects, "image": test}, ("subject", "image", "feature"))
 
 
-def chance_for_people(
+def chance_for_subjects(
     data: Viewing,
     embeddings: xr.DataArray,
     groups: Sequence[Hashable] | None = None,
@@ -80,12 +80,12 @@ def chance_for_people(
     seed: int = 0,
     device: str = "auto",
 ) -> np.ndarray:
-    """Mean share of rivals beaten by what `decode_people` makes of embeddings that were exchanged between images.
+    """Mean share of rivals beaten by what `decode_subjects` makes of embeddings that were exchanged between images.
 
     Parameters
     ----------
     data, embeddings, device
-        As in `decode_people`.
+        As in `decode_subjects`.
     groups : sequence of shape (item,), optional
         Images exchange their embeddings within these groups, and only rivals of the same group count.
     n_refits, seed : int
@@ -102,7 +102,7 @@ def chance_for_people(
     shares = []
     for start in range(0, n_refits, _TOGETHER):
         some = [embeddings.copy(data=embeddings.values[order]) for order in orders[start : start + _TOGETHER]]
-        decoded = decode_people(data, xr.concat(some, "feature"), device=device).values
+        decoded = decode_subjects(data, xr.concat(some, "feature"), device=device).values
         for given, each in zip(some, np.split(decoded, len(some), axis=2), strict=True):
             aims = given.values[of_test] - given.values.mean(0)
             shares.append(np.nanmean([identify_by_embeddings(one, aims, labels[of_test]) for one in each]))
