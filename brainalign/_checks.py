@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,7 @@ def finite(name: str, values: Any, dtype: Any = float) -> np.ndarray:
     if bad.any():
         first = tuple(np.argwhere(bad)[0].tolist())
         raise ValueError(
-            f"{name}: {int(bad.sum())} of {bad.size} values are not finite, the first at {first}; repair them or leave "
+            f"{name}: {int(bad.sum())} of {bad.size} values are not finite (NaN or inf), the first at {first}; repair them or leave "
             "them out."
         )
     return values
@@ -79,6 +80,18 @@ def alike(**arrays: Any) -> None:
     lengths = [len(array) for array in arrays.values()]
     if len(set(lengths)) > 1:
         raise ValueError(f"{', '.join(arrays)}: expected the same length, got {', '.join(map(str, lengths))}.")
+
+
+def labelled(name: str, labels: Any, n: int, least: int = 1) -> np.ndarray:
+    """A label for each of so many items, none missing, and at least so many different ones."""
+    labels = shaped(name, labels, n)
+    missing, found = int(pd.isna(labels).sum()), len(pd.unique(labels))
+    if missing or found < least:
+        raise ValueError(
+            f"{name}: expected {n} labels, none missing and at least {least} different ones, got {missing} missing and "
+            f"{found} different ones."
+        )
+    return labels
 
 
 def listed(names: Iterable[Any], most: int = 8) -> str:

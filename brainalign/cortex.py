@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from brainalign import assets
+from brainalign._checks import finite, one_of, shaped, whole
 
 HEMISPHERES = ("left", "right")
+MAX_DISTANCE = 20.0
+"""mm; points farther from the surface lie outside the brain: a wrong localisation, taken as unknown."""
 
-LANDMARKS = pd.DataFrame(
-    {
-        "pmHG": (38, -31, 12),
-        "HG": (52, -18, 5),
-        "PT": (56, -34, 14),
-        "pSTG": (62, -38, 10),
-        "mSTG": (61, -18, 1),
-        "aSTG": (56, 2, -10),
-        "TP": (44, 16, -28),
-        "pMTG": (60, -48, 2),
-        "mMTG": (60, -24, -10),
-        "aMTG": (56, -4, -22),
-        "IFGop": (52, 14, 14),
-        "IFGtri": (50, 28, 8),
-        "IFGorb": (42, 32, -10),
-    },
-    index=["x", "y", "z"],
-).T
+LANDMARKS = pd.read_csv(Path(__file__).with_name("data") / "landmarks.csv", index_col="name")
 """Points of our own choice on fsaverage (mm, right hemisphere; mirror x for the left).
 
 Posteromedial and lateral Heschl's gyrus, planum temporale, superior and middle temporal gyri from back to front,
 temporal pole, three parts of the inferior frontal gyrus. They name regions of the virtual cohort and are no atlas."""
-
 
 MNI152_FROM_FSAVERAGE = np.array(
     [
@@ -57,186 +44,96 @@ class Mesh(NamedTuple):
 
 @cache
 def mesh(hemisphere: str, kind: str = "pial") -> Mesh:
-    """A hemisphere of fsaverage5 (10,242 vertices), as nilearn carries it.
+    """A hemisphere of fsaverage5 (10,242 vertices), as nilearn has it: "pial", "white", "infl", "sphere" or "flat"."""
+    from nilearn.surface import load_surf_mesh  # here and below: it is slow to load
 
-    Parameters
-    ----------
-    hemisphere : {"left", "right"}
-    kind : {"pial", "white", "infl", "sphere", "flat"}
-        Which surface.
-
-    Returns
-    -------
-    Mesh
-    """
-    from nilearn import surface  # here and below: it is slow to load
-
-    _check_hemisphere(hemisphere)
-    return Mesh(*(np.asarray(part) for part in surface.load_surf_mesh(_fsaverage5()[f"{kind}_{hemisphere}"])))
+    return Mesh(*(np.asarray(part) for part in load_surf_mesh(_fsaverage5(kind, hemisphere))))
 
 
 @cache
 def sulcal_depth(hemisphere: str) -> np.ndarray:
     """Sulcal depth of fsaverage5, shape (vertex,): positive in sulci."""
-    from nilearn import surface
+    from nilearn.surface import load_surf_data
 
-    _check_hemisphere(hemisphere)
-    return np.asarray(surface.load_surf_data(_fsaverage5()[f"sulc_{hemisphere}"]))
+    return np.asarray(load_surf_data(_fsaverage5("sulc", hemisphere)))
 
 
-def nearest_vertex(xyz, hemisphere: str, kind: str = "pial") -> np.ndarray:
-    """The vertex closest to each point.
-
-    Parameters
-    ----------
-    xyz : array of shape (..., 3)
-        Points in mm.
-    hemisphere : {"left", "right"}
-    kind : str
-        Surface, see `mesh`.
-
-    Returns
-    -------
-    array of shape (...)
-        Vertex numbers.
-
-    Raises
-    ------
-    ValueError
-        For points that are not finite or have no three coordinates, or another hemisphere.
-    """
-    xyz = np.asarray(xyz, dtype=float)
-    if xyz.shape[-1:] != (3,) or not np.isfinite(xyz).all():
-        raise ValueError(f"xyz: expected finite points of shape (..., 3) in mm, got shape {xyz.shape}; drop NaN rows.")
-    return cKDTree(mesh(hemisphere, kind).vertices).query(xyz)[1]
+def nearest_vertex(xyz: ArrayLike, hemisphere: str) -> np.ndarray:
+    """The pial vertex closest to each point in mm, from shape (..., 3) to (...)."""
+    return cKDTree(mesh(hemisphere).vertices).query(finite("xyz", xyz))[1]
 
 
 @cache
 def landmark_vertex(name: str, hemisphere: str) -> int:
     """The pial vertex of a landmark (a row of `LANDMARKS`)."""
-    _check_hemisphere(hemisphere)
-    if name not in LANDMARKS.index:
-        raise ValueError(f"name: unknown landmark {name!r}; choose from {list(LANDMARKS.index)}.")
-    sign = -1 if hemisphere == "left" else 1
-    return int(nearest_vertex(LANDMARKS.loc[name].to_numpy() * [sign, 1, 1], hemisphere))
+    sign = -1 if one_of("hemisphere", hemisphere, HEMISPHERES) == "left" else 1
+    point = LANDMARKS.loc[one_of("name", name, LANDMARKS.index)].to_numpy() * [sign, 1, 1]
+    return int(nearest_vertex(point, hemisphere))
 
 
 def geodesic_distance(source: int, hemisphere: str, kind: str = "pial") -> np.ndarray:
-    """Distance along the surface from one vertex to all, exact on the mesh (Mitchell, Mount & Papadimitriou 1987).
+    """Distance (mm) along the surface from one vertex to all, shape (vertex,).
 
-    Parameters
-    ----------
-    source : int
-        Vertex number.
-    hemisphere : {"left", "right"}
-    kind : str
-        Surface, see `mesh`.
-
-    Returns
-    -------
-    array of shape (vertex,)
-        mm.
-
-    Raises
-    ------
-    ValueError
-        For a source that is no vertex of the surface, or another hemisphere.
+    Exact on the mesh (Mitchell, Mount & Papadimitriou 1987); hemisphere and kind as in `mesh`.
     """
     from pygeodesic.geodesic import PyGeodesicAlgorithmExact
 
     vertices, faces = mesh(hemisphere, kind)
-    if not 0 <= source < len(vertices):
-        raise ValueError(f"source: expected a vertex number from 0 to {len(vertices) - 1}, got {source}.")
-    algorithm = PyGeodesicAlgorithmExact(vertices.astype(float), faces.astype(int))
-    return algorithm.geodesicDistances(np.array([source]), None)[0]
+    start = np.array([whole("source", source, 0, len(vertices) - 1)])
+    return PyGeodesicAlgorithmExact(vertices.astype(float), faces.astype(int)).geodesicDistances(start, None)[0]
 
 
 @cache
 def distance_from(landmark: str, hemisphere: str) -> pd.DataFrame:
-    """Distance of every pial vertex of fsaverage5 from a landmark.
-
-    Parameters
-    ----------
-    landmark : str
-        A row of `LANDMARKS`, such as "pmHG", posteromedial Heschl's gyrus.
-    hemisphere : {"left", "right"}
-
-    Returns
-    -------
-    DataFrame [geodesic, euclidean]
-        One row a vertex, mm.
-    """
+    """Distance (mm) of every pial vertex from a row of `LANDMARKS`, such as "pmHG": columns geodesic and euclidean."""
     source = landmark_vertex(landmark, hemisphere)
     vertices = mesh(hemisphere).vertices
-    return pd.DataFrame(
-        {
-            "geodesic": geodesic_distance(source, hemisphere),
-            "euclidean": np.linalg.norm(vertices - vertices[source], axis=1),
-        }
-    )
+    straight = np.linalg.norm(vertices - vertices[source], axis=1)
+    return pd.DataFrame({"geodesic": geodesic_distance(source, hemisphere), "euclidean": straight})
 
 
 @cache
 def regions(hemisphere: str) -> np.ndarray:
-    """Name of the gyrus or sulcus that each vertex of fsaverage5 lies in, shape (vertex,); "" on the medial wall.
+    """Name of the gyrus or sulcus of each vertex of fsaverage5, shape (vertex,); "" on the medial wall.
 
-    References
-    ----------
-    Desikan et al. (2006). An automated labeling system for subdividing the human cerebral cortex on MRI scans into
-    gyral based regions of interest. NeuroImage 31, 968-980.
+    The atlas is that of Desikan et al. (2006), NeuroImage 31, 968-980.
     """
-    from nilearn import surface
+    from nilearn.surface import load_surf_data
 
-    _check_hemisphere(hemisphere)
-    folder = assets.fetch("desikan-killiany")
-    numbers = surface.load_surf_data(str(folder / f"atlas-desikankilliany-{hemisphere[0]}h.label.gii.gz"))
+    side, folder = one_of("hemisphere", hemisphere, HEMISPHERES)[0], assets.fetch("desikan-killiany")
+    numbers = load_surf_data(str(folder / f"atlas-desikankilliany-{side}h.label.gii.gz"))
     names = pd.read_csv(folder / "atlas-desikankilliany.csv", index_col="id")["label"]
     return names.reindex(np.asarray(numbers).astype(int)).fillna("").to_numpy(str)
 
 
-def mni152_to_fsaverage(xyz) -> np.ndarray:
-    """Points in MNI152 space, moved to fsaverage's (MNI305).
+def mni152_to_fsaverage(xyz: ArrayLike) -> np.ndarray:
+    """Points (..., 3) in MNI152 space (mm; NaN stays NaN), moved to fsaverage's (MNI305).
 
-    Parameters
-    ----------
-    xyz : array of shape (..., 3)
-        mm; NaN stays NaN. The several versions of MNI152 differ by a millimetre or two, which this map ignores.
-
-    Returns
-    -------
-    array of shape (..., 3)
+    The several versions of MNI152 differ by a millimetre or two, which this map ignores.
     """
     inverse = np.linalg.inv(MNI152_FROM_FSAVERAGE)
     return np.asarray(xyz, dtype=float) @ inverse[:3, :3].T + inverse[:3, 3]
 
 
-def locate(xyz, *, max_distance: float = 20.0) -> pd.DataFrame:
+def locate(xyz: ArrayLike) -> pd.DataFrame:
     """What is known of electrodes from their coordinates: hemisphere, region, distance along the cortex.
 
-    Each point is taken for its nearest vertex of the pial surface of fsaverage5. Deep electrodes thus get the name and
-    the distance of the cortex above them.
+    Each point is taken for its nearest vertex of the pial surface of fsaverage5, within `MAX_DISTANCE`. Deep electrodes
+    thus get the name and the distance of the cortex above them.
 
     Parameters
     ----------
     xyz : array of shape (channel, 3)
         mm in fsaverage's space (see `mni152_to_fsaverage`), NaN where unknown.
-    max_distance : float
-        Points farther than this from the surface (mm) lie outside the brain: a wrong localisation, taken as unknown.
 
     Returns
     -------
     DataFrame [region, hemisphere, x, y, z, distance_pmc, distance_pmc_euclidean, vertex, off_surface]
         One row a point, numbers in mm: geodesic and straight distance of the nearest vertex from posteromedial
         Heschl's gyrus of its hemisphere, distance of the point from that vertex. NaN (and "") where unknown.
-
-    Raises
-    ------
-    ValueError
-        For infinite coordinates, or another shape.
     """
-    xyz = np.asarray(xyz, dtype=float)
-    if xyz.ndim != 2 or xyz.shape[1] != 3 or np.isinf(xyz).any():
-        raise ValueError(f"xyz: expected points of shape (channel, 3) in mm, NaN where unknown, got shape {xyz.shape}.")
+    xyz = np.asarray(shaped("xyz", xyz, "channel", 3), dtype=float)
+    finite("xyz", np.where(np.isnan(xyz), 0.0, xyz))  # NaN is unknown, infinity an error
     known = np.flatnonzero(np.isfinite(xyz).all(axis=1))
     table = pd.DataFrame({"region": "", "hemisphere": ""}, index=range(len(xyz)))
     numbers = ["x", "y", "z", "distance_pmc", "distance_pmc_euclidean", "vertex", "off_surface"]
@@ -246,7 +143,7 @@ def locate(xyz, *, max_distance: float = 20.0) -> pd.DataFrame:
     found = [cKDTree(mesh(hemisphere).vertices).query(xyz[known]) for hemisphere in HEMISPHERES]
     nearest = np.argmin([off for off, _ in found], axis=0)
     for side, (hemisphere, (off, vertex)) in enumerate(zip(HEMISPHERES, found, strict=True)):
-        here = (nearest == side) & (off <= max_distance)
+        here = (nearest == side) & (off <= MAX_DISTANCE)
         rows, vertex = known[here], vertex[here]
         distance = distance_from("pmHG", hemisphere).to_numpy()[vertex]
         table.loc[rows, numbers] = np.column_stack([xyz[rows], distance, vertex, off[here]])
@@ -256,12 +153,7 @@ def locate(xyz, *, max_distance: float = 20.0) -> pd.DataFrame:
 
 
 @cache
-def _fsaverage5():
-    from nilearn import datasets
+def _fsaverage5(what: str, hemisphere: str) -> Any:
+    from nilearn.datasets import fetch_surf_fsaverage
 
-    return datasets.fetch_surf_fsaverage("fsaverage5")
-
-
-def _check_hemisphere(hemisphere: str) -> None:
-    if hemisphere not in HEMISPHERES:
-        raise ValueError(f"hemisphere: expected one of {HEMISPHERES}, got {hemisphere!r}.")
+    return fetch_surf_fsaverage("fsaverage5")[f"{what}_{one_of('hemisphere', hemisphere, HEMISPHERES)}"]

@@ -1,25 +1,20 @@
 # %% [markdown]
 # # Sound, words and electrodes
 #
-# This chapter follows the data from the sound wave to one number for each word and each
-# electrode. Every later chapter starts from that table.
+# This chapter follows the data from the sound wave to one number for each word and each electrode. Every later chapter starts from that table.
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how speech gets word times by forced alignment; how raw voltage becomes *high gamma*; how a continuous recording becomes
-# *word responses*; how to find electrodes that answer to speech, without looking at any model; and what a *noise ceiling* is.
+# **You will learn** how speech gets word times by forced alignment; how raw voltage becomes *high gamma*; how a continuous recording becomes *word
+# responses*; how to find electrodes that answer to speech, without looking at any model; and what a *noise ceiling* is.
 #
-# **You need** basic Python and the idea of a correlation. No knowledge of language models: one is used here only to make the
-# responses of the virtual cohort.
+# **You need** basic Python and the idea of a correlation; no knowledge of language models, one of which only makes the responses of the virtual cohort.
 #
 # **It takes** about 20 minutes to read, and a minute to run on two cores once the assets are in the cache.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 #
-# A notebook of this book can be run again on other data without an edit: the cell below holds everything that may change,
-# and `papermill --help-notebook` prints it as documentation.
+# Any notebook of this book runs on other data without an edit: this cell holds all that may change; `papermill --help-notebook` prints it as documentation.
 
 # %% tags=["parameters"]
 model: str = "smollm2-135m"  # language model that drives the virtual cohort
@@ -47,101 +42,80 @@ report = Report(results)
 # %% [markdown]
 # ## What was played and what was recorded
 #
-# The study that this part of the book follows {cite:p}`mischler2024` recorded from electrodes inside the brains of
-# neurosurgical patients while they listened to stories and conversations. Those recordings cannot be handed out with a book.
-# What we use first is a {term}`virtual cohort`: the speech is real (ten passages of an audiobook that come with the toolbox
-# naplib {cite:p}`mischler2023`), the brains are not. Each virtual electrode's response was *planted*: written into the
-# signal by a rule that we know:
+# The study that this part of the book follows {cite:p}`mischler2024` recorded from electrodes inside the brains of neurosurgical patients while they
+# listened to stories and conversations. Those recordings cannot be handed out with a book. We begin with a {term}`virtual cohort`: the speech is real (ten
+# passages of an audiobook from the toolbox naplib {cite:p}`mischler2023`), the brains are not. Each electrode's response was *planted*, written into the
+# signal by a rule that we know (its numbers: see the docstring of `simulated.listening.virtual_listening`):
 #
-# - a *language electrode* follows one layer of a language model, a later layer the farther it lies from primary auditory cortex,
-#   and a longer stretch of context: from the word alone to the whole passage so far; near electrodes also follow the sound.
-#   Later electrodes also respond later (0 to 80 ms); the delay of their sound share is drawn at random.
-#   All rise during speech, and noise is added;
+# - a *language electrode* follows one layer of a language model, a later layer the farther it lies from primary auditory cortex, and a longer stretch of
+#   context: from the word alone to the whole passage so far; near electrodes also follow the sound. Later electrodes also respond later (0 to 80 ms); the
+#   delay of their sound share is drawn at random. All rise during speech, and noise is added;
 # - an *empty electrode* is noise alone.
 #
-# The docstring of `simulated.listening.virtual_listening` has the numbers. Recovering the rule shows that a method works. It cannot show anything about people;
-# for that [the next page](01_listening_data_in_people) turns to real people.
-#
-# One call loads everything:
+# Recovering the rule shows that a method works, and nothing about people: they follow on [the next page](01_listening_data_in_people). One call loads all:
 
 # %%
 data = datasets.load_listening("virtual", n_subjects=n_subjects, snr=snr, model=model, seed=seed, device=device)
 data
 
 # %% [markdown]
-# Three tables share one clock in seconds: `words` (one row a word), `signal` (one row a time sample, one column a channel),
-# and `channels` (one row a channel, with its place in the brain). `truth` holds what was planted; only a virtual cohort has it.
+# `words` (one row a word) and `signal` (one row a time sample, one column a channel) share one clock in seconds; `channels` has a row for each channel, with
+# its place in the brain. `truth` holds what was planted; only a virtual cohort has it.
 #
 # ## From sound to word times
 #
 # The transcript says *what* was said, not *when*. Forced alignment ({term}`alignment, forced`) finds the times: a speech recogniser (here pocketsphinx
-# {cite:p}`huggins2006`) is told the words and only has to decide which stretch of sound belongs to which. Six words of this
-# text, such as *yapping*, are missing from its dictionary and were given a pronunciation by hand. The first words come out
-# like this:
+# {cite:p}`huggins2006`) is told the words and only has to decide which stretch of sound belongs to which. Six words of this text, such as *yapping*, are
+# missing from its dictionary and were given a pronunciation by hand. The first words:
 
 # %%
 data.words.head(8)
 
 # %%
-duration = data.words["offset"] - data.words["onset"]
-report.add(n_words=len(data.words), n_passages=data.words["passage"].nunique())
+duration, steps = data.words["offset"] - data.words["onset"], data.words["onset"].diff()
+report.add(n_words=len(data.words), n_passages=data.words["passage"].nunique(), words_per_second=1 / steps.median())
 report.add(minutes=len(data.audio.samples) / data.audio.rate / 60, median_duration=1000 * duration.median())
-report.add(words_per_second=1 / np.median(np.diff(data.words["onset"])))
 report
 
 # %% [markdown]
-# The {glue:text}`n_words` words fill {glue:text}`minutes:.1f` minutes in {glue:text}`n_passages` passages; half of them are
-# shorter than {glue:text}`median_duration:.0f` ms, and in mid-sentence {glue:text}`words_per_second:.1f` words pass each second. Brain
-# responses to neighbouring words therefore overlap, which we will meet again.
+# {glue:text}`n_words` words fill {glue:text}`minutes:.1f` minutes in {glue:text}`n_passages` passages. Half of them last less than
+# {glue:text}`median_duration:.0f` ms, and {glue:text}`words_per_second:.1f` pass each second in mid-sentence: brain responses to neighbouring words overlap.
 
 # %% mystnb={"image": {"alt": "Waveform of four seconds of speech with eleven or so word labels above it, and below it the spectrogram on the same time axis."}}
-start, stop = 1.0, 5.0
-sound = mel_spectrogram(data.audio.samples, data.audio.rate)
-report.figure(
-    "speech", plotting.speech(data.audio, sound, data.words, start, stop, title="Four seconds of the speech sample")
-)
+start, stop, audio = 1.0, 5.0, data.audio
+sound = mel_spectrogram(audio.samples, audio.rate)
+report.figure("speech", plotting.speech(audio, sound, data.words, start, stop, title="Four seconds of real speech"))
 
 # %% [markdown]
-# *What to see:* the top panel is air pressure, with each word over the time it takes. Below is the {term}`spectrogram`: how much
-# energy the sound has in each band of pitch (*mel* bands, spaced as the ear spaces them). Vowels are bright stacks low in the
-# picture, an *s* is a smear at the top. In a pause the wave is flat, the spectrogram dark, and there is
-# no word.
+# *What to see:* the top panel is air pressure, with each word over the time it takes. Below is the {term}`spectrogram`, in *mel* bands ({term}`mel band`):
+# vowels are bright stacks low in the picture, an *s* is a smear at the top. In a pause the wave is flat, the spectrogram dark, and there is no word.
 #
 # ## Where the electrodes are
 #
-# Sound reaches the cortex in {term}`Heschl's gyrus`, a ridge hidden in the fold above the temporal lobe. Its posteromedial end
-# holds primary auditory cortex. From there, processing spreads along the superior and middle temporal gyri and on to the
-# inferior frontal gyrus. A simple measure of an electrode's depth in that hierarchy is its **distance from posteromedial
-# Heschl's gyrus**. The study, in the version that was reviewed in the open, measured it in a straight line; we measure it *along the cortical surface* (geodesic distance,
-# {cite:t}`mitchell1987`), because two points can face each other across a fold and still be far apart for the brain.
+# Sound reaches the cortex in {term}`Heschl's gyrus`, a ridge hidden in the fold above the temporal lobe, whose posteromedial end holds primary auditory
+# cortex. From there, processing spreads along the superior and middle temporal gyri to the inferior frontal gyrus. An electrode's depth in that hierarchy is
+# measured by its **distance from posteromedial Heschl's gyrus**. The study, as reviewed in the open, measured it in a straight line; we measure it *along
+# the cortical surface* ({term}`geodesic distance`, {cite:t}`mitchell1987`), as two points can face each other across a fold and still be far apart for the
+# brain.
 
 # %% mystnb={"image": {"alt": "Side views of an inflated left and right hemisphere with electrodes as dots, dark near Heschl's gyrus and brighter along the temporal lobe and in inferior frontal cortex."}}
 electrodes = data.channels[data.channels["hemisphere"] != ""]
-distance = {"electrodes": electrodes["distance_pmc"]}
-title = "Distance from posteromedial Heschl's gyrus, virtual cohort"
-report.figure("electrodes", plotting.electrodes(electrodes, distance, label="geodesic distance (mm)", title=title))
-
-# %%
 far = electrodes[electrodes["distance_pmc_euclidean"] > 10]
-ratio = far["distance_pmc"] / far["distance_pmc_euclidean"]
-report.add(n_electrodes=len(electrodes), geodesic_ratio=ratio.median())
-report
+report.add(n_electrodes=len(electrodes), geodesic_ratio=(far["distance_pmc"] / far["distance_pmc_euclidean"]).median())
+text = {"label": "geodesic distance (mm)", "title": "Distance from posteromedial Heschl's gyrus, virtual cohort"}
+report.figure("electrodes", plotting.electrodes(electrodes, {"electrodes": electrodes["distance_pmc"]}, **text))
 
 # %% [markdown]
-# *What to see:* the {glue:text}`n_electrodes` electrodes of the virtual cohort on the inflated surface of fsaverage5
-# {cite:p}`fischl1999`, a standard brain whose folds (dark) were blown up so that nothing hides in them. Along the surface the
-# way from Heschl's gyrus is, for the median electrode more than 10 mm away, {glue:text}`geodesic_ratio:.2f` times as long as straight through.
+# *What to see:* {glue:text}`n_electrodes` electrodes on the {term}`inflated surface` of a standard brain, {term}`fsaverage5` {cite:p}`fischl1999`. Beyond 10
+# mm from Heschl's gyrus, the way along the surface is {glue:text}`geodesic_ratio:.2f` times as long as the straight one (median).
 #
 # ## From voltage to high gamma
 #
-# An intracranial electrode records voltage. Its amplitude between 70 and 150 Hz, called {term}`high gamma`, follows the firing of the
-# nerve cells around the electrode {cite:p}`ray2011`, so it is what most studies analyse. Voltage falls steeply with frequency;
-# `signals.high_gamma` therefore splits the band into eight sub-bands, takes the {term}`envelope` of each (its momentary amplitude,
-# by the Hilbert transform), divides each by its mean, averages, brings the result to 100 samples a second and z-scores it
-# (mean 0, standard deviation 1).
-#
-# To see that it works, we need a voltage whose true envelope we know. We make one: noise between 70 and 150 Hz, three times
-# stronger in some moments than in others, buried under slow waves and 60 Hz mains hum that are ten times larger.
+# An intracranial electrode records voltage. Its amplitude between 70 and 150 Hz, called {term}`high gamma`, follows the firing of the nerve cells around the
+# electrode {cite:p}`ray2011`, so it is what most studies analyse. Voltage falls steeply with frequency; `signals.high_gamma` therefore splits the band into
+# eight sub-bands, takes the {term}`envelope` of each (its momentary amplitude, by the Hilbert transform), divides each by its mean, averages, brings the
+# result to 100 samples a second and z-scores it (mean 0, standard deviation 1). We try it on a voltage whose true envelope we know: noise between 70 and 150
+# Hz, three times stronger in some moments than in others, buried under slow waves and 60 Hz mains hum that are ten times larger.
 
 # %%
 rate, seconds = 1000, 8
@@ -152,8 +126,6 @@ frequency = np.fft.rfftfreq(len(time), 1 / rate)
 carrier = np.fft.irfft(noise * ((frequency > 70) & (frequency < 150)))
 slow_and_hum = 12 * np.sin(2 * np.pi * 3 * time) + 10 * np.sin(2 * np.pi * 60 * time)
 voltage = envelope * carrier / carrier.std() + slow_and_hum
-
-# %%
 recovered = signals.high_gamma(voltage[None], rate)[0]  # 100 samples a second
 report.add(envelope_r=np.corrcoef(recovered, envelope[::10])[0, 1])
 report.claim("high gamma follows the planted envelope (r above 0.8)", report["envelope_r"] > 0.8)
@@ -161,40 +133,31 @@ report
 
 # %% mystnb={"image": {"alt": "Three panels over eight seconds: a voltage trace of slow waves and hum, the envelope that was planted in it, with five bumps, and the high gamma computed from the voltage."}}
 courses = {"voltage": voltage[::10], "planted envelope": envelope[::10], "high gamma": recovered}
-courses = pd.DataFrame(courses, index=time[::10])
-scaled = (courses - courses.mean()) / courses.std()
+scaled = pd.DataFrame(courses, index=time[::10]).apply(lambda course: (course - course.mean()) / course.std())
 report.figure("envelope", plotting.traces(scaled, ylabel="s.d.", title="A made-up voltage with a known envelope"))
 
 # %% [markdown]
-# *What to see:* the bursts are hard to see in the voltage; the high gamma has them all (r = {glue:text}`envelope_r:.2f` with the
-# planted envelope). Its jitter between bursts is not
-# a fault: noise in a band has an amplitude that fluctuates by itself.
-#
-# The cohort's signals are taken as high gamma from here on, 100 samples a second.
+# *What to see:* the bursts are hard to see in the voltage; the high gamma has them all (r = {glue:text}`envelope_r:.2f` with the planted envelope). Its
+# jitter between bursts is no fault: noise in a band has a fluctuating amplitude. The cohort's signals are taken as high gamma from here on.
 #
 # ## From a continuous signal to word responses
 #
-# The study reduces the recording to **one number for each word and electrode**: the mean high gamma in a window of 100 ms
-# around the *centre* of the word, as do we by default. Here are three electrodes during one sentence, near, halfway and far from Heschl's gyrus,
-# with these windows shaded.
+# The study reduces the recording to **one number for each word and electrode**: the mean high gamma in a window of 100 ms around the *centre* of the word,
+# as do we by default. Here are three electrodes during one sentence, near, halfway and far from Heschl's gyrus, with these windows shaded:
 
-# %%
+# %% mystnb={"image": {"alt": "High gamma of three electrodes over four seconds with shaded windows of 100 ms at the centre of each word."}}
 kind = data.truth.loc[electrodes.index, "kind"]
 near_to_far = electrodes.loc[kind == "language", "distance_pmc"].sort_values()
 chosen = near_to_far.iloc[[0, len(near_to_far) // 2, -1]]
-names = [f"{name}, {distance:.0f} mm" for name, distance in chosen.items()]
-excerpt = data.signal.mean("repeat").sel(time=slice(start, stop), channel=chosen.index)
-excerpt = pd.DataFrame(excerpt, index=excerpt["time"], columns=names)
-
-# %% mystnb={"image": {"alt": "High gamma of three electrodes over four seconds with shaded windows of 100 ms at the centre of each word."}}
+excerpt = data.signal.mean("repeat").sel(time=slice(start, stop), channel=chosen.index).to_pandas()
+excerpt.columns = [f"{name}, {distance:.0f} mm" for name, distance in chosen.items()]
 centres = data.words.query("@start <= onset and offset <= @stop")[["onset", "offset"]].mean(axis=1)
 windows = np.column_stack([centres - window / 2, centres + window / 2])
 title = "Three electrodes of the virtual cohort, mean of two repeats"
 report.figure("windows", plotting.traces(excerpt, windows=windows, ylabel="high gamma (s.d.)", title=title))
 
 # %% [markdown]
-# `signals.word_responses` computes the table. Window, anchor (word centre or onset) and lag are parameters; the result has a
-# row for every word.
+# `signals.word_responses` computes the table, with a row for every word. Window, anchor (word centre or onset) and lag are parameters.
 
 # %%
 responses = signals.word_responses(data.signal, data.words, window=window)
@@ -203,12 +166,11 @@ responses
 # %% [markdown]
 # ## Which electrodes answer to speech?
 #
-# Many electrodes of a patient sit where nothing happens during speech. Choosing electrodes by how well a language model fits
-# them, and then reporting the fit, would be circular. The choice must rest on something else: **does the signal change when
-# speech sets in?** `signals.speech_responsive` pairs every pause of at least a second with an equally long stretch of speech
-# beside it and makes one paired t-test for each electrode. With hundreds of electrodes some will pass by luck, so the p-values
-# are corrected to a {term}`false discovery rate`: of the electrodes called responsive, at most {glue:text}`q_percent:g` % are expected
-# to be false {cite:p}`benjamini1995`.
+# Many electrodes of a patient sit where nothing happens during speech. Choosing electrodes by how well a language model fits them, and then reporting the
+# fit, would be circular. The choice must rest on something else: **does the signal change when speech sets in?** `signals.speech_responsive` pairs every
+# pause of at least a second with an equally long stretch of speech beside it and makes one paired t-test for each electrode. With hundreds of electrodes
+# some will pass by luck, so the p-values are corrected to a {term}`false discovery rate`: of the electrodes called responsive, at most
+# {glue:text}`q_percent:g` % are expected to be false {cite:p}`benjamini1995`.
 
 # %%
 test = signals.speech_responsive(data.signal, data.words, q=q)
@@ -217,56 +179,50 @@ pd.crosstab(data.truth["kind"], test["responsive"])
 # %%
 of_kind = test["responsive"].groupby(data.truth["kind"])
 report.add(n_responsive=test["responsive"].sum(), n_channels=len(test), q_percent=100 * q)
-report.add(false_alarms=of_kind.sum()["empty"], n_empty=of_kind.size()["empty"])
-report.add(missed=(of_kind.size() - of_kind.sum())["language"])
+missed = of_kind.size() - of_kind.sum()
+report.add(false_alarms=of_kind.sum()["empty"], n_empty=of_kind.size()["empty"], missed=missed["language"])
 report.claim("hardly an empty electrode is called responsive", of_kind.mean()["empty"] <= 2 * q)
 report
 
 # %% [markdown]
-# Because this is a virtual cohort we can check the choice against the truth, as the table does: {glue:text}`n_responsive` of
-# {glue:text}`n_channels` channels pass, {glue:text}`false_alarms` of the {glue:text}`n_empty` empty electrodes among them; {glue:text}`missed` of the
-# language electrodes were missed, because the sample has few pauses. *Control* channels are ten simulated channels that came with the speech sample and that
-# only follow the sound; they will serve as a check in the next chapter.
+# Against the truth: {glue:text}`n_responsive` of {glue:text}`n_channels` channels pass, {glue:text}`false_alarms` of the {glue:text}`n_empty` empty
+# electrodes among them; {glue:text}`missed` of the language electrodes were missed, because the sample has few pauses. *Control* channels are ten simulated
+# channels that came with the speech sample and that only follow the sound; they will serve as a check in the next chapter.
 #
 # ## How good can a model get? The noise ceiling
 #
-# Each virtual electrode has two repeats: the same planted response with new noise, as if the speech had been played twice. The
-# part of a response that is the same both times is what a model of the *stimulus* could
-# predict; the rest is noise. The {term}`noise ceiling` of an electrode is the highest correlation that a perfect model could reach
-# with the average of the repeats. It is estimated from how well the repeats agree: with reliability $\rho$ of the average
-# (by the Spearman-Brown formula), the ceiling is $\sqrt{\rho}$.
+# Each virtual electrode has two repeats: the same planted response with new noise, as if the speech had been played twice. The part of a response that is
+# the same both times is what a model of the *stimulus* could predict; the rest is noise. The {term}`noise ceiling` of an electrode is the highest
+# correlation that a perfect model could reach with the average of the repeats. It is estimated from how well the repeats agree: with reliability $\rho$ of
+# the average (by the Spearman-Brown formula), the ceiling is $\sqrt{\rho}$.
 
 # %%
 ceiling = stats.noise_ceiling(responses.sel(channel=electrodes.index))["ceiling"].to_series().fillna(0)
 planted = data.truth.loc[electrodes.index, "ceiling"][kind == "language"].iloc[0]
-report.add(ceiling_median=ceiling[kind == "language"].median(), ceiling_planted=planted)
-report.add(ceiling_empty=ceiling[kind == "empty"].median())
-within = abs(report["ceiling_median"] - planted) < 0.05
-report.claim("the median ceiling is within 0.05 of the planted one", within)
+median = ceiling.groupby(kind).median()
+report.add(ceiling_median=median["language"], ceiling_planted=planted, ceiling_empty=median["empty"])
+report.claim("the median ceiling is within 0.05 of the planted one", abs(median["language"] - planted) < 0.05)
 report
 
 # %% mystnb={"image": {"alt": "Histogram of estimated noise ceilings: those of language electrodes and those of empty electrodes, and a dashed line at the planted value."}}
 values = pd.DataFrame({"value": ceiling, "kind": kind + " electrodes"})
-title = "Noise ceilings, virtual cohort"
-text = {"label": "noise ceiling (Pearson r)", "counted": "electrodes", "title": title}
+text = {"label": "noise ceiling (Pearson r)", "counted": "electrodes", "title": "Noise ceilings, virtual cohort"}
 report.figure("ceilings", plotting.histogram(values, planted=planted, **text))
 
 # %% [markdown]
-# *What to see:* the median estimate is {glue:text}`ceiling_median:.2f`, the planted value {glue:text}`ceiling_planted:.2f`. Empty
-# electrodes pile up near zero (median {glue:text}`ceiling_empty:.2f`): where two repeats agree only by chance there is nothing to predict. A model's score on real
-# electrodes should always be read against this ceiling.
-#
-# [The next page](01_listening_data_in_people) brings real people to the same table.
+# *What to see:* the median estimate is {glue:text}`ceiling_median:.2f`, the planted value {glue:text}`ceiling_planted:.2f`. Empty electrodes pile up near
+# zero (median {glue:text}`ceiling_empty:.2f`): there is nothing to predict. A model's score on real electrodes should always be read against this ceiling.
 #
 # ## Exercises
 #
 # 1. The study also tried windows of 50 and 150 ms. How similar are the word responses to those of 100 ms?
-# 2. Anchor the window at word *onset* and move it from -0.1 to 0.4 s. Before you run it: should the noise ceiling be lower when
-#    the window lies before the word?
+# 2. Anchor the window at word *onset* and move it from -0.1 to 0.4 s. Before you run it: should the ceiling be lower when it lies before the word?
 #
-# :::{admonition} Solution 1
+# :::{admonition} Solutions
 # :class: dropdown
-# The code below correlates, for every language electrode, responses from each window with those from 100 ms.
+# 1. The code below correlates, for every language electrode, responses from each window with those from 100 ms.
+# 2. The ceiling is not lower before the word. It asks how much of a response is driven by the *stimulus*, and before this word there was sound, and the word
+#    before it. A high ceiling is no sign that an electrode answers to the word in the window.
 # :::
 
 # %% tags=["hide-cell"]
@@ -275,25 +231,12 @@ signal = data.signal.mean("repeat").sel(channel=language)
 reference = signals.word_responses(signal, data.words)
 for width in (0.05, 0.15):
     other = signals.word_responses(signal, data.words, window=width)
-    similar = [np.corrcoef(other.sel(channel=name), reference.sel(channel=name))[0, 1] for name in language]
-    print(f"{1000 * width:.0f} ms against 100 ms: median r = {np.median(similar):.3f}")
-
-# %% [markdown]
-# :::{admonition} Solution 2
-# :class: dropdown
-# It is not lower before the word (numbers below). The ceiling asks how much of a response is driven by the *stimulus*, and before this word there was sound,
-# and the word before it. A high ceiling is no sign that an electrode answers to the word in the window.
-# :::
-
-# %% tags=["hide-cell"]
+    print(f"{1000 * width:.0f} ms against 100 ms: median r = {np.median(stats.pearson(other, reference)):.3f}")
 lags = np.arange(-0.1, 0.41, 0.05)
 lagged = signals.word_responses(data.signal.sel(channel=language), data.words, anchor="onset", lag=lags)
-by_lag = pd.DataFrame(
-    {lag: stats.noise_ceiling(part)["ceiling"].to_series() for lag, part in zip(lags, lagged, strict=True)}
-)
-beyond = near_to_far > near_to_far.median()
-by_place = by_lag.groupby(np.where(beyond, "far", "near")).mean().T
-print(by_place.rename_axis("lag from onset (s)").round(2))
+by_lag = stats.noise_ceiling(lagged.transpose("repeat", "word", ...))["ceiling"].to_pandas()
+place = np.where(near_to_far > near_to_far.median(), "far", "near")
+print(by_lag.T.groupby(place).mean().T.rename_axis("lag from onset (s)").round(2))
 
 # %% [markdown]
 # ## Run it again
@@ -301,15 +244,12 @@ print(by_place.rename_axis("lag from onset (s)").round(2))
 # Change parameters without touching the notebook; this one makes a smaller, noisier cohort:
 #
 # ```bash
-# papermill notebooks/01_listening_data.ipynb my_data.ipynb \
-#   -p n_subjects 4 -p snr 0.3 -p results my_results
+# papermill notebooks/01_listening_data.ipynb my_data.ipynb -p n_subjects 4 -p snr 0.3 -p results my_results
 # ```
 #
-# To bring a recording of yours, build a `datasets.Listening` from your word table, signal and channel table; it checks each
-# field and says what is wrong. The chapters after this one use nothing else.
+# To bring a recording of yours, build a `datasets.Listening` from your word table, signal and channel table; it checks each field and says what is wrong.
 #
 # ## What the paper found
 #
-# {cite:t}`mischler2024` used the mean high gamma in 100 ms around the word's centre, from eight patients, and report that 50 and
-# 150 ms look similar. How their electrodes were selected could not be confirmed from the sources open to us, so the
-# silence-against-speech test is our choice.
+# {cite:t}`mischler2024` used the mean high gamma in 100 ms around the word's centre, from eight patients, and report that 50 and 150 ms look similar. How
+# their electrodes were selected could not be confirmed from the sources open to us, so the silence-against-speech test is our choice.

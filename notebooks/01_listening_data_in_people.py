@@ -1,21 +1,16 @@
 # %% [markdown]
 # # Words and blood: 27 people hear *Alice*
 #
-# {cite:t}`brennan2016` recorded functional MRI while participants listened to the first chapter of *Alice's
-# Adventures in Wonderland*, twelve minutes, and shared the time courses of six language regions. They are the people of this book's first half.
-# This page gets their data ready, and asks of them the simplest question there is: does blood follow the number of words?
+# {cite:t}`brennan2016` recorded functional MRI of people who heard the first chapter of *Alice's Adventures in Wonderland*, twelve minutes, and shared the
+# time courses of six language regions. We get them ready for later chapters, and ask the simplest question: does blood follow the number of words?
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how drift and head motion leave a recording without tying its parts together; how words come to the time of blood flow; what chance is where
-# everybody hears one story; and what an interval over people says there, and what not.
+# **You will learn** how drift and head motion leave a recording without tying its parts together; how words come to the time of blood flow; what chance is
+# where everybody hears one story; and what an interval over people says there, and what not.
 #
-# **You need** [the page before](01_listening_data).
-#
-# **It takes** about 10 minutes to read, and some seconds to run.
+# **You need** [the page before](01_listening_data). **It takes** about 10 minutes to read, and some seconds to run.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -42,84 +37,68 @@ xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
-# The loader returns the same type of object as for the virtual cohort, with two differences: fMRI has no value for each word but one for each **volume**, every 2 s, and its signal
-# is the sluggish response of blood flow (BOLD), not of nerve cells.
-
-# %%
-data = datasets.load_listening(dataset)
-data
-
-# %% [markdown]
-# Twenty-seven of the 28 people of *Alice* have data (one file is empty), in scanner units. The annotation times *n't*, *'ll* and their like as words of their own; they
-# were joined to the word before.
+# The loader returns the same type of object as for the virtual cohort. But fMRI has one value for each **volume**, every 2 s, not for each word, and its
+# signal is the sluggish response of blood flow ({term}`BOLD`), not of nerve cells. Of the 28 people of *Alice* 27 have data (one file is empty). The
+# annotation times *n't*, *'ll* and their like as words of their own; they were joined to the word before.
 #
 # ## Cleaning each block by itself
 #
-# Such a signal drifts, and moves with the head. Later chapters predict one block of two minutes from the others, so everything that is taken out must leave each block by itself: what is removed over the whole run ties its parts together, and a model could predict one from the other
-# without a word of text. `by_subject` takes mean, slope, curvature and six motion parameters out of each of {glue:text}`n_blocks` blocks, person by person. The first {glue:text}`skip` volumes are left out: there the story sets in after silence, one large event.
+# The signal drifts, and moves with the head. Later chapters predict one block of two minutes from the others. What is removed over the whole run ties the
+# blocks together: a model could predict one from the other without a word of text. `by_subject` therefore takes mean, slope, curvature and six motion
+# parameters out of each of {glue:text}`n_blocks` blocks, person by person. The first {glue:text}`skip` volumes, the onset of the story, are left out.
 
 # %%
+data = datasets.load_listening(dataset)
 bold = by_subject(data, n_blocks, skip=skip, confounds=motion(data))
-average = bold.mean("subject")
-regions = list(bold["region"].values)
-report.add(n_people=bold.sizes["subject"], n_blocks=n_blocks, skip=skip)
+average, regions = bold.mean("subject"), bold["region"].values
+report.add(n_people=bold.sizes["subject"], n_blocks=n_blocks, skip=skip, n_shifts=n_shifts)
 bold
 
 # %% [markdown]
 # ## From words to blood
 #
-# To compare words with volumes, words have to be brought to the volumes' time. Blood flow peaks some 5 s after the event and
-# dips below its baseline until about 20 s: the {term}`haemodynamic response`. `signals.word_regressors` spreads each word over the volumes that come after it, and takes the drift out of the same blocks. Applied to a column of ones it gives *word rate*, the simplest
-# prediction one can make: more blood where more words were heard.
-
-# %%
-times = bold["time"].to_numpy()
-ones = np.ones((len(data.words), 1))
-word_rate = signals.word_regressors(ones, data.words, times, n_blocks=n_blocks).to_numpy()[:, 0]
-word_rate = word_rate / word_rate.std()
-course = average.sel(region=shown) / average.sel(region=shown).std()
-report.add(group_r=np.corrcoef(word_rate, course)[0, 1])
-report
+# Blood flow peaks some 5 s after an event and dips below its baseline until about 20 s: the {term}`haemodynamic response`. `signals.word_regressors` spreads
+# each word over the volumes after it, and takes the drift out of the same blocks. From a column of ones it makes *word rate*: more words, more blood.
 
 # %% mystnb={"image": {"alt": "Word rate through the haemodynamic response and the average brain's BOLD signal in one region over twelve minutes, with dotted lines between the six blocks."}}
-courses = pd.DataFrame({"word rate through the haemodynamic response": word_rate, shown: course}, index=times)
-title = f"Real fMRI ({data.name}): mean of {report['n_people']} people"
-begins = [block[0] for block in np.array_split(times, n_blocks)[1:]]
-report.figure("word_rate", plotting.traces(courses, marks=begins, ylabel="s.d.", title=title, together=True))
+times, ones = bold["time"].to_numpy(), np.ones((len(data.words), 1))
+word_rate = signals.word_regressors(ones, data.words, times, n_blocks=n_blocks).to_numpy()[:, 0]
+word_rate = word_rate / word_rate.std()
+courses = pd.DataFrame({"word rate through the haemodynamic response": word_rate, shown: average.loc[:, shown]}, times)
+courses /= courses.std(ddof=0)
+report.add(group_r=courses.corr().iloc[0, 1])
+text = {"ylabel": "s.d.", "title": f"Real fMRI ({data.name}): mean of {report['n_people']} people", "together": True}
+marks = [block[0] for block in np.array_split(times, n_blocks)[1:]]
+report.figure("word_rate", plotting.traces(courses, marks=marks, **text))
 
 # %% [markdown]
-# *What to see:* dips in word rate are pauses in the reading; dotted lines part the blocks. The blood of left posterior temporal lobe (LPTL) tends to follow (r = {glue:text}`group_r:.2f`).
+# *What to see:* dips in word rate are pauses in reading. The blood of left posterior temporal lobe (LPTL) tends to follow (r = {glue:text}`group_r:.2f`).
 #
 # ## In how many people, and by what chance?
 #
-# The correlation in each person and region, and for chance: word rate is shifted in a circle against the blood, {glue:text}`n_shifts` times, and the mean over people taken of each shift.
+# Each person and region has its correlation; for chance, word rate is shifted against the blood ({term}`circular shift`), {glue:text}`n_shifts` times.
 
 # %%
-each = xr.DataArray(np.einsum("t,str->sr", word_rate, bold) / len(times), dims=("subject", "region"))
+each = np.einsum("t,str->sr", word_rate, bold) / len(times)
 order = stats.circular_shifts(len(times), n_shifts, min_shift=10, seed=seed)
 by_chance = np.einsum("kt,tr->kr", word_rate[order], average) / len(times)
-p = stats.p_values(each.mean("subject").values, by_chance)
-means = stats.mean_over_subjects(each.values, bold["subject"].values)
-
-# %%
-report.add(
-    n_shifts=n_shifts, least_r=means[means.value.argmin()], most_r=means[means.value.argmax()], largest_p=p.max()
-)
+p, means = stats.p_values(each.mean(0), by_chance), stats.mean_over_subjects(each, bold["subject"].values)
+report.add(least_r=means[means.value.argmin()], most_r=means[means.value.argmax()], largest_p=p.max())
 report.claim("word rate goes with blood flow in every region, beyond chance", p.max() <= 0.05)
 report
 
 # %% mystnb={"image": {"alt": "Correlation of word rate with BOLD: a dot for each person in each region, the mean with its interval, and a black line below which 95 percent of shifts lie."}}
-people = pd.DataFrame(each.values, columns=regions)
-chance = np.quantile(by_chance, 0.95, axis=0)
 text = {"ylabel": "correlation with word rate (r)", "title": f"Real fMRI ({data.name}): word rate in each person"}
+people, chance = pd.DataFrame(each, columns=regions), np.quantile(by_chance, 0.95, axis=0)
 report.figure("word_rate_by_person", plotting.by_region(people, means, chance, **text))
 
 # %% [markdown]
-# *What to see:* gray dots are the {glue:text}`n_people` people, blue dots their mean with its 95 % interval (Student's t), black lines the level below which 95 % of the shifts lie. Regions: left and right anterior temporal lobe (LATL, RATL), left posterior temporal (LPTL), inferior parietal
-# (LIPL), premotor (LPreM) and inferior frontal (LIFG). The mean correlation runs from {glue:text}`least_r` to
-# {glue:text}`most_r`; word rate goes with blood flow in every region, beyond chance (p = {glue:text}`largest_p:.3f` at most). A single person's fMRI is noisy, so these numbers are
-# small. The intervals say how precise a mean is for *this* story; they are no evidence that word rate it is, as anything with a similar course in this one story fits all people alike. Any language model has to do better than *counting words*; whether it
-# does is a question for the next chapter.
+# *What to see:* gray dots are the {glue:text}`n_people` people, blue dots their mean with its 95 % interval (Student's t), black lines the level below which
+# 95 % of the shifts lie. Regions: left and right anterior temporal lobe (LATL, RATL), left posterior temporal (LPTL), inferior parietal (LIPL), premotor
+# (LPreM) and inferior frontal (LIFG). The mean correlation runs from {glue:text}`least_r` to {glue:text}`most_r`: small, as one person's fMRI is noisy; word
+# rate goes with blood flow in every region, beyond chance (p = {glue:text}`largest_p:.3f` at most). The intervals say how precise a mean is for *this*
+# story. They are no evidence that word rate it is: anything with a similar course in this story fits all people alike. Can a language model do better than
+# *counting words*? The next chapter asks.
 #
 # ## Exercise
 #
@@ -127,18 +106,15 @@ report.figure("word_rate_by_person", plotting.by_region(people, means, chance, *
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Some of them rise. Silence before the story and speech after it is the largest contrast of the recording, and everything that sets in with the story goes with it, word rate and a bare "sound on" alike. It says that people heard something, not that their blood follows words.
+# Some of them rise. The onset is the largest contrast of the recording, and all that sets in with the story goes with it, word rate and a bare "sound on"
+# alike: people heard something, which does not say that their blood follows words.
 # :::
 
 # %% tags=["hide-cell"]
 for left_out in (0, skip):
-    some = by_subject(data, n_blocks, skip=left_out, confounds=motion(data)).mean("subject")
-    rate = signals.word_regressors(ones, data.words, some["time"].to_numpy(), n_blocks=n_blocks).to_numpy()[:, 0]
-    r = [np.corrcoef(rate, some.sel(region=region))[0, 1] for region in regions]
-    print(
-        f"{left_out:2d} volumes left out:",
-        " ".join(f"{name} {value:.2f}" for name, value in zip(regions, r, strict=True)),
-    )
+    some = by_subject(data, n_blocks, skip=left_out, confounds=motion(data)).mean("subject").to_pandas()
+    rate = signals.word_regressors(ones, data.words, some.index.to_numpy(), n_blocks=n_blocks).to_numpy()[:, 0]
+    print(f"{left_out:2d} volumes left out:", some.corrwith(pd.Series(rate, some.index)).round(2).to_dict())
 
 # %% [markdown]
 # ## Run it on your own data
@@ -146,11 +122,9 @@ for left_out in (0, skip):
 # A folder with a BOLD signal, word times, and channels that name person and region (`brainalign check my_folder` tells what is missing):
 #
 # ```bash
-# papermill notebooks/01_listening_data_in_people.ipynb mine.ipynb \
-#   -p dataset my_folder -p shown STG -p results my_results
+# papermill notebooks/01_listening_data_in_people.ipynb mine.ipynb -p dataset my_folder -p shown STG -p results my_results
 # ```
 #
 # ## What the paper found
 #
-# {cite:t}`brennan2016` modelled the six regions with word rate, sound power and
-# measures of sentence structure; word rate was among their control predictors, as it is in the next chapter.
+# {cite:t}`brennan2016` modelled the regions with word rate, sound power and sentence structure; word rate was a control, as in the next chapter.

@@ -1,20 +1,17 @@
 # %% [markdown]
 # # What does an order of peak layers say?
 #
-# The best layer of each electrode, plotted against its distance from auditory cortex, rises: this is the finding by which models and cortex are said to share
-# a hierarchy {cite:p}`mischler2024`. This page takes virtual people in whom the order is known and asks how well it is found, how noise bends
-# it, and what else than layers could make it.
+# The best layer of each electrode, plotted against its distance from auditory cortex, rises: by this finding models and cortex are said to share a hierarchy
+# {cite:p}`mischler2024`. Here are virtual people in whom the order is known. How well is it found, how does noise bend it, and what else than layers could
+# make it?
 #
 # :::{admonition} In this chapter
 # **You will learn** what a *peak layer* is and how well it recovers the layer that was planted; how to relate it to a place in cortex, with people as the
 # samples; how to measure the order without choosing peaks; and why a rising order need not be one of layers.
 #
-# **You need** the scores of [the page before](02_layer_alignment).
-#
-# **It takes** about 15 minutes to read, and some three minutes to run on two cores once the features are computed.
+# **You need** [the page before](02_layer_alignment). **It takes** about 15 minutes to read, and some three to run on two cores, features computed.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -32,11 +29,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign import datasets, plotting, stats
+from brainalign import datasets, plotting
 from brainalign.book import Report
 from brainalign.features.language import layer_features
 from brainalign.layers import alignment, alignment_difference, layer_gradient, peak_layer
-from brainalign.ridge import cross_validate
+from brainalign.ridge import ContiguousKFold, cross_validate
 
 plotting.use_style()
 report = Report(results)
@@ -53,11 +50,9 @@ everyone = datasets.load_listening("virtual", **(cohort | {"n_empty": 8, "contro
 language = (everyone.truth["kind"] == "language").to_numpy()
 electrodes, planted = everyone.channels[language], everyone.truth["layer"][language]
 distance, person = electrodes["distance_pmc"], electrodes["subject"]
-
-# %%
 features = layer_features(everyone.words, model, start_token=True, device=device)
-folds = {"groups": everyone.words["passage"].to_numpy(), "n_splits": n_splits, "inner_splits": inner_splits}
-folds |= {"gap": gap, "alphas": np.logspace(0, 7, 8), "device": device}
+folds = {"cv": ContiguousKFold(n_splits, gap=gap), "inner_cv": inner_splits, "device": device}
+folds |= {"groups": everyone.words["passage"].to_numpy(), "alphas": np.logspace(0, 7, 8)}
 score = cross_validate(features, everyone.responses[:, language], **folds)["score"]
 peak = peak_layer(score).to_series()
 
@@ -65,77 +60,62 @@ peak = peak_layer(score).to_series()
 relative = (score / score.max("layer")).to_pandas().T.loc[distance.sort_values().index]
 relative.index = distance.sort_values().round().astype(int)
 text = {"label": "score / best score", "xlabel": "layer", "ylabel": "electrodes by distance (mm)"}
-title = "Scores of every electrode, virtual cohort"
-report.figure("scores", plotting.heatmaps({"": relative}, title=title, **text))
+report.figure("scores", plotting.heatmaps({"": relative}, title="Scores of every electrode, virtual cohort", **text))
 
 # %% [markdown]
-# *What to see:* each row is an electrode, divided by its own best score; the nearest is at the bottom. The bright ridge moves to later layers with
-# distance, and is broad: many layers predict an electrode nearly as well as the best one. On the cortical surface, beside the planted truth:
+# *What to see:* each row is an electrode, divided by its own best score; the nearest is at the bottom. The bright ridge moves to later layers with distance,
+# and is broad: many layers predict an electrode nearly as well as the best one. On the cortical surface, beside the planted truth:
 
 # %% mystnb={"image": {"alt": "Two rows of inflated brains with electrodes as dots, coloured by layer: peak layers recovered from the scores above, planted layers below."}}
-panels = {"recovered": peak, "planted": planted}
+layers = {"recovered": peak, "planted": planted}
 title = "Peak layer of each electrode, virtual cohort"
-report.figure("brains", plotting.electrodes(electrodes, panels, label="layer", title=title))
+report.figure("brains", plotting.electrodes(electrodes, layers, label="layer", title=title))
 
 # %% [markdown]
 # ## How well is the order found?
 #
-# Two rank correlations ({term}`Spearman correlation`): of recovered with planted layers, and of recovered layers with distance. Electrodes of one person are
-# not independent samples of mankind; the interval therefore comes from leaving out one person at a time, with all electrodes ({term}`jackknife`).
+# Two rank correlations ({term}`Spearman correlation`) tell: of recovered with planted layers, and of recovered layers with distance. Electrodes of one
+# person are not independent; the interval therefore comes from leaving out one person at a time, with all electrodes ({term}`jackknife`).
 
 # %%
-recovery = alignment(peak, planted, subjects=person)
-aligned = alignment(peak, distance, subjects=person)
+recovery, aligned = (alignment(peak, other, subjects=person) for other in (planted, distance))
 true_order = alignment(planted, distance, subjects=person)
-report.add(recovery=stats.Estimate(*recovery[:3], recovery.n_subjects), aligned_people=aligned.n_subjects)
-report.add(aligned=stats.Estimate(*aligned[:3], aligned.n_subjects), planted_order=true_order.r)
-report.claim("peak layers recover the planted layers (rank correlation above 0.8)", recovery.r > 0.8)
+report.add(recovery=recovery, aligned=aligned, aligned_people=aligned.n, planted_order=true_order.value)
+report.claim("peak layers recover the planted layers (rank correlation above 0.8)", recovery.value > 0.8)
 report.claim("peak layers rise with distance", aligned.low > 0)
-report.claim("the interval of the rank correlation misses the planted one", aligned.high < true_order.r)
+report.claim("the interval of the rank correlation misses the planted one", aligned.high < true_order.value)
 report
 
-# %% mystnb={"image": {"alt": "Recovered peak layer against planted layer, a dot for each electrode, and the dashed diagonal."}}
-found = pd.DataFrame({"planted": planted, "peak": peak})
-text = {"xlabel": "planted layer", "ylabel": "recovered peak layer", "title": "Truth and estimate, virtual cohort"}
-report.figure("recovery", plotting.points(found, "planted", "peak", diagonal=True, **text))
-
-# %% [markdown]
-# *What to see:* the dashed line is perfect recovery; the rank correlation is {glue:text}`recovery`.
-
 # %% mystnb={"image": {"alt": "Layer against geodesic distance from Heschl's gyrus, dots for recovered and for planted layers of each electrode."}}
-layers = {"recovered": peak, "planted": planted}
 along = pd.concat([pd.DataFrame({"distance": distance, "layer": v, "kind": name}) for name, v in layers.items()])
-text = {"xlabel": "geodesic distance from Heschl's gyrus (mm)", "ylabel": "layer"}
-title = "Layers and distance, virtual cohort"
-report.figure("distance", plotting.points(along, "distance", "layer", hue="kind", title=title, **text))
+text = {"xlabel": "geodesic distance from Heschl's gyrus (mm)", "ylabel": "layer", "title": "Layers, virtual cohort"}
+report.figure("distance", plotting.points(along, "distance", "layer", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* recovered layers rise with distance as planted ones do, with more scatter. The rank correlation of peaks with distance is
-# {glue:text}`aligned`, that of the *planted* layers {glue:text}`planted_order:.2f`, and the interval misses it.
+# *What to see:* recovered layers rise with distance as planted ones do, with more scatter; their rank correlation is {glue:text}`recovery`. With distance,
+# that of recovered layers is {glue:text}`aligned`, that of *planted* ones {glue:text}`planted_order:.2f`; the interval misses it.
 #
 # ## An order without peaks
 #
-# The interval is about {glue:text}`aligned_people` other people, not about the planted number: noise makes peaks scatter, and scatter shrinks any correlation
-# of peaks, in other people too. A model that predicts worse would therefore seem to have less order. `layer_gradient` chooses no peaks: it looks for the one
-# straight line of layers over distance along which all electrodes together are predicted best. Noise widens its interval but does not shrink its slope.
+# The interval is about {glue:text}`aligned_people` other people, not about the planted number: noise makes peaks scatter, and scatter shrinks any
+# correlation of peaks, in other people too. A model that predicts worse would therefore seem to have less order. `layer_gradient` chooses no peaks: it seeks
+# the straight line of layers over distance along which all electrodes together are predicted best. Noise widens its interval but does not shrink its slope.
 
 # %%
-steep = layer_gradient(score, distance, subjects=person)
-per_100_mm = 100 * np.array(steep[:3])
-report.add(gradient=stats.Estimate(*per_100_mm, steep.n_subjects), planted_gradient=np.ptp(score["layer"].values[1:]))
+steep = layer_gradient(score, distance / 100, subjects=person)  # in 100 mm
+report.add(gradient=steep, planted_gradient=np.ptp(score["layer"].values[1:]))
 report.claim("layers rise with distance without choosing peaks", steep.low > 0)
 report
 
 # %% [markdown]
-# Here it gives {glue:text}`gradient` layers in 100 mm; planted: {glue:text}`planted_gradient`. In simulations at such
-# scores, in which nothing but layers grows, its intervals hold the planted value in nine of ten cohorts (a small bias remains), those of the
-# rank correlation in a quarter ([How these statistics were tested](../how_tested.md)).
+# Here it gives {glue:text}`gradient` layers in 100 mm; planted: {glue:text}`planted_gradient`. In [simulations](../how_tested.md) at such scores, in which
+# nothing but layers grows, its intervals hold the planted value in nine of ten cohorts (a small bias remains), those of the rank correlation in a quarter.
 #
 # ## Is it an order of layers?
 #
-# More than layers was planted. With distance, the window of words that an electrode follows grows too, and its share of sound falls. Would
-# peak layers rise if only one of these changed? `order` of the virtual cohort says what grows along the hierarchy; all else is the same in
-# every electrode (one layer in the middle of the model, all words, one share of sound).
+# More than layers was planted: with distance, the window of words that an electrode follows grows too, and its share of sound falls. Would peak layers rise
+# if only one of these changed? `order` of the virtual cohort says what grows along the hierarchy; all else is the same in every electrode (one layer in the
+# middle of the model, all words, one share of sound). Of each cohort, the order of its peak layers and its gradient:
 
 # %%
 ORDERS = {"layer": ["layer"], "window": ["window"], "sound": ["sound"], "nothing": []}
@@ -143,18 +123,12 @@ cohorts = {name: datasets.load_listening("virtual", order=grows, **cohort) for n
 plants = xr.concat([made.responses for made in cohorts.values()], "channel")
 plants["channel"] = np.arange(plants.sizes["channel"])
 crossed = cross_validate(features, plants, **folds)["score"]
-
-# %% [markdown]
-# All cohorts have their electrodes at the same places. Of each, the order of its peak layers and its gradient:
-
-# %%
-places = cohorts["nothing"].channels
-where = {"distance": places["distance_pmc"], "subjects": places["subject"]}
-orders, gradients = {}, {}
+places, orders, gradients = cohorts["nothing"].channels, {}, {}
+away = places["distance_pmc"]
 for k, name in enumerate(cohorts):
     part = crossed[:, k * len(places) : (k + 1) * len(places)]
-    orders[name] = stats.Estimate(*alignment(peak_layer(part), **where)[:3])
-    gradients[name] = stats.Estimate(*(100 * np.array(layer_gradient(part, **where)[:3])))
+    orders[name] = alignment(peak_layer(part), away, subjects=places["subject"])
+    gradients[name] = layer_gradient(part, away / 100, subjects=places["subject"])
 pd.DataFrame({"rank correlation of peak layer and distance": orders, "layers in 100 mm": gradients}).astype(str)
 
 # %%
@@ -165,54 +139,42 @@ report.claim("nothing orders nothing", orders["nothing"].low < 0 < orders["nothi
 report
 
 # %% mystnb={"image": {"alt": "Four rank correlations of peak layer and distance with their intervals, one a row for what grows with distance in the cohort: layer, window, sound, nothing; a dashed line at zero."}}
-rows = {f"{name} grows": [order.value, order.low, order.high] for name, order in orders.items()}
-frame = pd.DataFrame(rows, index=["value", "low", "high"]).T
-xlabel = "rank correlation of peak layer and distance"
-report.figure("orders", plotting.forest(frame, xlabel=xlabel, title="What grows with distance, virtual cohorts"))
+frame = pd.DataFrame({f"{name} grows": vars(order) for name, order in orders.items()}).T
+text = {"xlabel": "rank correlation of peak layer and distance", "title": "What grows with distance, virtual cohorts"}
+report.figure("orders", plotting.forest(frame, **text))
 
 # %% [markdown]
 # *What to see:* each row is a cohort of its own, with 95 % intervals over people. Where layers grow, the rank correlation is {glue:text}`layer_order`; where
 # only sound fades, {glue:text}`sound_order`; with nothing, {glue:text}`nothing_order`. But where one layer drives every electrode and only the window grows,
 # peak layers still have a rank correlation of {glue:text}`window_order` with distance: the earliest layers hold little context, so that they describe an
-# electrode that follows one word nearly as well as the layer that drives it, or better, once that layer has seen all words. A growing window alone gives a
-# gradient, too ({glue:text}`window_gradient` layers in 100 mm); in the first cohort of this page, where both grow, the slope need not be that of the layers
-# alone.
+# electrode that follows one word nearly as well as the layer that drives it, or better, once that layer has seen all words. There is a gradient, too
+# ({glue:text}`window_gradient` layers in 100 mm); in the first cohort of this page, where both grow, the slope need not be that of the layers alone.
 #
 # ## What we have shown, and what not
 #
 # Peak layers recover a planted order, and noise makes them understate it. **Peak layers at full context that rise with distance show that something rises;
-# layers, or the words that an electrode keeps in mind.** With the context fixed at one value the two cannot be told apart. [Chapter 5](05_context) does so,
+# layers, or the words that an electrode keeps in mind.** With the context fixed at one value the two cannot be told apart; [chapter 5](05_context) does so,
 # with a grid of layers and contexts. And we planted with the very model that we then used to look: how the method behaves when the brain's code is in no
 # layer of the model, no cohort here can tell.
 #
 # ## Exercises
 #
-# 1. Measure the order again, with Euclidean instead of geodesic distance. Which correlation is higher, and does that tell
-#    you which distance is right?
+# 1. Measure the order again, with Euclidean instead of geodesic distance. Which correlation is higher, and does that tell you which distance is right?
 # 2. What would the interval be if electrodes were taken for independent samples?
 #
-# :::{admonition} Solution 1
+# :::{admonition} Solutions
 # :class: dropdown
-# The cohort was planted along geodesic distance, so it wins by construction. In real data a higher correlation would favour one
-# measure only if the interval of the *difference* excluded zero, as it does here.
+# 1. The cohort was planted along geodesic distance, so it wins by construction. In real data a higher correlation would favour one measure only if the
+#    interval of the *difference* excluded zero, as it does here.
+# 2. Here about as wide: these virtual people differ in nothing but noise and the places of electrodes. Real people differ, and the electrodes of each lie
+#    together; then such an interval is far too narrow.
 # :::
 
 # %% tags=["hide-cell"]
 straight = electrodes["distance_pmc_euclidean"]
-other = alignment(peak, straight, subjects=person)
-difference = alignment_difference(peak, distance, straight, subjects=person)
-print(f"geodesic {report['aligned']}, Euclidean {stats.Estimate(*other[:3])}")
-print(f"difference {stats.Estimate(*difference[:3])}")
-
-# %% [markdown]
-# :::{admonition} Solution 2
-# :class: dropdown
-# Here about as wide: these virtual people differ in nothing but noise and the places of electrodes. Real people differ, and the electrodes of each lie
-# together; then such an interval is far too narrow.
-# :::
-
-# %% tags=["hide-cell"]
-print(f"people {report['aligned']}, electrodes {stats.Estimate(*alignment(peak, distance)[:3])}")
+print(f"geodesic {report['aligned']}, Euclidean {alignment(peak, straight, subjects=person)}")
+print(f"difference {alignment_difference(peak, distance, straight, subjects=person)}")
+print(f"over people {report['aligned']}, over electrodes {alignment(peak, distance)}")
 
 # %% [markdown]
 # ## What the paper found

@@ -1,19 +1,16 @@
 # %% [markdown]
 # # What else would do as well?
 #
-# A score that beats chance says that a description fits. It does not say that anything else would not. This page sends competitors into
-# the race that hold no meaning, shows how a common way of cleaning data lets such competitors win, and how a common way of cutting folds lets everybody win.
+# A score that beats chance says that a description fits. It does not say that nothing else would. This page sends competitors into the race that hold no
+# meaning, shows how a common way of cleaning data lets them win, and how a common way of cutting folds lets everybody win.
 #
 # :::{admonition} In this chapter
-# **You will learn** how far word identity and mere slowness go; how to test an analysis with a question that nothing can answer; and why blocks are cleaned
-# apart and folds left whole.
+# **You will learn** how far word identity and mere slowness go; how to test an analysis by a question without an answer; and why blocks are cleaned apart
+# and folds not shuffled.
 #
-# **You need** [the page before](02_layer_alignment_in_people).
-#
-# **It takes** about 10 minutes to read, and a minute or two to run on two cores once the features are computed.
+# **You need** [the page before](02_layer_alignment_in_people). **It takes** about 10 minutes to read, and a minute or two to run, features computed.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -34,7 +31,6 @@ results: str = "results/02_what_else_would_do_in_people"  # folder for numbers, 
 # %% tags=["remove-cell"]
 import numpy as np
 import pandas as pd
-import xarray as xr
 from sklearn.model_selection import KFold
 
 from brainalign import datasets, plotting, signals, stats
@@ -47,25 +43,20 @@ from brainalign.story import story
 plotting.use_style()
 report = Report(results)
 
+# %% [markdown]
+# ## Two competitors without meaning
+#
+# Beside the model we run descriptions that a language model should beat, each with as many numbers a word, and score all by what they add to the confounds
+# (as [the page before](02_layer_alignment_in_people) did with two more, the untrained twin and the input layer):
+#
+# - **random by word**: random numbers, the same whenever a word comes back. They know which word was said, and nothing of what it means;
+# - **smooth random**: random numbers that change slowly along the story, without any text. {cite:t}`feghhi2024` and {cite:t}`hadidi2025` show that slowness
+#   alone can give the scores that are read as likeness to a brain.
+
 # %%
 data = datasets.load_listening(dataset, **dataset_options)
 told = story(data, n_blocks, gap=gap, skip=skip, confounds=confounds)
 options = told.options | {"alphas": np.logspace(0, 6, 7)}
-report.add(n_people=len(told.subjects), n_regions=len(told.regions), n_blocks=n_blocks)
-report
-
-# %% [markdown]
-# ## Two competitors without meaning
-#
-# Beside the model we run descriptions that a language model should beat, each with as many numbers a word:
-#
-# - **random by word**: random numbers, the same whenever a word comes back. They know which word was said, and nothing of what it means;
-# - **smooth random**: random numbers that change slowly along the story, without any text. {cite:t}`feghhi2024` and {cite:t}`hadidi2025`
-#   show that slowness alone can give the scores that are read as likeness to a brain.
-#
-# (Two more, the untrained twin and the input layer, ran on [the page before](02_layer_alignment_in_people).) All are scored by what they add to the confounds.
-
-# %%
 states = layer_features(data.words, model, start_token=True, device=device)
 rivals = {"layers": states[::step]}
 for name, kind in {"random by word": "type", "smooth random": "smooth"}.items():
@@ -74,9 +65,8 @@ sweeps = {name: word_sweep(values, told.design) for name, values in rivals.items
 fits = {name: cross_validate(x, told.heads, standardize=False, **options)["partial"] for name, x in sweeps.items()}
 
 # %%
-scores = pd.concat(
-    [told.summary(fit).to_series().rename("r").reset_index().assign(description=name) for name, fit in fits.items()]
-)
+rows = [told.summary(fit).to_series().rename("r").reset_index().assign(description=name) for name, fit in fits.items()]
+scores = pd.concat(rows)
 most = scores.groupby(["level", "description"], sort=False)["r"].max().unstack(sort=False)
 report.add(n_random=n_random, layers_most=most["layers"].iloc[0])
 report.add(type_most=most["random by word"].iloc[0], smooth_most=most["smooth random"].iloc[0])
@@ -85,27 +75,21 @@ report.claim("no random description adds as much as the best layer", (most["laye
 report
 
 # %% mystnb={"image": {"alt": "A panel each for the average brain and the mean of people: partial correlation of every tested layer and of each random description, one dot each, in three columns, and a dashed line at zero."}}
-text = {
-    "xlabel": "",
-    "ylabel": "partial correlation (r)",
-    "title": f"Real people ({told.name}), {report['n_people']} of them",
-}
-rivalry = plotting.points(scores, "description", "r", col="level", levels={"zero": 0}, sharey=False, **text)
-report.figure("rivals", rivalry)
+title = f"Real people ({told.name}), {len(told.subjects)} of them"
+text = {"xlabel": "", "ylabel": "partial correlation (r)", "title": title, "levels": {"zero": 0}, "sharey": False}
+report.figure("rivals", plotting.points(scores, "description", "r", col="level", **text))
 
 # %% [markdown]
-# *What to see:* every dot in the first column is a layer of the model, in the others one random description. In the average brain the best of the tested
-# layers reaches {glue:text}`layers_most:+.2f`, the best of {glue:text}`n_random` random descriptions by word {glue:text}`type_most:+.2f` and of as many
-# smooth ones {glue:text}`smooth_most:+.2f`. None comes up to the best layer. But some of these are no small numbers, for descriptions that hold nothing: one
-# story is short, and whatever drifts along with it by luck seems to explain it. A score of that size, shown without its chance level, would look like a
-# finding.
+# *What to see:* every dot is a layer of the model, or one random description. In the average brain the best of the tested layers reaches
+# {glue:text}`layers_most:+.2f`, the best of {glue:text}`n_random` random descriptions by word {glue:text}`type_most:+.2f` and of as many smooth ones
+# {glue:text}`smooth_most:+.2f`. None comes up to the best layer. But some of these are no small numbers, for descriptions that hold nothing: one story is
+# short, and whatever drifts along with it by luck seems to explain it. Shown without its chance level, such a score would look like a finding.
 #
 # ## Why blocks are cleaned apart
 #
 # Slow drift is usually removed over the whole run, from responses and regressors alike, with the same slow cosines. This ties the parts of the run together:
-# what the training samples lose depends on the test samples. The control is one that nothing can pass honestly. Smooth random descriptions, which hold no
-# text, predict the responses *running backwards*. We do so with drift removed over the whole run (by polynomials as slow as what leaves blocks of two
-# minutes), and block by block:
+# what the training samples lose depends on the test samples. The control is one that nothing can pass honestly: smooth random descriptions, which hold no
+# text, predict the responses *running backwards*. Drift is removed over the whole run (by polynomials as slow as those of the blocks), or block by block:
 
 # %%
 run = story(data, 1, skip=skip, confounds="rate")
@@ -120,24 +104,22 @@ for name, (design, responses) in ways.items():
     reverse = responses.to_numpy()[::-1, people]
     fit = cross_validate(word_sweep(textless, design), reverse, standardize=False, **plain)
     backwards[name] = fit["score"].mean("channel").to_numpy()
-
-# %%
-tied, apart = (stats.Estimate(*stats.t_interval(draws)) for draws in backwards.values())
-report.add(tied=tied, apart=apart, n_reversed=n_reversed)
+tied, apart = (stats.t_interval(draws) for draws in backwards.values())
+report.add(tied=tied, apart=apart)
 report.claim("drift removed over the whole run predicts blood that runs backwards", tied.low > 0)
 report.claim("blocks cleaned apart predict nothing of it", apart.high < 0)
 report
 
 # %% mystnb={"image": {"alt": "Score of eight smooth random descriptions on reversed responses, one dot each, for drift removed over the whole run and block by block, with a dashed line at zero."}}
 frame = pd.DataFrame(backwards).melt(var_name="drift removed", value_name="r")
-text = {"xlabel": "drift removed", "ylabel": "mean score of people (r)"}
 title = f"Random descriptions against time ({told.name})"
-report.figure("backwards", plotting.points(frame, "drift removed", "r", levels={"zero": 0}, title=title, **text))
+text = {"xlabel": "drift removed", "ylabel": "mean score of people (r)", "title": title, "levels": {"zero": 0}}
+report.figure("backwards", plotting.points(frame, "drift removed", "r", **text))
 
 # %% [markdown]
-# *What to see:* each dot is one random description. With drift removed over the whole run they "predict" by {glue:text}`tied` on average (95 % interval
-# over descriptions), with every block cleaned by itself by {glue:text}`apart`: below zero, as held-out prediction of nothing is.
-# Circular shifts of the responses, the usual surrogates, do not show this: they break the tie that they should measure.
+# *What to see:* each dot is one random description. With drift removed over the whole run they "predict" by {glue:text}`tied` on average (95 % interval over
+# descriptions), with every block cleaned by itself by {glue:text}`apart`: below zero, as held-out prediction of nothing is. Circular shifts of the
+# responses, the usual surrogates, do not show this: they break the tie that they should measure.
 #
 # ## What we have shown, and what not
 #
@@ -147,47 +129,32 @@ report.figure("backwards", plotting.points(frame, "drift removed", "r", levels={
 #
 # ## Exercises
 #
-# 1. Repeat the analysis with *shuffled* folds, so that each test sample has its neighbours in the
-#    training set. What happens to the scores?
+# 1. Repeat the analysis with *shuffled* folds, so that each test sample has its neighbours in the training set. What happens to the scores?
 # 2. How high do smooth random descriptions score with shuffled folds?
 #
-# :::{admonition} Solution 1
+# :::{admonition} Solutions
 # :class: dropdown
-# Nothing about the brain or the model changes, but the scores do: volumes 2 s apart share most of their blood response and most
-# of their words, so the model is tested on what it has all but seen. Published scores are comparable only where folds are.
+# 1. Nothing about the brain or the model changes, but the scores do: volumes 2 s apart share most of their blood response and most of their words, so the
+#    model is tested on what it has all but seen. Published scores are comparable only where folds are.
+# 2. Nearly as high as the model's layers, though they hold no text. With such folds, a comparison of models is in part one of their slowness.
 # :::
 
 # %% tags=["hide-cell"]
-ask = {"standardize": False, "alphas": plain["alphas"]}
-folds = {"contiguous": plain, "shuffled": {"cv": KFold(n_blocks, shuffle=True, random_state=seed)}}
-
-
-def best_alone(x: xr.DataArray) -> str:
-    made = {name: cross_validate(x, told.heads, **(ask | cut))["score"] for name, cut in folds.items()}
-    return ", ".join(f"{name} {float(told.summary(score)[0].max()):.2f}" for name, score in made.items())
-
-
-print("best layer alone:", best_alone(sweeps["layers"]))
-
-# %% [markdown]
-# :::{admonition} Solution 2
-# :class: dropdown
-# Nearly as high as the layers of the language model, though they hold no text. With such folds, a comparison of models is in part a comparison of their slowness.
-# :::
-
-# %% tags=["hide-cell"]
-print("best smooth random description alone:", best_alone(sweeps["smooth random"]))
+shuffled = {"cv": KFold(n_blocks, shuffle=True, random_state=seed), "alphas": plain["alphas"]}
+for name in ("layers", "smooth random"):
+    for folds, ask in {"contiguous": plain, "shuffled": shuffled}.items():
+        score = cross_validate(sweeps[name], told.heads, standardize=False, **ask)["score"]
+        print(f"{name}, {folds} folds: the best alone scores {float(told.summary(score)[0].max()):.2f}")
 
 # %% [markdown]
 # ## Run it on your own data
 #
 # ```bash
-# papermill notebooks/02_what_else_would_do_in_people.ipynb mine.ipynb \
-#   -p dataset my_folder -p confounds rate -p results my_results
+# papermill notebooks/02_what_else_would_do_in_people.ipynb mine.ipynb -p dataset my_folder -p confounds rate -p results my_results
 # ```
 #
 # ## What the papers found
 #
 # {cite:t}`feghhi2024` find that with shuffled folds a feature that encodes nothing but temporal autocorrelation outdoes language models, and that with
-# contiguous folds sentence length, sentence position and static word embeddings tell most of what these models do. {cite:t}`hadidi2025` follow such confounds
-# through more recordings.
+# contiguous folds sentence length, sentence position and static word embeddings tell most of what these models do. {cite:t}`hadidi2025` follow such
+# confounds through more recordings.

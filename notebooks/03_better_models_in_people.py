@@ -5,16 +5,13 @@
 # words worse also predict people worse? And does the relation stand out from what the same models give when their descriptions belong to other words?
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how to test a slope over models where all people heard one story; what the input embedding alone, which damage spares, reaches; and where two models stand
-# that predict no next word at all.
+# **You will learn** how to test a slope over models where all people heard one story; what the input embedding alone, which damage spares, reaches; and where
+# two models stand that predict no next word at all.
 #
-# **You need** [the graded family](03_what_is_better), [the method](03_better_models), and rolled content from [chapter 2](02_layer_alignment_in_people).
-#
-# **It takes** about 12 minutes to read, and some five minutes to run on two cores once the features are computed.
+# **You need** [the graded family](03_what_is_better), [the method](03_better_models), and rolled content from [chapter 2](02_layer_alignment_in_people). **It
+# takes** about 12 minutes to read, and some five minutes to run on two cores once the features are computed.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -50,135 +47,93 @@ from brainalign.simulated.speech import naplib_speech
 from brainalign.story import PEOPLE, story
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
-# ## Performance, and people
+# ## Performance, people, and chance
 #
 # Performance is that of the page [What is a better model?](03_what_is_better): minus the bits per word on a text that nobody here heard, with minimal pairs
-# as a second opinion. The people are those of the chapters before (*Alice*, {cite:t}`brennan2016`): one story of twelve minutes, six language regions.
-# `story` gives their responses and their average brain, cleaned inside each block of the cross-validation, the design that takes words to volumes, and the
-# confounds: word rate and word length. (Responses to single words, as electrodes give, have the length of the word, its duration and the pause before it.)
-
-# %%
-told = story(datasets.load_listening(dataset, **dataset_options), n_blocks, gap=gap, skip=skip, confounds=confounds)
-family, pairs, words = (
-    list(family) or lesions.graded_family(base),
-    minimal_pairs(n_pairs, seed=seed),
-    naplib_speech().words,
-)
-performance = pd.DataFrame(index=family)
-performance["next word (minus bits)"] = [-next_word(words, spec, device=device).bits for spec in family]
-performance["minimal pairs"] = [minimal_pair_accuracy(pairs, spec, device=device).mean() for spec in family]
-report.add(n_people=len(told.subjects), n_members=len(family), n_rolls=n_rolls, context=outsider_context)
-performance.round(2)
-
-# %% [markdown]
-# ## Scores, and their chance
+# as a second opinion. The people are those of the chapters before (*Alice*, {cite:t}`brennan2016`): one story of twelve minutes, six language regions. The
+# confounds are word rate and length (of responses to single words, as electrodes give, the word's length, its duration and the pause before it).
 #
 # A score is the {term}`partial correlation` beyond the confounds, of each channel's better one of two layers, a third and two thirds of the way, which were
 # fixed in advance. All people heard one story, so that no interval over people tells whether a score belongs to its text {cite:p}`feghhi2024,hadidi2025`.
-# Chance comes from rolling the *contents* along the words ({term}`content null`): word times, responses, what people share and the cleaning stay; which word
-# is described where goes. All models are rolled alike and fitted again, {glue:text}`n_rolls` times.
+# Chance comes from rolling the *contents* along the words ({term}`content null`), {glue:text}`n_rolls` times, all models alike, and fitting again.
 #
 # Two {term}`bidirectional models <bidirectional model>` come along. They predict no next word and have no performance on our scale; they see the
-# {glue:text}`context` words up to each word. The input embedding comes along, too: layer 0 of the whole family, which damage spares.
+# {glue:text}`context` words up to each word. The input embedding comes along, too: layer 0 of the whole family, which damage spares. Results are told at two
+# levels: the average brain (mean over regions), which is there where all people have the same regions, and the mean over people of each one's mean.
 
 # %%
-options = {**told.options, "alphas": np.logspace(0, 6, 7), "device": device}
+told = story(datasets.load_listening(dataset, **dataset_options), n_blocks, gap=gap, skip=skip, confounds=confounds)
+family, measure = list(family) or lesions.graded_family(base), "next word (minus bits)"
+words, pairs, performance = naplib_speech().words, minimal_pairs(n_pairs, seed=seed), pd.DataFrame(index=family)
+performance[measure] = [-next_word(words, spec, device=device).bits for spec in family]
+performance["minimal pairs"] = [minimal_pair_accuracy(pairs, spec, device=device).mean() for spec in family]
+report.add(n_people=len(told.subjects), n_members=len(family), n_rolls=n_rolls, context=outsider_context)
 
-
-def score(spec, layers, context=None):
-    """Scores (channel) and those of rolled contents (roll, channel) of a model's best layer."""
+# %%
+options, found = {**told.options, "alphas": np.logspace(0, 6, 7), "device": device}, {}
+for name in [*family, *outsiders, "input embedding"]:
+    spec = family[0] if name == "input embedding" else name
+    layers = [0] if name == "input embedding" else np.linspace(0, n_layers(spec), 4).round().astype(int)[1:3]
+    context = outsider_context if name in outsiders else None
     states = layer_features(told.words, spec, layers=layers, context=context, start_token=True, device=device)
     fit = cross_validate(word_sweep(states, told.design), told.responses, standardize=False, **options)["partial"]
-    null = content_null(states, told.design, told.heads, n_rolls=n_rolls, seed=seed, **options)
-    return fit.max("layer"), null.max("layer")
-
-
-within = {spec: np.linspace(0, n_layers(spec), 4).round().astype(int)[1:3] for spec in [*family, *outsiders]}
-found = {spec: score(spec, within[spec]) for spec in family}
-found |= {spec: score(spec, within[spec], outsider_context) for spec in outsiders}
-found["input embedding"] = score(family[0], [0])
+    rolled = content_null(states, told.design, told.heads, n_rolls=n_rolls, seed=seed, **options)
+    found[name] = fit.max("layer"), rolled.max("layer")  # of each channel's better layer
 scores, null = (xr.concat(parts, pd.Index(list(found), name="model")) for parts in zip(*found.values(), strict=True))
-
-# %% [markdown]
-# The results of channels are told at two levels: the average brain (mean over regions), which is there where all people have the same regions, and the mean
-# over people of each one's mean. `p` compares each score with its own rolls.
-
-# %%
-level, rolls = told.summary(scores), told.summary(null).transpose("level", "roll", "model")
-p = stats.p_values(level, rolls, dim="roll")
-report.add(least_p=1 / (1 + n_rolls))
+level, rolls = told.summary(scores), told.summary(null).transpose("level", "draw", "model")
+p = stats.p_values(level, rolls)  # of each score against its own rolls
 table = xr.Dataset({"score": level, "p": p}).to_dataframe()[["score", "p"]].unstack("level")
 table.reindex(list(found)).style.format("{:.3f}")
 
-# %%
-ranked = performance["next word (minus bits)"].sort_values()
-each = told.interval(scores.sel(model=ranked.index))
-frames, bands = [], []
-for k, name in enumerate(told.levels):
-    part = {"performance": ranked, "score": each.value[k], "low": each.low[k], "high": each.high[k], "level": name}
-    frames.append(pd.DataFrame(part))
-    lucky = rolls.sel(level=name, model=ranked.index)
-    band = {"performance": ranked, "low": lucky.mean("roll"), "high": lucky.quantile(0.95, "roll"), "level": name}
-    bands.append(pd.DataFrame(band))
-
 # %% mystnb={"image": {"alt": "Partial correlation beyond the confounds against minus bits per word, one panel a level, a line through the members of the family with a band of intervals, and a gray band of rolled contents from their mean to their 95th percentile."}}
+ranked, frames, bands = performance[measure].sort_values(), [], []
+each = told.interval(scores.sel(model=ranked.index))
+for k, name in enumerate(told.levels):
+    lucky, place = rolls.sel(level=name, model=ranked.index), {"performance": ranked, "level": name}
+    frames.append(pd.DataFrame({**place, "score": each.value[k], "low": each.low[k], "high": each.high[k]}))
+    bands.append(pd.DataFrame({**place, "low": lucky.mean("draw"), "high": lucky.quantile(0.95, "draw")}))
 text = {"xlabel": "performance (minus bits per word)", "ylabel": "beyond confounds (partial r)"}
 text |= {"col": "level", "chance": pd.concat(bands), "title": f"Real people ({told.name}): a family of models"}
 report.figure("family", plotting.lines(pd.concat(frames), "performance", "score", **text))
 
 # %% [markdown]
-# *What to see:* gray is what rolled contents give, from their mean to the level below which 95 % lie; the band around the line is an interval over people
-# *for this story*, precision and no evidence.
-#
-# ## The slope
-#
-# Do better members predict better? The slope of score over performance is compared with the slopes of rolled contents, all members rolled alike: `p` is the
-# share of rolls with one at least as steep.
-
+# *What to see:* gray is what rolled contents give, from mean to 95th percentile; the band around the line is an interval over people *for this story*,
+# precision and no evidence. Do better members predict better? `p` is the share of rolls, all members rolled alike, with a slope at least as steep.
 
 # %%
-def over_family(name, measure="next word (minus bits)"):
-    """Correlation of performance with the scores of one level."""
+slopes = {}
+for name in told.levels:
     group, unit = ("people", "subject") if name == PEOPLE else ("average", "region")
-    here = [part[..., part["group"].to_numpy() == group].sel(model=family) for part in (scores, null)]
-    value, chance = here[0], here[1].transpose("roll", "model", "channel")
-    return performance_correlation(performance[measure], value, value[unit], null=chance, seed=seed)
-
-
-slopes = {(name, measure): over_family(name, measure) for name in told.levels for measure in performance}
-pd.DataFrame(slopes.values(), slopes.keys())[["r", "p", "without_low", "without_high"]].round(3)
-
-# %%
-weights = performance["next word (minus bits)"] - performance["next word (minus bits)"].mean()
-weights = xr.DataArray(weights / (weights**2).sum(), dims="model")
-steepness = (level.sel(model=family) * weights).sum("model").to_series()
-draws = (rolls.sel(model=family) * weights).sum("model").transpose("roll", "level").to_pandas()
+    value, chance = (part[..., part["group"].to_numpy() == group].sel(model=family) for part in (scores, null))
+    ask = {"null": chance.transpose("draw", "model", "channel"), "seed": seed}
+    for by in performance:
+        slopes[name, by] = performance_correlation(performance[by], value, value[unit], **ask)
+pd.DataFrame(slopes.values(), slopes.keys()).round(3)
 
 # %% mystnb={"image": {"alt": "Histogram of the slopes over performance that rolled contents give, one panel a level, and a line at the observed slope."}}
+weights = xr.DataArray(performance[measure] - performance[measure].mean(), dims="model")
+steepness, draws = (((part.sel(model=family) * weights).sum("model") / (weights**2).sum()) for part in (level, rolls))
 text = {"xlabel": "slope (partial r per bit)", "title": f"Real people ({told.name}): slope over the family"}
-report.figure("slopes", plotting.null(draws, steepness.to_dict(), **text))
+draws = draws.transpose("draw", "level").to_pandas()
+report.figure("slopes", plotting.null(draws, steepness.to_series().to_dict(), **text))
 
 # %%
-first, first_p, measure = level.isel(level=0), p.isel(level=0), performance.columns[0]
+first, first_p, own_p = level.isel(level=0), p.isel(level=0), float(p.sel(model=family[0]).max())
 top, people, worst = slopes[told.levels[0], measure], slopes[PEOPLE, measure], ranked.index[0]
 for name, model in {"base": family[0], "worst": worst, "input": "input embedding"}.items():
     report.add(**{f"bold_{name}": first.sel(model=model), f"bold_{name}_p": first_p.sel(model=model)})
-report.add(bold_best=first.sel(model=family).max(), bold_r=top.r, bold_p=top.p, bold_person_p=people.p)
-report.add(bold_person=stats.Estimate(people.r, people.low, people.high))
-report.claim(
-    "the intact model's score is beyond its own rolls, at every level", p.sel(model=family[0]).max().item() <= 0.05
-)
-of = {name: [slopes[one, name].p for one in told.levels] for name in performance}
+report.add(bold_r=top.r.value, bold_p=top.p, bold_person=people.r, bold_person_p=people.p, least_p=1 / (1 + n_rolls))
+report.claim("the intact model's score is beyond its own rolls, at every level", own_p <= 0.05)
+of = {by: [slopes[name, by].p for name in told.levels] for by in performance}
 report.claim("the slope over next-word performance is beyond chance, at every level", max(of[measure]) <= 0.05)
 report.claim("with minimal pairs as performance no slope is beyond chance", min(of["minimal pairs"]) > 0.05)
 lowest = family[first.sel(model=family).to_numpy().argmin()]
 report.claim("the lowest score is not that of the member that predicts words worst", lowest != worst)
-below = (first.sel(model=family) < first.sel(model="input embedding")).sum().item()
-report.add(n_below_input=below, n_below_outsider=(first.sel(model=family) < first.sel(model=outsiders).min()).sum())
+report.add(n_below_input=(first.sel(model=family) < first.sel(model="input embedding")).sum())
+report.add(n_below_outsider=(first.sel(model=family) < first.sel(model=outsiders).min()).sum())
 report
 
 # %% [markdown]
@@ -188,14 +143,14 @@ report
 # {glue:text}`bold_p:.3f`). In the mean of {glue:text}`n_people` people the correlation is {glue:text}`bold_person` (in brackets the precision over people and
 # other members for this story, no evidence), the slope beyond chance as well (p = {glue:text}`bold_person_p:.3f`).
 #
-# **How far does that go?** With minimal pairs as performance no slope is beyond chance. The order is not that of performance, either: the member whose
-# attention reaches 24 tokens tells grammar as well as the intact one and predicts words better than three others, yet it has the lowest score in the average
-# brain. And the input embedding alone, which every member has, reaches {glue:text}`bold_input:.2f` (p = {glue:text}`bold_input_p:.3f`), more than
+# **How far does that go?** With minimal pairs as performance no slope is beyond chance. Nor is the order that of performance: the member whose attention
+# reaches 24 tokens tells grammar as well as the intact one and predicts words better than three others, yet has the lowest score in the average brain. And
+# the input embedding alone, which every member has, reaches {glue:text}`bold_input:.2f` (p = {glue:text}`bold_input_p:.3f`), more than
 # {glue:text}`n_below_input` of the {glue:text}`n_members` members. What was damaged, not only how much skill that cost, decides what is left for the brain.
 #
-# Both bidirectional models lie above {glue:text}`n_below_outsider` of the members in the average brain. They were trained to embed sentences and predict no
-# next word: predicting words well is not needed for such a score. Nor does a slope say that prediction is what brains do: features that are learned to
-# predict words serve much else {cite:p}`antonello2024`. And the story lasts twelve minutes.
+# Both bidirectional models, trained to embed sentences, lie above {glue:text}`n_below_outsider` of the members in the average brain: predicting words well is
+# not needed for such a score. Nor does a slope say that prediction is what brains do: features that are learned to predict words serve much else
+# {cite:p}`antonello2024`. And the story lasts twelve minutes.
 #
 # ## Exercise
 #
@@ -209,13 +164,11 @@ report
 # :::
 
 # %% tags=["hide-cell"]
-called = {}
-for name in told.levels:
-    lucky = rolls.sel(level=name, model=family).to_numpy()
-    called[name] = 100 * np.mean([pearsonr(performance[measure], one).pvalue < 0.05 for one in lucky])
+found = [[pearsonr(performance[measure], one).pvalue < 0.05 for one in part] for part in rolls.sel(model=family).values]
+called = pd.Series(100 * np.mean(found, axis=1), told.levels, name="significant (% of rolls)")
 report.add(textbook=called[PEOPLE])
 report.claim("a textbook p-value calls too many rolled contents significant in the mean of people", called[PEOPLE] > 8)
-pd.Series(called, name="significant (% of rolls)").round(1)
+called.round(1)
 
 # %% [markdown]
 # ## What we have shown, and what not
@@ -225,21 +178,18 @@ pd.Series(called, name="significant (% of rolls)").round(1)
 #
 # ## Run it on your own data
 #
-# A folder with a story that people heard (`brainalign check my_folder` tells what is missing), and models from the hub:
+# A folder with a story that people heard (`brainalign check my_folder` tells what is missing), and models from the hub. With independent models, use the
+# published averages as a second performance (`average(published())`) and hold width and size constant (`covariates` of `performance_correlation`, from
+# `lesions.registry()`); over one family of one size they say nothing.
 #
 # ```bash
 # papermill notebooks/03_better_models_in_people.ipynb mine.ipynb -p dataset my_folder -p device cuda -p results my_results \
 #   -y 'family: [mistralai/Mistral-7B-v0.1, EleutherAI/pythia-6.9b, facebook/opt-6.7b, tiiuae/falcon-7b, mosaicml/mpt-7b]'
 # ```
 #
-# With independent models, use the published averages as a second performance (`average(published())`) and hold width and size constant (`covariates` of
-# `performance_correlation`, from `lesions.registry()`); over one family of one size they say nothing.
-#
 # ## What the paper found
 #
 # {cite:t}`mischler2024` report that over twelve models of about seven billion parameters performance on language benchmarks correlates with brain score (r =
 # .92, as given in a signed public review of an earlier version), and that better models reach their best prediction in earlier layers and follow the cortical
-# hierarchy more closely. This account rests on the abstract, a signed open review and reports: the article is behind a paywall, and a preprint exists
-# (arXiv:2401.17671) that could not be opened here. Which benchmarks, how they were averaged, and where the scores came from is in none of these sources.
-# Their electrodes were intracranial, ours are planted or blood; their models were separate models, ours are damaged copies of one. This chapter neither
-# repeats nor contradicts their finding: it shows how to ask the question so that the answer can be trusted.
+# hierarchy more closely. (The article is behind a paywall, and its preprint, arXiv:2401.17671, could not be opened here; abstract, review and reports do not
+# say which benchmarks, or how averaged.) Their electrodes were intracranial, their models separate: this chapter neither repeats nor contradicts their finding.

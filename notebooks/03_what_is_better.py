@@ -2,19 +2,16 @@
 # # What is a better model?
 #
 # {cite:t}`mischler2024` report that over twelve language models the better ones predict the brain better. Before we ask that of brains, this page asks what
-# "better" means: how performance is measured, by whom, and what two measures have in common.
+# "better" means: how performance is measured, and what two measures have in common.
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# what published benchmark scores can and cannot say; how to measure a model's performance without anyone's benchmark; and what a *graded family* of damaged
-# models is, over which the next three pages ask whether performance goes with brain score.
+# **You will learn** what published benchmark scores can and cannot say; how to measure a model's performance without anyone's benchmark; and what a *graded
+# family* of damaged models is, over which the next three pages ask whether performance goes with brain score.
 #
-# **You need** to know that a language model gives each next word a probability.
-#
-# **It takes** about 15 minutes to read, and a few minutes to run on two cores, once; what models compute is kept.
+# **You need** to know that a language model gives each next word a probability. **It takes** about 15 minutes to read, and a few minutes to run on two
+# cores, once; what models compute is kept.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -57,8 +54,9 @@ report = Report(results)
 #
 # `published` holds these scores with the source of every row: mostly an [archive of the
 # leaderboard](https://github.com/felipemaiapolo/sloth/blob/6dc6bb3efeefc7c1db01d60cba1f4b73e5d260d1/data/open-llm-leaderboard_old.csv), for the rest the
-# column `url`. The twelve models below are those that are taken for the study's: {glue:text}`n_confirmed` are named in public accounts of it (a news summary
-# and a reading note), the other {glue:text}`n_unconfirmed` are guesses from models of that size and time. Where nothing was published, the place stays empty.
+# column `url`. Below are the twelve models that are taken for the study's: {glue:text}`n_confirmed` are `named` in public accounts of it (a news summary and a
+# reading note), {glue:text}`n_unconfirmed` are guesses from models of that size and time. `average` is the mean of {term}`z-scores <z-score>` of the first
+# three benchmarks; models without all three stand first.
 
 # %%
 table = published("leaderboard")
@@ -66,202 +64,150 @@ study, status = table[table["in_study"]], lesions.registry()["study"]
 guessing = {"arc_challenge": 25, "hellaswag": 25, "winogrande": 50, "mmlu": 25, "gsm8k": 0, "truthfulqa": np.nan}
 performance = average(table)
 shown = study[list(guessing)].assign(average=performance[study.index], named=status[study.index].eq("confirmed"))
-shown = shown.set_axis(shown.index.str.split("/").str[1]).sort_values("average", na_position="first")
-shown.style.format("{:.1f}", na_rep="", subset=shown.columns[:7])
+shown = shown.assign(kin=study["kin"].str.split("/").str[-1]).set_axis(shown.index.str.split("/").str[1])
+shown.sort_values("average", na_position="first").style.format("{:.1f}", na_rep="", subset=shown.columns[:7])
 
-# %% [markdown]
-# Rows are ordered by `average`, the mean of {term}`z-scores <z-score>` of the first three benchmarks; models without all three stand first; `named` tells the
-# confirmed ones. The other three benchmarks are left out of the average by default. The figure shows why for two of them.
-
-# %%
+# %% mystnb={"image": {"alt": "Published scores of the study's models, one column a benchmark, one point a model, in one colour for the three benchmarks of the average and another for those left out; a third colour marks guessing."}}
 scores = study[list(guessing)].melt(var_name="benchmark", value_name="score").dropna()
 scores["kind"] = np.where(scores["benchmark"].isin(list(guessing)[:3]), "in the average", "left out")
 levels = pd.DataFrame({"benchmark": guessing.keys(), "score": guessing.values(), "kind": "guessing"}).dropna()
-report.add(n_confirmed=status.eq("confirmed").sum(), n_unconfirmed=status.eq("unconfirmed").sum())
-report.add(n_mmlu_chance=(study["mmlu"] < 30).sum(), n_mmlu=study["mmlu"].notna().sum())
-report.add(n_gsm_floor=(study["gsm8k"] < 10).sum(), n_gsm=study["gsm8k"].notna().sum())
-report.claim("most of the scored models fail at GSM8K", report["n_gsm_floor"] > report["n_gsm"] / 2)
-report
-
-# %% mystnb={"image": {"alt": "Published scores of the study's models, one column a benchmark, one point a model, in one colour for the three benchmarks of the average and another for those left out; a third colour marks guessing."}}
 text = {"xlabel": "benchmark", "ylabel": "correct (%)", "title": "Published scores, Open LLM Leaderboard v1"}
 report.figure("published", plotting.points(pd.concat([scores, levels]), "benchmark", "score", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* each point is a model. Those left out have a reason each:
-#
-# - MMLU: {glue:text}`n_mmlu_chance` of {glue:text}`n_mmlu` models are below 30 %, where guessing gives 25 %. Such scores hold noise rather than rank.
-# - GSM8K: {glue:text}`n_gsm_floor` of {glue:text}`n_gsm` models solve fewer than 10 %: a floor.
-# - TruthfulQA: in the Pythia family, where only size differs, its {term}`rank correlation <Spearman correlation>` with size is {glue:text}`truthful_size:.2f`
-#   ({glue:text}`n_pythia` models, cell below). An average would pull in two directions.
+# *What to see:* each point is a model. Three benchmarks are left out of the average by default. At MMLU {glue:text}`n_mmlu_chance` of {glue:text}`n_mmlu`
+# models are below 30 %, where guessing gives 25 %: noise rather than rank. Of GSM8K {glue:text}`n_gsm_floor` of {glue:text}`n_gsm` models solve fewer than
+# 10 %: a floor. And TruthfulQA, in the Pythia family, where only size differs, has a {term}`rank correlation <Spearman correlation>` with size of
+# {glue:text}`truthful_size:.2f` ({glue:text}`n_pythia` models): an average would pull in two directions.
 #
 # ## Size, protocol, kinship
 #
-# Performance mostly follows size. The {term}`protocol` matters too: the same benchmark asked without examples, or with another prompt, gives other numbers;
-# `average` therefore refuses a table of mixed protocols.
+# The study is said to report a correlation of .92 between performance and brain score (in a signed public review of an earlier version). Were its twelve
+# models independent, the 95 % interval would run from {glue:text}`reported_low:.2f` to {glue:text}`reported_high:.2f`. But {glue:text}`n_kin` of them are a
+# third one, trained further (`kin`). What models share, be it weights, text, recipe or size, may be what a brain score is sensitive to.
 
 # %%
 pythia = table[table.index.str.contains("pythia.*deduped") & table["truthfulqa"].notna()]
-sized = (
-    table[(table["parameters_millions"] < 15000) & table["kin"].eq("")]
-    .assign(average=performance)
-    .dropna(subset="average")
-)
+sizes = table[table["parameters_millions"] < 15000].assign(average=performance).dropna(subset="average")
+sized = sizes[sizes["kin"] == ""]
 both = pd.concat([performance, average(published("zero-shot"))], axis=1, keys=["few", "zero"]).dropna()
+reported = np.tanh(np.arctanh(0.92) + np.array([-1, 1]) * 1.96 / np.sqrt(12 - 3))  # Fisher's transform
+report.add(n_confirmed=status.eq("confirmed").sum(), n_unconfirmed=status.eq("unconfirmed").sum())
+report.add(n_mmlu_chance=(study["mmlu"] < 30).sum(), n_mmlu=study["mmlu"].notna().sum())
+report.add(n_gsm_floor=(study["gsm8k"] < 10).sum(), n_gsm=study["gsm8k"].notna().sum())
 report.add(truthful_size=spearmanr(pythia["parameters_millions"], pythia["truthfulqa"]).statistic, n_pythia=len(pythia))
 report.add(size_r=spearmanr(sized["parameters_millions"], sized["average"]).statistic, n_sized=len(sized))
 report.add(protocol_r=spearmanr(both["few"], both["zero"]).statistic, n_both=len(both))
+report.add(reported_low=reported[0], reported_high=reported[1], n_kin=study["kin"].ne("").sum())
+report.claim("most of the scored models fail at GSM8K", report["n_gsm_floor"] > report["n_gsm"] / 2)
 report
 
 # %% mystnb={"image": {"alt": "Average leaderboard score against the logarithm of the number of parameters, one point a model, the study's models in another colour and all at nearly the same size."}}
-complete = table[performance.notna() & table["parameters_millions"].lt(15000)]
-sizes = pd.DataFrame({"size": np.log10(complete["parameters_millions"]), "average": performance[complete.index]})
-sizes["kind"] = np.where(complete["in_study"], "the study's models", "other models")
+kind = np.where(sizes["in_study"], "the study's models", "other models")
+sizes = sizes.assign(size=np.log10(sizes["parameters_millions"]), kind=kind)
 text = {"xlabel": "parameters (millions, log10)", "ylabel": "benchmark average (z)", "title": "Published scores: size"}
 report.figure("size", plotting.points(sizes.sort_values("kind"), "size", "average", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* performance goes with size over all models (rank correlation {glue:text}`size_r:.2f`, {glue:text}`n_sized` models), so a correlation of brain
-# score with performance over models of all sizes may be one with size; the study compared models of one size. Two protocols rank the {glue:text}`n_both`
-# models that have both alike ({glue:text}`protocol_r:.2f`), though not the same.
-#
-# The study is said to report a correlation of .92 between performance and brain score (in a signed public review of an earlier version). If twelve models
-# were twelve independent samples, what would its 95 % interval be? And are they?
-
-# %%
-reach = 1.96 / np.sqrt(12 - 3)  # of Fisher's transform
-kin = study.loc[study["kin"].ne(""), "kin"]
-report.add(
-    reported_low=np.tanh(np.arctanh(0.92) - reach), reported_high=np.tanh(np.arctanh(0.92) + reach), n_kin=len(kin)
-)
-kin.to_frame("trained further from")
-
-# %% [markdown]
-# It would run from {glue:text}`reported_low:.2f` to {glue:text}`reported_high:.2f`. But {glue:text}`n_kin` of the twelve are a third one, trained further.
-# Models that share weights, text or recipe are not independent, and what they share may be what a brain score is sensitive to.
+# *What to see:* performance goes with size (rank correlation {glue:text}`size_r:.2f`, {glue:text}`n_sized` models): over models of all sizes, unlike the
+# study's, its correlation with brain score may be one of size. The {term}`protocol` matters too: without examples the same benchmark gives other numbers, and
+# the {glue:text}`n_both` models that have both are ranked alike ({glue:text}`protocol_r:.2f`), not the same. `average` refuses a table of mixed protocols.
 #
 # ## Performance that we can measure ourselves
 #
-# None of the twelve fits into a laptop, and this book has to run without the network. We measure performance in two ways that need only the model:
+# None of the twelve fits into a laptop, and this book has to run without the network. Two measures need only the model:
 #
 # - **Next word.** How well does it predict each word of speech from the words before it? In bits per word ({term}`surprisal`, lower is better), and as the
 #   share of words that were its first guess (top 1) or among its first ten (top 10).
-# - **Minimal pairs** ({term}`minimal pair`). Of two sentences that differ in one point of grammar, does it find the grammatical one more probable? The idea
-#   and the scoring are those of BLiMP {cite:p}`warstadt2020`; our sentences are generated from templates:
+# - **Minimal pairs** ({term}`minimal pair`). Of two sentences that differ in one point of grammar, does it find the grammatical one more probable, as in BLiMP
+#   {cite:p}`warstadt2020`? Our sentences are generated from templates (six of them below).
+#
+# Which models? We take one that is small enough, SmolLM2, and **damage** it in graded ways ({term}`graded family`). This is **one model and damaged copies of
+# it, not independent models**, with one text, architecture and input embedding. Along such a family we can learn whether losing the ability to predict words
+# costs brain score, not whether training better models buys it. Strengths were chosen beforehand, by surprisal on the speech that the {term}`virtual cohort`
+# hears, so that performance falls in steps and no single kind of damage carries the range.
+#
+# | name | damage |
+# | --- | --- |
+# | `noise=0.2` | random numbers are added to every weight matrix of the blocks, with 0.2 of that matrix's standard deviation |
+# | `bits=4` | every weight is rounded to one of 15 evenly spaced values, on one scale for a whole row (the intact model has four bits, too, but a scale for each small block of weights, which is far finer) |
+# | `skip=0.2` | a fifth of the blocks is left out |
+# | `span=24` | the attention of each block reaches back 24 tokens |
 
 # %%
 pairs = minimal_pairs(n_pairs, seed=seed)
 pairs.groupby("phenomenon", sort=False).head(1)[["phenomenon", "good", "bad"]].head(6).style.hide(axis="index")
 
-# %% [markdown]
-# ### A graded family
-#
-# Which models? We take one that is small enough, SmolLM2, and **damage** it in graded ways ({term}`graded family`). Let us be plain about what this is: **one
-# model and damaged copies of it, not independent models.** They share their text, architecture and input embedding. Along such a family we can learn whether
-# losing the ability to predict words costs brain score; we cannot learn whether training better models buys it.
-#
-# | name | damage |
-# | --- | --- |
-# | `noise=0.2` | random numbers are added to every weight matrix of the blocks, with 0.2 of that matrix's standard deviation |
-# | `bits=4` | every weight is rounded to one of 15 evenly spaced values |
-# | `skip=0.2` | a fifth of the blocks is left out |
-# | `span=24` | the attention of each block reaches back 24 tokens |
-#
-# (The intact model is stored with four bits a weight, too, but with a scale for each small block of weights; `bits=4` has one scale for a whole row and is
-# far coarser.) Strengths were chosen beforehand, by surprisal on the words below, so that performance falls in steps and no single kind of damage carries the
-# range. The words are the speech that the {term}`virtual cohort` hears.
-
 # %%
-words = naplib_speech().words
-family = list(family) or lesions.graded_family(base)
+words, family = naplib_speech().words, list(family) or lesions.graded_family(base)
 measured = {spec: next_word(words, spec, device=device)._asdict() for spec in family}
 by_phenomenon = pd.DataFrame({spec: minimal_pair_accuracy(pairs, spec, device=device) for spec in family})
 skill = pd.DataFrame(measured).T.assign(pairs=by_phenomenon.mean(), blocks=[n_layers(spec) for spec in family])
 skill.index = by_phenomenon.columns = [spec.replace(base, "").lstrip("@") or "intact" for spec in family]
-skill[["bits", "top1", "top10", "pairs", "blocks"]].style.format("{:.0%}").format("{:.1f}", subset="bits").format(
-    "{:.0f}", subset="blocks"
-)
+skill.style.format("{:.0%}").format("{:.1f}", subset="bits").format("{:.0f}", subset="blocks")
 
 # %%
-report.add(n_members=len(family), n_words=len(words), base_bits=skill["bits"].iloc[0], worst_bits=skill["bits"].max())
-report.add(base_top1=100 * skill["top1"].iloc[0], base_top10=100 * skill["top10"].iloc[0])
-report.add(base_pairs=100 * skill["pairs"].iloc[0], worst_pairs=100 * skill["pairs"].min(), n_all_pairs=len(pairs))
-report.add(measure_r=spearmanr(-skill["bits"], skill["pairs"]).statistic)
-span = skill[skill.index.str.startswith("span")]
+intact, span = skill.iloc[0], skill[skill.index.str.startswith("span")]
+report.add(n_members=len(family), base_bits=intact["bits"], worst_bits=skill["bits"].max(), n_all_pairs=len(pairs))
+report.add(base_top1=100 * intact["top1"], base_top10=100 * intact["top10"], base_pairs=100 * intact["pairs"])
+report.add(worst_pairs=100 * skill["pairs"].min(), measure_r=spearmanr(-skill["bits"], skill["pairs"]).statistic)
 report.add(span_pairs=100 * span["pairs"].min(), span_bits=span["bits"].max())
+lucky_low, lucky_high = 100 * np.array(binom.interval(0.95, n_pairs, 0.5)) / n_pairs
+report.add(n_phenomena=len(by_phenomenon), n_cell_pairs=n_pairs, cell_low=lucky_low, cell_high=lucky_high)
+report.claim("every damage costs bits", skill["bits"].iloc[1:].min() > intact["bits"])
+report.claim("the two measures agree in part", 0.3 < report["measure_r"] < 0.95)
+report.claim("some damage costs bits and no minimal pairs", (skill["pairs"].iloc[1:] >= intact["pairs"]).any())
 report
 
 # %% mystnb={"image": {"alt": "Share of minimal pairs right against bits per word, one point a member of the family, coloured by kind of damage, with a dashed line where guessing lies and two lines that hold 95 percent of guesses."}}
-frame = skill.assign(kind=skill.index.str.split("=").str[0])
 low, high = np.array(binom.interval(0.95, len(pairs), 0.5)) / len(pairs)
 text = {"xlabel": "bits per word (lower is better)", "ylabel": "minimal pairs right (share)"}
-text |= {
-    "levels": {"guessing": 0.5, "guessing, lowest in 95 %": low, "highest": high},
-    "title": f"{base} and its damaged copies",
-}
-report.figure("family", plotting.points(frame, "bits", "pairs", hue="kind", **text))
+text["levels"] = {"guessing": 0.5, "guessing, lowest in 95 %": low, "highest": high}
+frame, title = skill.assign(kind=skill.index.str.split("=").str[0]), f"{base} and its damaged copies"
+report.figure("family", plotting.points(frame, "bits", "pairs", hue="kind", title=title, **text))
 
 # %% mystnb={"image": {"alt": "Colours: share of minimal pairs right, above or below one half, one row a phenomenon and one column a member of the family."}}
 text = {"label": "share right, less guessing (0.5)", "xlabel": "", "ylabel": "", "diverging": True}
 of_cells = (by_phenomenon - 0.5).set_axis(by_phenomenon.index.str.replace("_", " "))[::-1]
 report.figure("phenomena", plotting.heatmaps({base: of_cells}, title="Minimal pairs by phenomenon", **text))
 
-# %%
-lucky_low, lucky_high = binom.interval(0.95, n_pairs, 0.5)
-report.add(n_phenomena=len(by_phenomenon), n_cell_pairs=n_pairs)
-report.add(cell_low=100 * lucky_low / n_pairs, cell_high=100 * lucky_high / n_pairs)
-report.claim("every damage costs bits", skill["bits"].iloc[1:].min() > skill["bits"].iloc[0])
-report.claim("the two measures agree in part", 0.3 < report["measure_r"] < 0.95)
-report.claim("some damage costs bits and no minimal pairs", (skill["pairs"].iloc[1:] >= skill["pairs"].iloc[0]).any())
-report
-
 # %% [markdown]
 # *What to see:* above, {glue:text}`n_members` members from {glue:text}`base_bits:.1f` to {glue:text}`worst_bits:.1f` bits per word. The intact model has
-# {glue:text}`base_top1:.0f` % of the words as its first guess and {glue:text}`base_top10:.0f` % among its first ten, and gets {glue:text}`base_pairs:.0f` %
-# of the {glue:text}`n_all_pairs` pairs right; the worst gets {glue:text}`worst_pairs:.0f` % (lines around 0.5: guessing, in 95 of 100 cases). The two
-# measures agree in part (rank correlation {glue:text}`measure_r:.2f`): a reach of attention of 24 tokens covers each of these short sentences and costs no
-# pair, while running speech becomes harder to predict; with 4 tokens, {glue:text}`span_bits:.1f` bits, {glue:text}`span_pairs:.0f` % of pairs are still
-# right. **"Better" depends on the test.** Below, the {glue:text}`n_phenomena` phenomena by member. A cell holds only {glue:text}`n_cell_pairs` pairs:
+# {glue:text}`base_top1:.0f` % of the words as its first guess, {glue:text}`base_top10:.0f` % among its first ten, and {glue:text}`base_pairs:.0f` % of the
+# {glue:text}`n_all_pairs` pairs right; the worst has {glue:text}`worst_pairs:.0f` % (lines around 0.5: guessing, in 95 of 100 cases).
+#
+# The two measures agree in part (rank correlation {glue:text}`measure_r:.2f`): a reach of attention of 24 tokens covers each of these short sentences and
+# costs no pair, while running speech becomes harder to predict; with 4 tokens, {glue:text}`span_bits:.1f` bits, {glue:text}`span_pairs:.0f` % of pairs are
+# still right. **"Better" depends on the test.** Below, the {glue:text}`n_phenomena` phenomena: a cell holds only {glue:text}`n_cell_pairs` pairs, and
 # guessing alone gives anything from {glue:text}`cell_low:.0f` to {glue:text}`cell_high:.0f` %.
 #
 # ## Exercises
 #
-# 1. The rule of averaging is a degree of freedom. `average` has three: the mean of z-scores over models that have all benchmarks, the mean of those that are
-#    there, and the mean of the percentages; and one may take all six benchmarks. How much does the order of the study's models change?
+# 1. `average` has three rules: the mean of z-scores over models that have all benchmarks, of those that are there, or of the percentages; and one may take
+#    all six benchmarks. How much does the order of the study's models change?
 # 2. Which members' accuracy on minimal pairs can be told from the intact model's, with so many pairs?
 #
-# :::{admonition} Solution 1
+# :::{admonition} Solutions
 # :class: dropdown
-# Little here: z-scores and percentages have a rank correlation of {glue:text}`rule_r:.2f`, three benchmarks and six {glue:text}`all_six_r:.2f`. With twelve
-# models that may still decide whether a correlation passes a threshold; choose before you look.
+# 1. Little here: z-scores and percentages have a rank correlation of {glue:text}`rule_r:.2f`, three benchmarks and six {glue:text}`all_six_r:.2f`. With
+#    twelve models that may still decide whether a correlation passes a threshold; choose before you look.
+# 2. Those below the end printed here: of as many pairs, a model as good as the intact one gets fewer right in 2.5 of 100 cases. (Pairs share templates and
+#    are not quite independent, so the true end lies somewhat lower.)
 # :::
 
 # %% tags=["hide-cell"]
-rules = pd.DataFrame({rule: average(study, rule=rule) for rule in ("z", "z-available", "mean")})
-rules["all six"] = average(study, list(guessing))
-ranks = rules.corr("spearman")
-report.add(rule_r=ranks.loc["z", "mean"], all_six_r=ranks.loc["z", "all six"])
-ranks.round(2)
-
-# %% [markdown]
-# :::{admonition} Solution 2
-# :class: dropdown
-# Those whose share lies below the lower end printed here: of as many pairs, a model as good as the intact one gets fewer right in 2.5 of 100 cases. (Pairs
-# are not quite independent of each other, for they share templates, so the true end lies somewhat lower.)
-# :::
-
-# %% tags=["hide-cell"]
-print(f"lower end: {binom.ppf(0.025, len(pairs), skill['pairs'].iloc[0]) / len(pairs):.2f}")
-print(skill["pairs"].round(2).to_string())
+ranks = pd.DataFrame({rule: average(study, rule=rule) for rule in ("z", "z-available", "mean")})
+ranks = ranks.assign(all_six=average(study, list(guessing))).corr("spearman")
+report.add(rule_r=ranks.loc["z", "mean"], all_six_r=ranks.loc["z", "all_six"])
+print(ranks.round(2).to_string())
+print(f"lower end: {binom.ppf(0.025, len(pairs), intact['pairs']) / len(pairs):.2f}", skill["pairs"].round(2), sep="\n")
 
 # %% [markdown]
 # ## What we have, and what not
 #
-# We have two measures of performance for a family whose members differ in skill alone, and know that they are not the same measure. From here on performance
-# is minus the bits per word on this speech, also where people heard or read other text; the pairs come as a second opinion. [The next page](03_better_models)
-# asks, on planted truth, how performance can be held against brain scores.
-#
-# Other models are a list; they need not be relatives, and the more independent they are, the more a correlation over them says:
+# We have two measures of performance for a family of one model's copies, and know that they are not the same measure. From here on performance is minus the
+# bits per word on this speech, also where people heard or read other text; the pairs come as a second opinion. [The next page](03_better_models) asks, on
+# planted truth, how performance can be held against brain scores. Other models are a list; the more independent they are, the more a correlation over them says:
 #
 # ```bash
 # papermill notebooks/03_what_is_better.ipynb mine.ipynb -p device cuda -p results my_results \

@@ -2,20 +2,16 @@
 # # Layers and people, without fitting
 #
 # [The page before](04_models_and_electrodes) found a planted order of layers in virtual electrodes without a single fitted weight. What does the same measure find in
-# people? We compare layers of SmolLM2 with the responses of all people in each region of a story: by default the six fMRI regions of the 27 people who heard
-# *Alice* {cite:p}`brennan2016`, or high gamma in every region that has electrodes of three people or more.
+# people? We compare layers of SmolLM2 with all responses in each region of a story, by default the six fMRI regions of the 27 who heard *Alice* {cite:p}`brennan2016`.
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how to keep what every layer and every region share, the rhythm of the words, out of a comparison; what chance is where everybody heard one story; and why a
-# measure that fits nothing is the blunter tool.
+# **You will learn** how to keep what every layer and every region share, the rhythm of the words, out of a comparison; what chance is where everybody heard one story;
+# and why a measure that fits nothing is the blunter tool.
 #
-# **You need** [the page before](04_models_and_electrodes), and rolled contents from [chapter 2](02_layer_alignment).
-#
-# **It takes** about 8 minutes to read, and two minutes to run on two cores once the features are computed.
+# **You need** [the page before](04_models_and_electrodes), and rolled contents from [chapter 2](02_layer_alignment_in_people). **It takes** about 8 minutes to read, and
+# two minutes to run on two cores once the features are computed.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -39,7 +35,7 @@ import pandas as pd
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
 from brainalign.features.language import layer_features, n_layers
-from brainalign.ridge import rolled_sweeps, word_sweep
+from brainalign.ridge import RolledSweeps, word_sweep
 from brainalign.rsa import cka_matrix
 from brainalign.story import story
 
@@ -50,10 +46,10 @@ report = Report(results)
 # ## What leaves both sides
 #
 # A region's responses, one or more from each person, describe the story at every volume (or, with electrodes, at every word). Layers come to volumes by the
-# {term}`haemodynamic response`. Word rate and length are in every layer and in every region, and would make all of them alike. A regression puts them into a
-# baseline; here nothing is fitted, so they have to go. With `remove=True`, `story` takes them out of each of {glue:text}`n_blocks` blocks, together with slow drift
-# and, where it is known, head motion: out of the responses and of the design that brings words to volumes. (Where each sample is one word they leave the responses
-# alone. What is gone from one side has no product with the other.)
+# {term}`haemodynamic response`. Word rate and length are in every layer and region and would make all of them alike; nothing is fitted that could hold them as a baseline,
+# so they have to go. With `remove=True`, `story` takes them out of each of {glue:text}`n_blocks` blocks, with slow drift and, where it is known, head motion: out of the
+# responses and of the design that brings words to volumes (where each sample is one word, out of the responses alone: what is gone from one side has no product with the
+# other). Then each region is compared with {glue:text}`n_layers` layers, and so are copies without one person at a time, for precision ({term}`jackknife`).
 
 # %%
 data = datasets.load_listening(dataset, **dataset_options)
@@ -63,41 +59,29 @@ subject, region = people["subject"].to_numpy(), people["region"].to_numpy()
 whose = {name: np.unique(subject[region == name]) for name in told.regions}
 regions = [name for name, some in whose.items() if name and len(some) >= 3]
 whole = {name: people[:, region == name].to_numpy() for name in regions}
-report.add(n_people=len(told.subjects), n_regions=len(regions), n_samples=len(people), n_blocks=n_blocks)
-report
-
-# %% [markdown]
-# ## Layers with regions, and with regions less one person
-#
-# The comparison itself is one call a region, with {glue:text}`n_layers` layers, each feature of which has the same voice (`word_sweep` standardises). Copies of each region without one person at a time say how precise a value is ({term}`jackknife`).
-
-# %%
-depths = np.linspace(0, 1, n_depths)
-layers = np.unique(np.round(depths * n_layers(model)).astype(int))
+layers = np.unique(np.round(np.linspace(0, 1, n_depths) * n_layers(model)).astype(int))
 states = layer_features(data.words, model, layers=layers, start_token=True, device=device)
 swept = word_sweep(states, told.design)
-profile, precision = [], []
+precision = []
 for name in regions:
     reduced = [people[:, (region == name) & (subject != one)].to_numpy() for one in whose[name]]
     found = cka_matrix(list(swept.values), [whole[name], *reduced], batch_size=batch_size).values.T
-    profile.append(found[0])
     precision.append(stats.jackknife_interval(found[0], found[1:]))
-profile = np.stack(profile, axis=1)  # (layer, region)
+profile = np.stack([one.value for one in precision], axis=1)  # (layer, region)
 
 # %% [markdown]
 # ## Chance
 #
-# Shifting the responses in time, as the page before did, would not do for blood flow: it breaks the tie between the *timing* of words and the blood as well, and then
-# any description that knows when words come looks better than chance. We shift the *contents* instead ({term}`content null`): what a layer says of each word is
-# rolled along the words, by 50 or more, and brought to the samples anew, {glue:text}`n_rolls` times. Word times, responses and what people share stay. The p-value
-# of a region compares its best layer with the best layer of each roll, and the {term}`false discovery rate` over regions is {glue:text}`q_percent:g` %.
+# Shifting the responses in time, as the page before did, would not do for blood flow: it breaks the tie between the *timing* of words and the blood as well, and any
+# description that knows when words come would look better than chance. We roll the *contents* along the words instead ({term}`content null`), {glue:text}`n_rolls` times.
+# The p-value of a region compares its best layer with that of each roll; the {term}`false discovery rate` over regions is {glue:text}`q_percent:g` %.
 
 # %%
-rolls = rolled_sweeps(states, told.design, n_rolls=n_rolls, seed=seed)
+rolls = RolledSweeps(states, told.design, n_rolls=n_rolls, seed=seed)
 null = np.stack([cka_matrix(list(rolled.values), whole, batch_size=batch_size).values for rolled in rolls])
 p = stats.p_values(profile.max(0), null.max(1))
 beyond = stats.fdr(p, q)[0]
-report.add(n_layers=len(layers), n_rolls=len(rolls), q_percent=100 * q)
+report.add(n_blocks=n_blocks, n_layers=len(layers), n_rolls=len(rolls), q_percent=100 * q, n_regions=len(regions))
 report.add(n_found=beyond.sum(), smallest_p=p.min(), chance=null.mean())
 report.claim("in every region the best layer is beyond chance", beyond.all())
 report.claim("chance is above zero for a debiased measure", null.mean() > 0)
@@ -112,30 +96,20 @@ pd.DataFrame({**counts, **best, "p": p, "beyond chance": beyond}, regions).round
 # %% mystnb={"image": {"alt": "A panel for each region: CKA of its responses with each layer, the band of its interval over people, and a gray band that holds 95 percent of the rolls of each layer."}}
 low, high = np.quantile(null, [0.025, 0.975], axis=0)
 rows = pd.DataFrame({"layer": np.tile(layers, len(regions)), "region": np.repeat(regions, len(layers))})
-drawn = rows.assign(
-    cka=profile.T.ravel(), low=np.ravel([x.low for x in precision]), high=np.ravel([x.high for x in precision])
-)
-chance = rows.assign(low=low.T.ravel(), high=high.T.ravel())
-text = {
-    "xlabel": "layer",
-    "ylabel": "CKA",
-    "title": f"Layers and regions, {data.name}: {len(told.subjects)} real people",
-}
+ends = {end: np.ravel([getattr(one, end) for one in precision]) for end in ("low", "high")}
+drawn, chance = rows.assign(cka=profile.T.ravel(), **ends), rows.assign(low=low.T.ravel(), high=high.T.ravel())
+text = {"xlabel": "layer", "ylabel": "CKA", "title": f"Layers and regions, {data.name}: real people"}
 report.figure("regions", plotting.lines(drawn, "layer", "cka", col="region", chance=chance, **text))
 
 # %% [markdown]
-# *What to see:* blue is CKA with its 95 % interval over people, gray holds 95 % of the rolls of each layer. The best layer is beyond chance in {glue:text}`n_found` of
-# the {glue:text}`n_regions` regions (smallest p = {glue:text}`smallest_p:.3f`). We claim no more than that the contents of words matter: which of them, from how
-# rare a word is to what it means in its context, CKA does not say. The interval over people says how precise a value is for this story; it is no evidence.
+# *What to see:* blue is CKA with its 95 % interval over people (how precise a value is for this story, and no evidence), gray holds 95 % of the rolls of each layer. The
+# best layer is beyond chance in {glue:text}`n_found` of the {glue:text}`n_regions` regions (smallest p = {glue:text}`smallest_p:.3f`). We claim no more than that the
+# contents of words matter: which of them, from how rare a word is to what it means in its context, CKA does not say. Rolled layers average {glue:text}`chance:.3f`,
+# although *debiased* CKA is zero for unrelated descriptions of independent samples: neighbouring volumes share most of their blood response, on both sides.
 #
-# Note where chance lies: rolled layers average {glue:text}`chance:.3f`, although this is *debiased* CKA, which is zero for unrelated descriptions of independent
-# samples. Neighbouring volumes share most of their blood response, on both sides, and a dozen minutes hold few independent samples.
-#
-# ## What a comparison without weights cannot say
-#
-# Chapter 2, which fits weights, asks whether some combination of features predicts a region; CKA weighs everything that the responses hold, and is the blunter tool. A
-# region without a clear CKA may well be predicted. The responses of many people in a region hold what they share and what is each one's own; regression can look at
-# the part that the layer predicts, CKA cannot. Six regions without coordinates cannot show an order along cortex, and no layer's lead over its neighbours was tested.
+# **What a comparison without weights cannot say.** Chapter 2, which fits weights, asks whether some combination of features predicts a region. CKA weighs everything that
+# the responses hold, what people share and what is each one's own, and is the blunter tool: a region without a clear CKA may well be predicted. Six regions without
+# coordinates cannot show an order along cortex, and no layer's lead over its neighbours was tested.
 #
 # ## Exercise
 #
@@ -143,8 +117,7 @@ report.figure("regions", plotting.lines(drawn, "layer", "cka", col="region", cha
 #
 # :::{admonition} Solution
 # :class: dropdown
-# CKA is a little higher in every region, and the rolls are not: rolling moves the length of words along with everything else that a layer says of them, so that what
-# counting letters gives would be credited to the contents of layers. What a comparison shall be free of has to be taken out; chance does not do it.
+# CKA rises a little in every region, the rolls do not, for rolling moves word length, too: what counting letters gives would be credited to layers. It has to be taken out.
 # :::
 
 # %% tags=["hide-cell"]
@@ -152,7 +125,7 @@ kept = story(data, n_blocks, skip=skip, confounds="rate")
 kept_people = kept.responses[:, kept.responses["group"].to_numpy() == "people"]
 sides = [kept_people[:, region == name].to_numpy() for name in regions]
 observed = cka_matrix(list(word_sweep(states, kept.design).values), sides, batch_size=batch_size).values.max(0)
-some = rolled_sweeps(states, kept.design, n_rolls=19, seed=seed)
+some = RolledSweeps(states, kept.design, n_rolls=19, seed=seed)
 rolled = np.stack([cka_matrix(list(one.values), sides, batch_size=batch_size).values.max(0) for one in some])
 table = {"CKA, left in": observed, "mean of rolls, left in": rolled.mean(0), "CKA, taken out": profile.max(0)}
 pd.DataFrame({**table, "mean of rolls, taken out": null.max(1).mean(0)}, regions).round(3)
@@ -160,7 +133,7 @@ pd.DataFrame({**table, "mean of rolls, taken out": null.max(1).mean(0)}, regions
 # %% [markdown]
 # ## Run it on your own data
 #
-# A folder with a BOLD signal of the same regions in every person, or with responses to words and a region for each electrode:
+# A folder with a BOLD signal of the same regions in every person, or with responses to words and a region for each electrode (three people or more in each):
 #
 # ```bash
 # papermill notebooks/04_converging_models_in_people.ipynb mine.ipynb -p dataset my_folder -p results my_results

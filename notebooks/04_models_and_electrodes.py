@@ -6,16 +6,13 @@
 # {term}`virtual cohort`, whose order was {term}`planted`, what it finds, and what chance is.
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how to compare layers with groups of electrodes without fitting anything; why the chance level of a *debiased* measure is not zero for words that follow each
-# other; why the centre of a profile of layers is steadier than its peak; and what CKA can say about an order along cortex, and what not.
+# **You will learn** how to compare layers with groups of electrodes without fitting anything; why the chance level of a *debiased* measure is not zero for words that
+# follow each other; why the centre of a profile of layers is steadier than its peak; and what CKA can say about an order along cortex, and what not.
 #
-# **You need** [the page before](04_converging_models), and the electrodes of [chapter 1](01_listening_data).
-#
-# **It takes** about 12 minutes to read, and two minutes to run on two cores once the features are computed.
+# **You need** [the page before](04_converging_models), and the electrodes of [chapter 1](01_listening_data). **It takes** about 12 minutes to read, and two minutes to
+# run on two cores once the features are computed.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -32,7 +29,6 @@ results: str = "results/04_models_and_electrodes"  # folder for numbers, claims 
 # %% tags=["remove-cell"]
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
@@ -40,13 +36,16 @@ from brainalign.features.language import layer_features
 from brainalign.rsa import cka_matrix, cka_null, standardize
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
 # ## Two sides
 #
-# One side of the comparison: every layer of the intact model, each feature brought to a standard deviation of 1, as on the page before.
+# One side of the comparison: every layer of the intact model, each feature brought to a standard deviation of 1, as on the page before. The other side: the electrodes
+# that answer to speech at all (chapter 1), cut into {glue:text}`n_groups` groups of equal size by their distance from {term}`Heschl's gyrus`. A group's responses are a
+# description of {glue:text}`n_words` words with some two dozen features. Nothing is fitted, so there is nothing to cross-validate; the price is that no feature can be
+# left out or weighted up, as a regression would. Minibatches are drawn at random from all words here, which keeps neighbouring words apart and so chance low.
+# **Uncertainty** comes from leaving out one person at a time.
 
 # %%
 data = datasets.load_listening(dataset)
@@ -54,12 +53,6 @@ words = data.words
 states = standardize(layer_features(words, base, start_token=True, device=device))
 layers = states["layer"].values
 stack = dict(zip(layers.tolist(), states.values, strict=True))
-
-# %% [markdown]
-# The other side: the electrodes that answer to speech at all (chapter 1), cut into {glue:text}`n_groups` groups of equal size by their distance from
-# {term}`Heschl's gyrus`. A group's responses to the words are a description of {glue:text}`n_words` words with some two dozen features.
-
-# %%
 responsive = signals.speech_responsive(data.signal, words, q=q)["responsive"]
 electrodes = data.channels[responsive & data.channels["distance_pmc"].notna()]
 group = pd.qcut(electrodes["distance_pmc"], n_groups, labels=False).to_numpy()
@@ -68,13 +61,8 @@ responses = standardize(data.responses.sel(channel=electrodes.index).to_numpy())
 planted = data.truth.loc[electrodes.index, "layer"].groupby(group).mean()
 report.add(n_groups=n_groups, n_words=len(words), n_electrodes=len(electrodes), n_people=len(people))
 by_group = electrodes["distance_pmc"].groupby(group)
-pd.DataFrame(
-    {"median distance (mm)": by_group.median(), "electrodes": by_group.size(), "planted layer": planted}
-).round(1)
-
-# %% [markdown]
-# Nothing is fitted, so there is nothing to cross-validate; the price is that no feature can be left out or weighted up, as a regression would. Minibatches are
-# drawn at random from all words here, which keeps neighbouring words apart and so chance low. **Uncertainty** comes from leaving out one person at a time:
+at, place = by_group.median(), by_group.median().round().astype(int)
+pd.DataFrame({"median distance (mm)": at, "electrodes": by_group.size(), "planted layer": planted}).round(1)
 
 # %%
 whole = {f"group {k}": responses[:, group == k] for k in range(n_groups)}
@@ -87,55 +75,44 @@ without = without.swapaxes(0, 1)  # (person, layer, group)
 # %% [markdown]
 # ## Chance
 #
-# Debiased CKA is zero for unrelated descriptions if words are independent samples. They are not: neighbouring words share context in the model and time in the
-# brain. So we shift the responses in a circle ({term}`circular shift`) within each passage, as in chapter 2. There, shifting was not enough and everything had to
-# be refitted; here it is, because CKA fits nothing. The p-value compares the best layer's CKA with the best layer's in each of {glue:text}`n_shifts` shifts.
+# Debiased CKA is zero for unrelated descriptions if words are independent samples. They are not: neighbouring words share context in the model and time in the brain.
+# So we shift the responses in a circle ({term}`circular shift`) within each passage, as in chapter 2. There everything had to be refitted; here shifting is enough,
+# because CKA fits nothing. The p-value compares the best layer's CKA with the best layer's in each of {glue:text}`n_shifts` shifts.
 
 # %%
 shifts = stats.circular_shifts(len(words), n_shifts, groups=words["passage"], min_shift=10, seed=seed)
 null = cka_null(stack, whole, shifts, **settings)
 p = stats.p_values(profile.max(0), null.max("representation").values)
-chance = null.mean("shift").values
+chance = null.mean("draw").values
 report.add(n_shifts=n_shifts, largest_p=p.max(), null_mean_high=chance.max(), top_cka=profile.max())
 report.claim("in every group the best layer is beyond chance", p.max() <= 0.05)
 report.claim("chance is above zero", chance.max() > 0)
 report
 
 # %% mystnb={"image": {"alt": "CKA by layer for five groups of electrodes, from the nearest to the farthest, bands over people for the nearest and the farthest, and a dashed line below which 95 percent of the best layers of shifts lie."}}
-_, low, high = stats.jackknife_interval(profile, without)
-place = by_group.median().round().astype(int)
-parts = []
+band, parts = stats.jackknife_interval(profile, without), []
 for k, mm in enumerate(place):
-    ends = {"low": low[:, k], "high": high[:, k]} if k in (0, n_groups - 1) else {}
+    ends = {"low": band.low[:, k], "high": band.high[:, k]} if k in (0, n_groups - 1) else {}
     parts.append(pd.DataFrame({"layer": layers, "cka": profile[:, k], "distance": f"{mm} mm", **ends}))
-bound = {"best layer of shifts (95 %)": float(null.max("representation").quantile(0.95, "shift").max())}
+bound = {"best layer of shifts (95 %)": float(null.max("representation").quantile(0.95, "draw").max())}
 text = {"xlabel": "layer", "ylabel": "CKA", "title": f"Layers and groups of electrodes, {data.name}"}
 report.figure("profiles", plotting.lines(pd.concat(parts), "layer", "cka", hue="distance", levels=bound, **text))
 
 # %% [markdown]
-# *What to see:* {glue:text}`n_electrodes` electrodes of {glue:text}`n_people` people in groups by distance (the median is given), with 95 % intervals over people
-# for two of them. In every group the best layer is beyond chance (p = {glue:text}`largest_p:.3f` at most). The shifts themselves average up to
-# {glue:text}`null_mean_high:.3f`, not zero: this is what dependent words do, and why we shift.
+# *What to see:* {glue:text}`n_electrodes` electrodes of {glue:text}`n_people` people, with 95 % intervals over people for two groups. In every group the best layer is
+# beyond chance (p = {glue:text}`largest_p:.3f` at most). The shifts themselves average up to {glue:text}`null_mean_high:.3f`, not zero: this is what dependent words do.
 #
 # ## Where in the model does a group sit?
 #
-# Its best layer (its {term}`peak layer`) is one answer, but neighbouring layers are nearly tied, and the best one jumps when a person is left out. A steadier one
-# is the *centre* of its profile: the mean layer, each weighted by what its CKA has over chance (the mean of the shifts).
-
+# Its best layer (its {term}`peak layer`) is one answer, but neighbouring layers are nearly tied, and the best one jumps when a person is left out. A steadier one is
+# the *centre* of its profile: the mean layer, each weighted by what its CKA has over chance (the mean of the shifts).
 
 # %%
-def centre(profile):
-    """Mean layer (..., group) of profiles (..., layer, group), weighted by CKA above chance."""
-    excess = (profile - chance).clip(min=0)
-    return (layers[:, None] * excess).sum(-2) / excess.sum(-2)
-
-
-centres = stats.Estimate(*stats.jackknife_interval(centre(profile), centre(without)), len(people))
-steps = centre(without)[:, -1] - centre(without)[:, 0]
-step = stats.Estimate(*stats.jackknife_interval(centres.value[-1] - centres.value[0], steps), len(people))
+excess = (np.stack([profile, *without]) - chance).clip(min=0)  # of everybody, and without each person
+centre = (layers[:, None] * excess).sum(1) / excess.sum(1)
+centres = stats.jackknife_interval(centre[0], centre[1:])
+step = stats.jackknife_interval(centre[0, -1] - centre[0, 0], centre[1:, -1] - centre[1:, 0])
 best = layers[profile.argmax(0)]
-
-# %%
 report.add(near_centre=centres.value[0], far_centre=centres.value[-1], step=step, near_best=best[0], far_best=best[-1])
 report.add(planted_step=planted.iloc[-1] - planted.iloc[0])
 report.claim("farther groups sit in later layers", step.low > 0)
@@ -145,56 +122,43 @@ report
 # %% mystnb={"image": {"alt": "Layer against distance from Heschl's gyrus for five groups of electrodes: the centre of each profile with its interval, the best layer, and the mean planted layer; a dashed line where a flat profile has its centre."}}
 rows = {"centre of the profile": (centres.value, centres.low, centres.high)}
 rows |= {"best layer": (best, best, best), "planted (mean)": (planted, planted, planted)}
-parts = [
-    pd.DataFrame({"mm": by_group.median(), "layer": v, "low": a, "high": b, "which": name})
-    for name, (v, a, b) in rows.items()
-]
-flat = {"flat profile": float(centre(chance + 1).mean())}
+parts = [pd.DataFrame({"mm": at, "layer": v, "low": a, "high": b, "which": name}) for name, (v, a, b) in rows.items()]
+flat = {"flat profile": layers.mean()}
 text = {"xlabel": "distance from Heschl's gyrus (mm)", "ylabel": "layer", "title": f"Layer by distance, {data.name}"}
 report.figure("centres", plotting.points(pd.concat(parts), "mm", "layer", hue="which", levels=flat, **text))
 
 # %% [markdown]
 # *What to see:* best layers run from {glue:text}`near_best` in the nearest group to {glue:text}`far_best` in the farthest, centres from {glue:text}`near_centre:.1f`
-# to {glue:text}`far_centre:.1f`: a difference of {glue:text}`step` layers (95 % interval over people). The order was planted, with this model:
-# {glue:text}`planted_step:.0f` layers lie between the nearest and the farthest group. CKA sees an order without a single fitted weight, but centres shrink it,
-# because profiles are broad: layers are alike.
+# to {glue:text}`far_centre:.1f`: a difference of {glue:text}`step` layers (95 % interval over people), where {glue:text}`planted_step:.0f` were planted. CKA sees an
+# order without a single fitted weight, but centres shrink it, because profiles are broad: layers are alike.
 #
-# Heights are another matter. No CKA here exceeds {glue:text}`top_cka:.2f`: noise in the responses lowers it, in each group by another factor, and no ceiling
-# corrects for it. **Compare layers within a group, not groups with each other.** And the cohort follows the very model that we compare it with; that CKA finds the
-# order back shows that the method can, nothing about people.
+# Heights are another matter. No CKA here exceeds {glue:text}`top_cka:.2f`: noise in the responses lowers it, in each group by another factor, and no ceiling corrects
+# for it. **Compare layers within a group, not groups with each other.** And the cohort follows the very model that we compare it with; that CKA finds the order back
+# shows that the method can, nothing about people.
 #
 # ## Exercises
 #
 # 1. Repeat the comparison with raw features. What happens to the best layers?
 # 2. Use plain instead of debiased CKA between layers and electrodes, on 100 and on 800 words drawn at random. Then take the *first* 100 words. What changes, and why?
 #
-# :::{admonition} Solution 1
+# :::{admonition} Solutions
 # :class: dropdown
-# Layers that are ruled by one feature say nothing about most words, and drop out for all groups, whatever else they hold.
+# 1. Layers that are ruled by one feature say nothing about most words, and drop out for all groups, whatever else they hold.
+# 2. With few words plain CKA rises in all groups: bias, not brains. Debiased values vary by sampling error only. But the first words are one stretch of speech, in which
+#    neighbours depend on each other and slow changes on both sides can agree by chance: no estimator corrects that; shifts show it.
 # :::
 
 # %% tags=["hide-cell"]
 own = layer_features(words, base, start_token=True, device=device)
-variance = own.var("word")
+variance, found = own.var("word"), {}
 ruled = int((variance.max("feature") / variance.sum("feature")).to_series().iloc[1:].idxmax())
-raw = cka_matrix(list(own.values), whole, **settings).values
-kinds = {"raw": raw, "standardized": profile}
-table = {("best layer", kind): layers[one.argmax(0)] for kind, one in kinds.items()}
-table |= {(f"CKA at layer {ruled}", kind): one[ruled].round(2) for kind, one in kinds.items()}
-pd.DataFrame(table, [f"{mm} mm" for mm in place]).T
+for kind, one in {"raw": cka_matrix(list(own.values), whole, **settings).values, "standardized": profile}.items():
+    found["best layer", kind], found[f"CKA at layer {ruled}", kind] = layers[one.argmax(0)], one[ruled].round(2)
 
-# %% [markdown]
-# :::{admonition} Solution 2
-# :class: dropdown
-# With few words plain CKA rises in all groups: bias, not brains. Debiased values vary by sampling error only. But the first words are one stretch of speech, in
-# which neighbours depend on each other and slow changes on both sides can agree by chance: no estimator corrects that; shifts show it.
-# :::
-
-# %% tags=["hide-cell"]
-at_random, best_cka = np.random.default_rng(seed).permutation(len(words)), {}
+at_random = np.random.default_rng(seed).permutation(len(words))
 subsets = {"100 at random": at_random[:100], "800 at random": at_random[:800], "the first 100": np.arange(100)}
 for label, some in subsets.items():
     xs, ys = [x[some] for x in stack.values()], {name: y[some] for name, y in whole.items()}
     for measure, debiased in (("plain", False), ("debiased", True)):
-        best_cka[label, measure] = cka_matrix(xs, ys, debiased=debiased).max("representation").values.round(2)
-pd.DataFrame(best_cka, [f"{mm} mm" for mm in place]).T
+        found[label, measure] = cka_matrix(xs, ys, debiased=debiased).max("representation").values.round(2)
+pd.DataFrame(found, [f"{mm} mm" for mm in place]).T

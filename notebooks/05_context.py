@@ -1,20 +1,15 @@
 # %% [markdown]
 # # How much context?
 #
-# A word means little by itself. Language models describe it in the light of the words before it, up to thousands of them, and {cite:t}`mischler2024` report
-# that this is what makes them resemble the brain: with little context both the models' performance and their match with the cortex suffer. What does a model
-# lose when we take its context away, word by word?
+# A word means little by itself. Language models describe it in the light of up to thousands of words before it, and {cite:t}`mischler2024` report that with
+# little context their performance and their match with the cortex suffer. What does a model lose when we take its context away, word by word?
 #
 # :::{admonition} In this chapter
-# **You will learn** how to give a model exactly so many words of context, for all lengths at once; and what context does for its predictions, for its features,
-# and for its fit to responses.
+# **You will learn** how to give a model exactly so many words of context, and what context does for its predictions, features and fit to responses.
 #
-# **You need** scores and chance levels of [chapter 2](02_layer_alignment).
-#
-# **It takes** about 15 minutes to read, and a minute or two to run on two cores once the features are computed (some ten more before).
+# **You need** scores and chance levels of [chapter 2](02_layer_alignment). **It takes** about 15 minutes to read, and one or two to run, features computed.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -39,183 +34,143 @@ import xarray as xr
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.features.language import LanguageModel
-from brainalign.ridge import cross_validate, shift_null
+from brainalign.ridge import ContiguousKFold, cross_validate
 from brainalign.rsa import cka_matrix
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
-# %%
-data = datasets.load_listening("virtual", model=model, device=device)
-words = data.words
-data
-
 # %% [markdown]
-# This is the {term}`virtual cohort` of [chapter 1](01_listening_data), with noise as real recordings have it. It proves the method, and nothing about people;
-# they follow [two pages on](05_context_in_people).
-#
 # ## Exactly so many words
 #
-# *Context* ({term}`context`) is counted in words here, not in tokens ({term}`token`), and includes the word itself: with a context of 1 the model sees the word
-# and nothing else, with 4 the word and the three before it, with "all" everything since the passage began. To get the features of every word with a context of
-# 4, one would run the model on four words at a time, once for every word of the text; for other lengths again.
+# We use the {term}`virtual cohort` of [chapter 1](01_listening_data), as noisy as real recordings; real people follow [two pages on](05_context_in_people).
 #
-# There is a shortcut, and it is exact. A {term}`causal language model` never looks ahead, so in a window of 16 words the first word is described with a context
-# of 1, the second with a context of 2, and so on. One window of 16 words that starts at each word of the text therefore gives *all* context lengths up to 16.
-# Every window begins with the "new text" token ({term}`attention sink`), which matters more the shorter the window is.
+# *Context* ({term}`context`) is counted in words here, not in tokens ({term}`token`), and includes the word itself: with a context of 1 the model sees the
+# word and nothing else, with 4 the word and three before it, with "all" everything since the passage began. One run serves many lengths: a
+# {term}`causal language model` never looks ahead, so in a window of 16 words the first has a context of 1, the second of 2, and so on; one such window from
+# each word on gives *all* lengths up to 16. Every window begins with the "new text" token ({term}`attention sink`), which matters most in short ones.
 #
-# The same windows tell how well the model predicts each word: its {term}`surprisal`. With a context of 4 a word is predicted from the three words before it,
-# with a context of 1 from nothing. A stretch of the transcript:
+# The same windows tell how well the model predicts each word: its {term}`surprisal`, here for a few of them, by context. The first number,
+# {glue:text}`bits_first:.1f` bits, means that the model gave the word one chance in 2 to the power of {glue:text}`bits_first:.1f`.
 
 # %%
+data = datasets.load_listening("virtual", model=model, device=device)
 contexts = sorted(contexts, key=lambda c: np.inf if c is None else c)  # in results, None is infinite
-labels = ["all" if c is None else str(c) for c in contexts]
+words, labels = data.words, ["all" if c is None else str(c) for c in contexts]
 reader = LanguageModel(model, start_token=True, device=device)
 predicted = reader.predictions(words, context=contexts)
 bits = predicted["bits"]
 shown = pd.DataFrame(bits[:, 20:32].T.values.astype(float), index=words["word"][20:32].to_numpy(), columns=labels)
+report.add(bits_first=shown.iloc[0, 0], n_words=len(words), n_stretches=n_stretches)
 shown.round(1)
 
-# %%
-report.add(bits_first=shown.iloc[0, 0], n_words=len(words), n_stretches=n_stretches)
-report
-
 # %% [markdown]
-# Each row is a word, each column a context length, each number the surprisal in bits. The first number, {glue:text}`bits_first:.1f` bits, means that the model
-# gave the word one chance in 2 to the power of {glue:text}`bits_first:.1f`.
-#
 # ## What context does for the model
 #
-# Averaged over all words, surprisal measures a model's performance: the bits it needs to write down the text, word by word. Fewer are better. A second measure
-# is how often the word was among the guesses: each of its tokens among the ten that the model held most likely, given all before it. To see how far other words
-# would have changed the means, we cut the text into {glue:text}`n_stretches` stretches and draw stretches with replacement ({term}`bootstrap`).
+# Averaged over all words, surprisal measures a model's performance: the fewer bits it needs to write down the text, the better. A second measure is how
+# often the word was among the guesses: each of its tokens among the ten that the model held most likely, given all before it. To see how far other words
+# would have changed the means, we {term}`bootstrap` {glue:text}`n_stretches` stretches of the text.
 
 # %%
 stretch = np.arange(len(words)) * n_stretches // len(words)
 among_ten = 100 * (predicted["rank"] <= 10)
 draws = {"n_resamples": 500, "clusters": stretch, "seed": seed}
-surprise, hits = (stats.Estimate(*stats.bootstrap_ci(part.T.values, **draws)) for part in (bits, among_ten))
+surprise, hits = (stats.bootstrap_ci(part.T.values, **draws) for part in (bits, among_ten))
 saved = surprise.value[0] - surprise.value
-
-# %% mystnb={"image": {"alt": "Mean surprisal in bits per word by context length, from one word to all, with a band of its interval."}}
-frame = {"context": labels, "bits": surprise.value, "low": surprise.low, "high": surprise.high}
-text = {
-    "xlabel": "context (words)",
-    "ylabel": "surprisal (bits per word)",
-    "title": f"How well {model} predicts the words",
-}
-report.figure("surprisal", plotting.lines(pd.DataFrame(frame), "context", "bits", **text))
-
-# %%
 report.add(bits_one=surprise[0], bits_all=surprise[-1], half_context=labels[np.argmax(saved >= saved[-1] / 2)])
 report.add(hits_one=hits[0], hits_all=hits[-1], n_hits_one=(predicted["rank"][0] <= 10).sum())
 report.claim("the longer the context, the better the words are predicted", (np.diff(surprise.value) < 0).all())
 report
 
+# %% mystnb={"image": {"alt": "Mean surprisal in bits per word by context length, from one word to all, with a band of its interval."}}
+frame, title = pd.DataFrame({"context": labels, **vars(surprise)}), f"How well {model} predicts the words"
+text = {"xlabel": "context (words)", "ylabel": "surprisal (bits per word)", "title": title}
+report.figure("surprisal", plotting.lines(frame, "context", "value", **text))
+
 # %% [markdown]
-# *What to see:* mean and 95 % interval over stretches of the text. The longer the context, the better the words are predicted: from one word to all of them,
+# *What to see:* means with 95 % intervals over stretches. The longer the context, the better the words are predicted: from one word to all of them,
 # surprisal goes from {glue:text}`bits_one` to {glue:text}`bits_all` bits per word, and the share of words among the guesses from {glue:text}`hits_one` to
-# {glue:text}`hits_all` %. Half of the saving is there with a context of {glue:text}`half_context`.
-#
-# (Chance, ten tokens at random out of tens of thousands, is all but zero.) Without any words before it, the model expects what documents begin with: of the
-# {glue:text}`n_words:,` words, {glue:text}`n_hits_one` are among its ten.
+# {glue:text}`hits_all` %. Half of the saving is there with a context of {glue:text}`half_context`. With no word before, the model expects what documents
+# begin with: {glue:text}`n_hits_one` of {glue:text}`n_words:,` words are among its ten (by chance hardly any).
 #
 # ## What context does for the features
 #
-# If early layers describe the word and late layers its context, then taking context away should change late layers more. We compare the features of each layer
-# with limited and with full context by {term}`centred kernel alignment` ([chapter 4](04_converging_models)): 1 where the geometry of the words is the same, 0
-# where nothing is shared. The debiased version is used, in every stretch of the text by itself, and features are z-scored first, so that a few large ones do
-# not rule. Four layers, the middles of as many equal parts of the model, keep the page quick.
+# If late layers describe the context of a word, taking it away should change them more. We compare the features of each layer with limited and full context
+# by debiased {term}`centred kernel alignment` ([chapter 4](04_converging_models)): 1 where the geometry of the words is the same, 0 where nothing is shared.
+# Each stretch is compared by itself, with z-scored features, so that a few large ones do not rule. Layers are the middles of four equal parts of the model.
 
 # %%
 layers = np.unique(np.round((np.arange(n_depths) + 0.5) / n_depths * reader.n_layers).astype(int))
 states = reader.states(words, context=contexts, layers=layers)
-states
-
-# %%
 same = np.empty((n_stretches, len(layers), len(contexts)))
 for k in range(len(layers)):
-    at_layer = states[:, k]
-    scaled = ((at_layer - at_layer.mean("word")) / at_layer.std("word")).values
+    scaled = ((states[:, k] - states[:, k].mean("word")) / states[:, k].std("word")).values
     for part in range(n_stretches):
         within = scaled[:, stretch == part]
         same[part, k] = cka_matrix(within, within[-1:]).values[:, 0]
 likeness = stats.bootstrap_ci(same, n_resamples=500, method="percentile", seed=seed)
-
-# %% mystnb={"image": {"alt": "Centred kernel alignment of features with limited and with full context, by context length: a line a layer, each with a band of its interval, and a dashed line at zero."}}
-ends = {"cka": likeness.estimate, "low": likeness.low, "high": likeness.high}
-lines = [{"context": labels, "layer": f"layer {n}", **{e: v[k] for e, v in ends.items()}} for k, n in enumerate(layers)]
-title = "Features with limited and with full context"
-text = {"levels": {"nothing shared": 0}, "xlabel": "context (words)", "ylabel": "CKA with full context", "title": title}
-report.figure("features", plotting.lines(pd.concat(map(pd.DataFrame, lines)), "context", "cka", hue="layer", **text))
-
-# %%
-alone = likeness.estimate[:, 0]
+alone = likeness.value[:, 0]
 report.add(first_layer=layers[0], last_layer=layers[-1], least_layer=layers[alone.argmin()])
 report.add(cka_first=alone[0], cka_last=alone[-1], cka_least=alone.min())
 report.claim("with one word, later layers lose more of their geometry than the first", (alone[1:] < alone[0]).all())
 report.claim("how much a layer loses is not simply in the order of the layers", (np.diff(alone) > 0).any())
 report
 
+# %% mystnb={"image": {"alt": "Centred kernel alignment of features with limited and with full context, by context length: a line a layer, each with a band of its interval, and a dashed line at zero."}}
+lines = [pd.DataFrame({"context": labels, "layer": f"layer {n}"} | vars(likeness[k])) for k, n in enumerate(layers)]
+title = "Features with limited and with full context"
+text = {"levels": {"nothing shared": 0}, "xlabel": "context (words)", "ylabel": "CKA with full context", "title": title}
+report.figure("features", plotting.lines(pd.concat(lines), "context", "value", hue="layer", **text))
+
 # %% [markdown]
-# *What to see:* mean and 95 % interval over stretches. With a context of one word, the CKA with full context is {glue:text}`cka_first:.2f` in the first of our
-# layers, {glue:text}`first_layer`, and {glue:text}`cka_last:.2f` in the last, {glue:text}`last_layer`; it is least in layer {glue:text}`least_layer`,
-# {glue:text}`cka_least:.2f`. Later layers lose more than the first, but how much is not simply in the order of the layers. Any statement that an electrode
-# "needs context" is therefore tied to the layers we look at.
+# *What to see:* with a context of one word, the CKA with full context is {glue:text}`cka_first:.2f` in the first of our layers ({glue:text}`first_layer`),
+# {glue:text}`cka_last:.2f` in the last ({glue:text}`last_layer`), and least in layer {glue:text}`least_layer`, {glue:text}`cka_least:.2f`. Later layers lose
+# more than the first, but how much is not simply in the order of the layers. That an electrode "needs context" is therefore tied to the layers we look at.
 #
 # ## What context does for the score
 #
-# Now to the responses. Each of these layers, with every context length, predicts every electrode, as in chapter 2, and the score of a context is that of its
-# best layer. For chance, {glue:text}`n_shifts` circular shifts of each electrode ({term}`circular shift`) go through the same fits, with full context.
-# Electrodes are selected by their answer to speech as such (chapter 1), which looks at no model.
+# Each of these layers, with every context length, now predicts every electrode as in chapter 2, and a context has the score of its best layer. For chance,
+# {glue:text}`n_shifts` circular shifts of each electrode go through the same fits with full context. Electrodes are selected by their answer to speech
+# (chapter 1).
 
 # %%
 responsive = signals.speech_responsive(data.signal, words, q=q)["responsive"]
 electrodes = data.channels[responsive & data.channels["distance_pmc"].notna()]
 responses = data.responses.sel(channel=electrodes.index)
-folds = {"groups": words["passage"].to_numpy(), "n_splits": n_splits, "inner_splits": inner_splits, "gap": gap}
+folds = {"groups": words["passage"].to_numpy(), "cv": ContiguousKFold(n_splits, gap=gap), "inner_cv": inner_splits}
 folds |= {"alphas": np.logspace(0, 7, 8), "device": device}
-fit = cross_validate(states.stack(sweep=("context", "layer")), responses, **folds)
-null = shift_null(states[-1], responses, n_shifts=n_shifts, min_shift=10, seed=seed, **folds)
-chance = float(null.quantile(0.95))
-
-# %%
-by_context = fit["score"].unstack("sweep").max("layer").transpose("channel", "context")
+fits = [cross_validate(one, responses, **folds)["score"] for one in states[:-1]]
+last = cross_validate(states[-1], responses, null=stats.Shifts(n_shifts, min_shift=10, seed=seed), **folds)
+chance = float(last["null"].max("layer").quantile(0.95))
+by_context = xr.concat([*fits, last["score"]], states["context"]).max("layer").transpose("channel", "context")
 bands = pd.cut(electrodes["distance_pmc"], [-1, 35, 70, np.inf], labels=["0 to 35 mm", "35 to 70 mm", "beyond 70 mm"])
 scores = []
 for band, inside in electrodes.groupby(bands, observed=True):
     found = stats.mean_over_subjects(by_context.sel(channel=inside.index), inside["subject"])
-    scores.append(
-        pd.DataFrame({"context": labels, "r": found.value, "low": found.low, "high": found.high, "band": band})
-    )
-scores = pd.concat(scores)
-
-# %% mystnb={"image": {"alt": "Score by context length, a line for each of three bands of distance with its interval over people, and a dashed line at the level of chance."}}
-title = "Virtual cohort: score and context by distance"
-text = {"xlabel": "context (words)", "ylabel": "score of the best layer (r)", "title": title}
-chance_level = {"chance (95 %)": chance}
-report.figure("scores", plotting.lines(scores, "context", "r", hue="band", levels=chance_level, **text))
-
-# %%
-near, far = (scores.loc[scores["band"] == band, "r"].to_numpy() for band in ("0 to 35 mm", "beyond 70 mm"))
+    scores.append(pd.DataFrame({"context": labels, "band": band} | vars(found)))
+near, far = scores[0]["value"], scores[-1]["value"]
 report.add(n_shifts=n_shifts, n_electrodes=len(electrodes), chance=chance)
-report.add(near_one=near[0], near_all=near[-1], near_best=labels[near.argmax()])
-report.add(far_one=far[0], far_all=far[-1], far_best=labels[far.argmax()])
+report.add(near_one=near[0], near_all=near.iloc[-1], near_best=labels[near.argmax()])
+report.add(far_one=far[0], far_all=far.iloc[-1], far_best=labels[far.argmax()])
 report.claim("near electrodes are predicted best with a shorter context than far ones", near.argmax() < far.argmax())
 report
 
+# %% mystnb={"image": {"alt": "Score by context length, a line for each of three bands of distance with its interval over people, and a dashed line at the level of chance."}}
+text = {"xlabel": "context (words)", "ylabel": "score of the best layer (r)", "levels": {"chance (95 %)": chance}}
+title = "Virtual cohort: score and context by distance"
+report.figure("scores", plotting.lines(pd.concat(scores), "context", "value", hue="band", title=title, **text))
+
 # %% [markdown]
-# *What to see:* mean over {glue:text}`n_electrodes` electrodes that answer to speech, with 95 % intervals over people. Within 35 mm of Heschl's gyrus the score
-# goes from {glue:text}`near_one:.2f` with one word to {glue:text}`near_all:.2f` with all, and is highest at a context of {glue:text}`near_best`; beyond 70 mm
-# it goes from {glue:text}`far_one:.2f` to {glue:text}`far_all:.2f` and is highest at {glue:text}`far_best`. A single electrode with shifted responses stays
-# below {glue:text}`chance:.2f` in 95 of 100 cases (best layer, full context); means over electrodes scatter less.
+# *What to see:* mean over {glue:text}`n_electrodes` electrodes that answer to speech, with 95 % intervals over people. Within 35 mm of Heschl's gyrus the
+# score goes from {glue:text}`near_one:.2f` with one word to {glue:text}`near_all:.2f` with all, and is highest at a context of {glue:text}`near_best`;
+# beyond 70 mm it goes from {glue:text}`far_one:.2f` to {glue:text}`far_all:.2f` and is highest at {glue:text}`far_best`. A single electrode with shifted
+# responses stays below {glue:text}`chance:.2f` in 95 of 100 cases (best layer, full context); means over electrodes scatter less.
 #
-# This is so by construction: near electrodes were {term}`planted` with the features of one word, far ones with those of all words so far, and the steps between
-# in fifths of the hierarchy (1, 2, 4, 8, all). A context that is longer than the planted one predicts *worse* there, because it changes the features. In a real
-# brain the fall on the right need not exist: a longer context might simply stop helping.
+# This is so by construction: near electrodes were {term}`planted` with the features of one word, far ones with those of all words so far, in fifths of the
+# hierarchy (1, 2, 4, 8, all). More context than was planted predicts *worse*, because it changes the features; in a real brain it might simply stop helping.
 #
-# What we have shown: all exact lengths together cost one pass, and what context does for a model, its features and its fit can be read off length by length.
+# What we have shown: all lengths of a window cost one pass, and what context does for a model, its features and its fit can be read off length by length.
 # What we have not: how many words a *single* electrode needs, and how sure that is. That is for [the next page](05_context_horizon).
 #
 # ## Exercise
@@ -223,8 +178,8 @@ report
 # Compare the surprisal of one word with the number of letters of the word. What does a model without context know?
 #
 # :::{admonition} Solution
-# :class: dropdown It has some idea of which words are common, and common words are short. But it was asked for the first word of a document, and documents
-# begin otherwise than speech goes on: as a measure of a word's frequency its surprisal is rough, and counts from a corpus would be better.
+# :class: dropdown
+# It has some idea of which words are common, and so short; but it was asked how documents begin: counts from a corpus are a better measure of frequency.
 # :::
 
 # %% tags=["hide-cell"]
@@ -236,11 +191,5 @@ for label, row in zip(labels, bits.values, strict=True):
 # %% [markdown]
 # ## Run it again
 #
-# With another model, or longer windows; `None` in Python is `null` here:
-#
-# ```bash
-# papermill notebooks/05_context.ipynb my_context.ipynb \
-#   -y "contexts: [1, 4, 16, 64, null]" -p results my_results
-# ```
-#
-# A window of 64 words for each word of the text costs about four times as much as one of 16; the features are kept, so that a second run is quick.
+# `papermill notebooks/05_context.ipynb my_context.ipynb -y "contexts: [1, 4, 16, 64, null]" -p results my_results` takes longer windows (`null` is Python's
+# `None`). One of 64 words for each word costs about four times as much as one of 16; features are kept, so that a second run is quick.

@@ -1,19 +1,15 @@
 # %% [markdown]
 # # The context an electrode needs
 #
-# Far from auditory cortex, [the page before](05_context) found, a model predicts better the more words it has seen. Can we say of a *single electrode* how many
-# words it needs? And if that number grows along the cortex, does it mean that *windows* grow, or could *layers* do the same?
+# Far from auditory cortex a model predicts better the more words it has seen. Can we say of a *single electrode* how many words it needs? And if that number
+# grows along the cortex, does it mean that *windows* grow, or could *layers* do the same?
 #
 # :::{admonition} In this chapter
-# **You will learn** two readings of the context that an electrode needs, with their uncertainty; how not to find one in noise; and how to tell an order of
-# windows from an order of layers.
+# **You will learn** two readings of the context that an electrode needs, not to find one in noise, and to tell an order of windows from one of layers.
 #
-# **You need** [exact windows and scores by context](05_context), and peak layers ([chapter 2](02_layer_alignment)).
-#
-# **It takes** about 18 minutes to read, and about two minutes to run on two cores once the features are computed.
+# **You need** [exact windows](05_context) and [peak layers](02_layer_order). **It takes** about 18 minutes to read, and two to run, features computed.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -38,91 +34,65 @@ from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
 from brainalign.features.language import context_features, n_layers
 from brainalign.layers import alignment, context_horizon, crossed_order
-from brainalign.ridge import cross_validate
+from brainalign.ridge import ContiguousKFold, cross_validate
 
 plotting.use_style()
 xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
-# The cohort, the windows and the electrodes are those of the page before: {glue:text}`n_electrodes` electrodes that answer to speech. The electrodes that hold
-# nothing ({glue:text}`n_empty` of them) are fitted as well, to see what noise gives.
+# ## Two readings
+#
+# Which context does an electrode need, what is its {term}`context horizon`? Of its two readings, `best` is the context with the highest score, `enough` the
+# shortest that is not clearly worse, the right question where scores level off. Whether an electrode needs context *at all* has to be tested.
+#
+# `context_horizon` answers with the {term}`jackknife`: leave out one of {glue:text}`n_stretches` stretches of words at a time, choose the best layer of each
+# context again, and see how scores and their differences vary. "Not clearly worse" is no more than one {term}`standard error` below the best
+# {cite:p}`breiman1984`. The interval of `best` comes from drawing scores around the observed ones and noting the best context each time. The test asks
+# whether any longer context predicts better than one word, corrected for their number {cite:p}`simes1986`; if none is shown to, we say "one word".
+#
+# A trap: each fold is predicted from weights that were fitted to the *other* folds, so that scores vary together. A plain jackknife does not see this: in
+# noise it calls one difference in eight significant, not one in twenty. `context_horizon` multiplies its variance by $1 + k/(k-1)$ for $k$ folds
+# {cite:p}`nadeau2003`. Is that enough? Next to the {glue:text}`n_electrodes` electrodes that answer to speech we fit {glue:text}`n_empty` that hold nothing.
 
 # %%
 data = datasets.load_listening("virtual", model=model, device=device)
 words, kind = data.words, data.truth["kind"]
 chosen = signals.speech_responsive(data.signal, words, q=q)["responsive"] & data.channels["distance_pmc"].notna()
-electrodes = data.channels[chosen]
-report.add(n_electrodes=len(electrodes), n_empty=(kind == "empty").sum())
-
-# %%
+electrodes, responses = data.channels[chosen], data.responses.sel(channel=(chosen | (kind == "empty")).to_numpy())
 contexts = sorted(contexts, key=lambda c: np.inf if c is None else c)
 layers = np.unique(np.round((np.arange(n_depths) + 0.5) / n_depths * n_layers(model)).astype(int))
 states = context_features(words, model, contexts, layers=layers, start_token=True, device=device)
 sweep = states.stack(sweep=("context", "layer"))
-folds = {"groups": words["passage"].to_numpy(), "n_splits": n_splits, "inner_splits": inner_splits, "gap": gap}
+folds = {"groups": words["passage"].to_numpy(), "cv": ContiguousKFold(n_splits, gap=gap), "inner_cv": inner_splits}
 folds |= {"alphas": np.logspace(0, 7, 8), "device": device}
-responses = data.responses.sel(channel=(chosen | (kind == "empty")).to_numpy())
 fit = cross_validate(sweep, responses, return_predictions=True, **folds).unstack("sweep")
 
-# %% [markdown]
-# ## Two readings
-#
-# Which context does an electrode need, what is its {term}`context horizon`? There are two readings. `best` is the context with the highest score. `enough` is
-# the shortest context that is not clearly worse than the best, the right question where scores level off. Both are noisy, and whether an electrode needs
-# context *at all* has to be tested.
-#
-# `context_horizon` answers with one tool, the {term}`jackknife`: leave out one of {glue:text}`n_stretches` stretches of words at a time, choose the best layer
-# again for each context, and see how much the scores and their differences vary. "Not clearly worse" is no more than one {term}`standard error` below the best,
-# a rule of thumb from statistics {cite:p}`breiman1984`. The interval of `best` comes from drawing scores around the observed ones and noting the best context
-# each time. And the test asks whether any longer context predicts better than one word, corrected for the number of contexts tried {cite:p}`simes1986`.
-#
-# There is a trap. Each fold is predicted from weights that were fitted to the *other* folds, so that folds share their data and their scores vary together. A
-# plain jackknife does not see this and is too sure: in pure noise it calls one difference in eight significant instead of one in twenty. `context_horizon`
-# multiplies its variance by $1 + k/(k-1)$ for $k$ folds {cite:p}`nadeau2003`; whether that is enough, the empty electrodes below will show.
-
-# %%
+# %% mystnb={"image": {"alt": "Context needed against distance from Heschl's gyrus, a dot an electrode with its interval: those for which more than one word is shown to help, those for which it is not, and what was planted."}}
 horizon = context_horizon(fit["prediction"], responses, n_splits=n_splits, n_blocks=n_stretches, seed=seed)
-horizon
-
-# %% [markdown]
-# Where no longer context is shown to help, we make no claim and say "one word". The places in the list of contexts, 0 for one word, are what is compared with
-# distance.
-
-# %%
-needs = horizon.sel(channel=electrodes.index)
+needs, planted = horizon.sel(channel=electrodes.index), data.truth.loc[electrodes.index, "context"]
 helped, _ = stats.fdr(needs["p"], q)
 place = {name: np.searchsorted(horizon["context"], needs[name]) for name in ("best", "enough", "low", "high")}
 needed = np.where(helped, place["best"], 0)
-planted = data.truth.loc[electrodes.index, "context"]
-drawn = pd.DataFrame({"mm": electrodes["distance_pmc"], "needed": needed}).assign(
-    low=np.minimum(place["low"], needed),
-    high=np.maximum(place["high"], needed),
-    what=np.where(helped, "best", "no gain shown"),
-)
+by_distance = alignment(needed, electrodes["distance_pmc"], subjects=electrodes["subject"])
+report.add(n_electrodes=len(electrodes), n_empty=(kind == "empty").sum(), n_stretches=n_stretches, q_percent=100 * q)
+report.add(n_helped=helped.sum(), distance=by_distance, n_people=by_distance.n)
+report.claim("the context needed grows with distance", by_distance.low > 0)
+ends = {"low": np.minimum(place["low"], needed), "high": np.maximum(place["high"], needed)}
+drawn = pd.DataFrame({"mm": electrodes["distance_pmc"], "needed": needed} | ends)
+drawn["what"] = np.where(helped, "best", "no gain shown")
 true = drawn.assign(needed=np.searchsorted(horizon["context"], planted), low=np.nan, high=np.nan, what="planted")
-nudge = 0.25 * np.random.default_rng(seed).uniform(-1, 1, len(drawn))
-drawn[["needed", "low", "high"]] += nudge[:, None]
-
-# %% mystnb={"image": {"alt": "Context needed against distance from Heschl's gyrus, a dot an electrode with its interval: those for which more than one word is shown to help, those for which it is not, and what was planted."}}
+drawn[["needed", "low", "high"]] += 0.25 * np.random.default_rng(seed).uniform(-1, 1, (len(drawn), 1))
 points = pd.concat([drawn.sort_values("what"), true[planted.notna()]])
+names = ["all" if c is None else c for c in contexts]
 text = {"xlabel": "geodesic distance from Heschl's gyrus (mm)", "ylabel": "context needed (words)"}
 figure = plotting.points(points, "mm", "needed", hue="what", title="Virtual cohort: context and distance", **text)
-figure.axes[0].set_yticks(np.arange(len(contexts)), ["all" if c is None else c for c in contexts])
+figure.axes[0].set_yticks(np.arange(len(contexts)), names)
 report.figure("horizons", figure)
 
-# %%
-by_distance = alignment(needed, electrodes["distance_pmc"], subjects=electrodes["subject"])
-report.add(distance=stats.Estimate(*by_distance[:3], by_distance.n_subjects), n_people=by_distance.n_subjects)
-report.add(n_helped=helped.sum(), n_stretches=n_stretches, q_percent=100 * q)
-report.claim("the context needed grows with distance", by_distance.low > 0)
-report
-
 # %% [markdown]
-# *What to see:* the context that each electrode needs, with its 95 % interval (a vertical line, unless the interval is a single context) and a little vertical
-# scatter so that points do not hide each other. More than one word is shown to help in {glue:text}`n_helped` of {glue:text}`n_electrodes` electrodes
-# ({term}`false discovery rate` {glue:text}`q_percent:g` %), and the context needed and distance have a rank correlation of {glue:text}`distance`, over
-# {glue:text}`n_people` people.
+# *What to see:* the context each electrode needs, with its 95 % interval. More than one word is shown to help in {glue:text}`n_helped`
+# ({term}`false discovery rate` {glue:text}`q_percent:g` %). The rank correlation with distance is {glue:text}`distance`, over {glue:text}`n_people` people.
 #
 # ## Against the truth
 #
@@ -133,52 +103,41 @@ language = (kind[electrodes.index] == "language").to_numpy()
 step = np.searchsorted(horizon["context"], planted[language])
 readings = {"best": place["best"][language], "best, where shown": needed[language], "enough": place["enough"][language]}
 right = {name: (found == step).sum() for name, found in readings.items()}
-truth = pd.DataFrame({"right": right, "Spearman": {name: alignment(found, step).r for name, found in readings.items()}})
-truth.round(2)
-
-# %%
-low, high = place["low"][language], place["high"][language]
-report.add(n_language=language.sum(), n_unmarked=planted.isna().sum())
-report.add(n_right=right["best"], n_enough=right["enough"])
-report.add(
-    covered=100 * ((low <= step) & (step <= high)).mean(), one_context=100 * (place["low"] == place["high"]).mean()
-)
+ranks = {name: alignment(found, step).value for name, found in readings.items()}
+held = (place["low"][language] <= step) & (step <= place["high"][language])
+report.add(n_language=language.sum(), n_unmarked=planted.isna().sum(), n_right=right["best"], n_enough=right["enough"])
+report.add(covered=100 * held.mean(), one_context=100 * (place["low"] == place["high"]).mean())
 empty = horizon.sel(channel=kind.index[kind == "empty"])
 report.add(empty_rate=100 * (empty["p"] <= q).mean(), empty_helped=stats.fdr(empty["p"], q)[0].sum())
 report.add(empty_width=100 * (empty["high"] > empty["low"]).mean())
 report.claim("in noise, a gain by context is called no more often than it should be", report["empty_rate"] <= 100 * q)
 report.claim("the interval of best holds the truth as often as it says", report["covered"] >= 95)
-report
+pd.DataFrame({"right": right, "Spearman": ranks}).round(2)
 
 # %% [markdown]
 # *What to see:* of {glue:text}`n_language` language electrodes `best` is right in {glue:text}`n_right`, `enough` in {glue:text}`n_enough`. The interval of
-# `best` holds the truth as often as it says, in {glue:text}`covered:.0f` %, but it is wide: a single context in only {glue:text}`one_context:.0f` %. Where "one
-# word" is said unless more is shown to help, fewer are right, because with so much noise many gains cannot be shown: that is the price of making no claim
-# without evidence. ({glue:text}`n_unmarked` of the chosen electrodes hold nothing and passed the selection by chance.)
+# `best` holds the truth as often as it says, in {glue:text}`covered:.0f` %, but it is wide: a single context in only {glue:text}`one_context:.0f` %. Saying
+# "one word" unless more is shown to help makes fewer right, the price of claiming nothing without evidence. ({glue:text}`n_unmarked` chosen ones are empty.)
 #
-# And noise? Of the {glue:text}`n_empty` electrodes that hold nothing, {glue:text}`empty_rate:.0f` % have a p-value of {glue:text}`q_percent:g` % or less,
-# {glue:text}`empty_helped` of them after the correction for their number, and in {glue:text}`empty_width:.0f` % the interval spans more than one context. A
-# gain is called no more often than it should be.
+# In noise a gain is called no more often than it should be: of {glue:text}`n_empty` empty electrodes, {glue:text}`empty_rate:.0f` % have p-values up to
+# {glue:text}`q_percent:g` % ({glue:text}`empty_helped` after correction), and {glue:text}`empty_width:.0f` % intervals wider than one context.
 #
 # ## Layers or windows? A grid tells
 #
-# Peak layers that rise with distance (chapter 2) need not mean an order of layers, nor a context needed that rises an order of windows: a layer that holds
-# little context stands in for an electrode that keeps few words, and the other way round. To see how far this goes, we plant one at a time (`order`: what grows
-# along the hierarchy; all else is the same in every electrode) and score every electrode at each layer with each context.
+# Peak layers that rise with distance need not mean an order of layers, nor a context needed that rises one of windows: a layer with little context stands in
+# for an electrode that keeps few words, and the other way round. So we plant one order at a time and score every electrode at each layer and context.
 
 # %%
 orders = {"layer": ["layer"], "window": ["window"], "sound": ["sound"], "nothing": []}
 options = {"model": model, "device": device, "n_empty": 0, "controls": False}
 cohorts = {name: datasets.load_listening("virtual", order=grows, **options) for name, grows in orders.items()}
 places = cohorts["nothing"].channels  # the same in all of them
-plants = xr.concat([cohort.responses for cohort in cohorts.values()], "channel")
-plants = plants.assign_coords(channel=np.arange(plants.sizes["channel"]))
+plants = xr.concat([cohort.responses.drop_vars("channel") for cohort in cohorts.values()], "channel")
 crossed = cross_validate(sweep, plants, **folds)["score"].unstack("sweep").transpose("context", "layer", "channel")
 grids = {name: crossed[..., k * len(places) : (k + 1) * len(places)] for k, name in enumerate(orders)}
 
 # %% mystnb={"image": {"alt": "Eight heat maps of mean score by layer and context: the third of electrodes that is nearest to Heschl's gyrus above and the farthest third below, for cohorts in which layers, windows, sound or nothing grow."}}
 third, panels = pd.qcut(places["distance_pmc"], 3, labels=False).to_numpy(), {}
-names = ["all" if c is None else c for c in contexts]
 for side, at in {"near": 0, "far": 2}.items():
     for name, grid in grids.items():
         mean = grid[..., third == at].mean("channel")
@@ -187,27 +146,22 @@ text = {"xlabel": "context (words)", "ylabel": "layer", "title": "Virtual cohort
 report.figure("grids", plotting.heatmaps(panels, label="score / best", **text))
 
 # %% [markdown]
-# *What to see:* mean scores of the third of electrodes that is nearest to Heschl's gyrus (top) and of the farthest (bottom), each panel divided by its highest.
-# Where layers grow, the brightest cell moves up from near to far; where windows grow, to the right; else it stays.
+# *What to see:* mean scores of the nearest third of electrodes (top) and of the farthest (bottom), each panel divided by its highest. From near to far the
+# brightest cell moves up where layers grow, to the right where windows do; else it stays.
 #
-# `crossed_order` asks for an order that does not depend on the other choice. Peak layers must rise with distance at *every* fixed context, and also where each
-# electrode may take the context that suits it best ("free"); the least certain of these, the largest p-value, decides. An electrode that only looks early
-# because it keeps few words stops doing so once it may keep few words. The same goes for contexts, with the layer fixed. Asking for all of them needs no
-# correction for their number, and makes false calls rarer than the nominal 5 %. With one or two words there is little to tell layers apart by, and in the first
-# layers little to tell contexts apart by; `fixed` leaves these out.
+# `crossed_order` asks for an order that does not depend on the other choice. Peak layers must rise with distance at *every* fixed context, and also where
+# each electrode may take the context that suits it best ("free"): one that looks early only because it keeps few words stops doing so there. The largest
+# p-value decides. The same goes for contexts at fixed layers. (`fixed` leaves out contexts and layers too low to tell the other apart.)
 
 # %%
 fixed = {"layer": [c for c in horizon["context"].values if c >= 4], "context": [n for n in layers if n >= 4]}
-everything = fit["score"].sel(channel=electrodes.index), electrodes
-tests = {}
-for name, (scores, where) in [*((name, (grid, places)) for name, grid in grids.items()), ("all of them", everything)]:
-    by_layer, by_window = (
-        crossed_order(scores, where["distance_pmc"], subjects=where["subject"], along=along, fixed=at)
-        for along, at in fixed.items()
-    )
-    naive = by_layer.iloc[-2], by_window.loc["free"]  # peak layers at the longest context, and the context needed
-    tests[name] = [stats.Estimate(row["r"], row["low"], row["high"]) for row in naive]
-    tests[name] += [by_layer["p"].max(), by_window["p"].max()]
+sets, tests = {name: (grid, places) for name, grid in grids.items()}, {}
+sets["all of them"] = fit["score"].sel(channel=electrodes.index), electrodes
+for name, (scores, where) in sets.items():
+    at = {"distance": where["distance_pmc"], "subjects": where["subject"]}
+    both = [crossed_order(scores, **at, along=along, fixed=values) for along, values in fixed.items()]
+    naive = both[0].iloc[-2], both[1].loc["free"]  # peak layers at the longest context, and the context needed
+    tests[name] = [stats.Estimate(*row[["r", "low", "high"]]) for row in naive] + [one["p"].max() for one in both]
 columns = ["peak layer at full context", "context needed", "layers ordered: p", "windows ordered: p"]
 tests = pd.DataFrame(tests, index=columns).T.infer_objects().round(5).rename_axis("what grows")
 tests
@@ -223,48 +177,39 @@ report.claim("the crossed test calls what was planted, and nothing else", (calle
 report
 
 # %% [markdown]
-# *What to see:* the first two columns are Spearman correlations with distance and 95 % intervals over people, the last two the one-sided p-values of
-# `crossed_order`; the last row is the cohort of this chapter, in which everything grows. Where only windows grow, peak layers at full context still follow
-# distance ({glue:text}`window_peaks`); where only layers grow, the context needed does ({glue:text}`layer_horizon`). Neither alone says what grows. The crossed
-# test calls what was planted, and nothing else: p = {glue:text}`window_p_layers:.2g` for layers where windows grow, {glue:text}`layer_p_windows:.2g` for
-# windows where layers do.
+# *What to see:* Spearman correlations with distance and their 95 % intervals over people, and the one-sided p-values of `crossed_order`; in the last row
+# everything grows. Where only windows grow, peak layers at full context still follow distance ({glue:text}`window_peaks`); where only layers grow, the
+# context needed does ({glue:text}`layer_horizon`). Neither alone says what grows. The crossed test calls what was planted, and nothing else: p =
+# {glue:text}`window_p_layers:.2g` for layers where windows grow, {glue:text}`layer_p_windows:.2g` for windows where layers do.
 #
-# One cohort of each kind is an example. How often the test calls an order in 200 cohorts of each, planted or not, is shown in [How these statistics were
-# tested](../how_tested.md). A p-value above 0.05 is no evidence against an order: with lower scores, or few layers, the test may miss it.
+# How often it does so in 200 cohorts of each kind is [shown elsewhere](../how_tested.md); with lower scores, or few layers, it may miss an order.
 #
 # What we have shown: the context an electrode needs can be recovered with an interval that is honest in signal and in noise, and only a grid of layers and
-# contexts tells an order of windows from one of layers. What we have not: that real electrodes have such an order. That the model itself predicts better with
-# context is a fact about the model, that far electrodes need context was planted, and whether an order of layers needs long windows to be seen the cohort
-# cannot say. [The next page](05_context_in_people) asks people.
+# contexts tells an order of windows from one of layers. What we have not: that real electrodes have such an order, or need context: that was planted. Nor
+# can we say whether an order of layers shows only in long windows. [The next page](05_context_in_people) asks people.
 #
 # ## Exercise
 #
-# Add noise to the electrodes, twice the responses' own standard deviation, and recover the contexts again (every fourth electrode and every second layer will
-# do). Which of `best` and `enough` holds up better, and what happens to the intervals?
+# Add noise of twice the responses' standard deviation and recover contexts again. Does `best` or `enough` hold up better, and what do intervals do?
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Both get worse. `enough` drifts to short contexts, because with noisy scores few contexts are clearly worse than the best; `best` errs in both directions. The
-# intervals of `best` widen, as they should.
+# Both get worse. `enough` drifts to short contexts, as few are clearly worse than the best; `best` errs both ways, and its intervals widen.
 # :::
 
 # %% tags=["hide-cell"]
 few = electrodes.index[language][::4]
 quiet = responses.sel(channel=few)
-noise = np.random.default_rng(seed).standard_normal(quiet.shape)
-loud = quiet + 2 * quiet.std("word") * quiet.copy(data=noise)
+loud = quiet + 2 * quiet.std("word") * quiet.copy(data=np.random.default_rng(seed).standard_normal(quiet.shape))
 again = cross_validate(states[:, 1::2].stack(sweep=("context", "layer")), loud, return_predictions=True, **folds)
 noisy = context_horizon(again.unstack("sweep")["prediction"], loud, n_splits=n_splits, seed=seed)
 for name in ("best", "enough"):
     found, true = (np.searchsorted(horizon["context"], values) for values in (noisy[name], planted[few]))
-    print(f"{name:7s} Spearman with the planted context {alignment(found, true).r:.2f}")
+    print(f"{name:7s} Spearman with the planted context {alignment(found, true).value:.2f}")
 wide, holds = noisy["low"] < noisy["high"], (noisy["low"] <= planted[few]) & (planted[few] <= noisy["high"])
 print(f"{wide.mean():.0%} of the intervals are wider than one context; {holds.mean():.0%} hold it")
 
 # %% [markdown]
 # ## Run it again
 #
-# ```bash
-# papermill notebooks/05_context_horizon.ipynb my_horizons.ipynb \
-#   -p n_depths 8 -y "contexts: [1, 2, 4, 8, 16, 32, null]" -p results my_results
-# ```
+# `papermill notebooks/05_context_horizon.ipynb mine.ipynb -p n_depths 8 -y "contexts: [1, 2, 4, 8, 16, 32, null]" -p results mine` has a finer grid.

@@ -1,23 +1,17 @@
 # %% [markdown]
 # # One noun, 334 readers
 #
-# Blood flow mixes the words of many seconds. Voltage at the scalp does not: a word that comes unexpectedly evokes, about 400 ms after its onset, a dip that is
-# known as the {term}`N400` {cite:p}`kutas1980`. {cite:t}`nieuwland2018` recorded it in nine laboratories, in people who read sentences word by word, at one
-# noun in each sentence. Other people had completed the sentences, and the share who chose the noun is its {term}`cloze probability`, the classical measure of
-# expectation.
-#
-# How many words before the noun does a model need, for its {term}`surprisal` to follow the N400?
+# Blood flow mixes the words of many seconds. Voltage at the scalp does not: about 400 ms after an unexpected word it has a dip, the {term}`N400`
+# {cite:p}`kutas1980`. {cite:t}`nieuwland2018` recorded it in nine laboratories, in people who read sentences word by word, at one noun in each. Other people
+# had completed the sentences, and the share who chose the noun is its {term}`cloze probability`, the classical measure of expectation. How many words before
+# the noun does a model need, for its {term}`surprisal` to follow the N400?
 #
 # :::{admonition} In this chapter
-# **You will learn** how to relate one response to one word of a sentence; that such a relation has two kinds of uncertainty, over people and over sentences;
-# what chance is where items can be exchanged; how a mixed model takes single trials; and what surprisal says beyond what people expect.
+# **You will learn** how to relate a response to a word, with uncertainty over people and sentences; and what surprisal says beyond what people expect.
 #
-# **You need** [surprisal and exact windows](05_context).
-#
-# **It takes** about 15 minutes to read, and a minute to run on two cores.
+# **You need** [surprisal and exact windows](05_context). **It takes** about 15 minutes to read, and a minute to run on two cores.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -40,6 +34,7 @@ from brainalign import datasets, plotting, stats
 from brainalign.book import Report
 from brainalign.datasets.n400 import before_noun, n400_trials
 from brainalign.features.language import surprisal
+from brainalign.mixed import mixed_model
 
 plotting.use_style()
 report = Report(results)
@@ -52,16 +47,14 @@ report.add(n_trials=len(trials), n_people=trials["subject"].nunique(), n_dropped
 trials.head(4)
 
 # %% [markdown]
-# One row a trial: a person, a sentence (`passage`) and the voltage at its noun in microvolts; {glue:text}`n_trials:,` trials of {glue:text}`n_people` people.
-# ({glue:text}`n_dropped:,` rows of the packaged table are defective and were left out.) Sentences come in pairs: an {term}`item` is one sentence that goes on
-# with an expected or a less expected noun, and each person read one of the two.
-#
-# Mind the sign: the N400 is a *negative* voltage. A larger N400 is a lower number, so surprisal should correlate *negatively* with the voltage, and cloze
-# positively.
+# One row a trial: a person, a sentence (`passage`) and the voltage at its noun in microvolts; {glue:text}`n_trials:,` trials of {glue:text}`n_people` people
+# ({glue:text}`n_dropped:,` defective rows were left out). An {term}`item` is one sentence that goes on with an expected or a less expected noun; each person
+# read one of the two. Mind the sign: the N400 is *negative*, so surprisal should correlate *negatively* with it, and cloze positively.
 #
 # ## Surprisal, by context
 #
-# Each sentence is cut to the last words up to its noun, so that the model sees exactly that. Two words, for instance, are the article and the noun.
+# Each sentence is cut to the last words up to its noun: two words, for instance, are the article and the noun. The more context, the closer surprisal comes
+# to what people expect: over sentences, its correlation with cloze goes from {glue:text}`cloze_one:.2f` to {glue:text}`cloze_all:.2f`.
 
 # %%
 contexts = sorted(contexts, key=lambda c: np.inf if c is None else c)
@@ -72,29 +65,23 @@ for context in contexts:
     at_noun["all" if context is None else str(context)] = bits[part["is_noun"]]
 predictors = pd.DataFrame(at_noun).set_index(nouns["passage"])
 predictors["cloze"] = nouns["cloze"].to_numpy()
-predictors.corr().round(2)
-
-# %% [markdown]
-# The table shows how the predictors correlate with each other over the sentences; the columns are context lengths, and cloze.
-
-# %%
 with_cloze = predictors.corr()["cloze"].iloc[:-1]
 report.add(cloze_one=with_cloze.iloc[0], cloze_all=with_cloze.iloc[-1])
 report.claim("the more context, the closer surprisal comes to cloze", (np.diff(with_cloze) < 0).all())
-report
+predictors.corr().round(2)
 
 # %% [markdown]
-# The more context, the closer surprisal comes to what people expect: its correlation with cloze goes from {glue:text}`cloze_one:.2f` with the noun alone to
-# {glue:text}`cloze_all:.2f` with all words before it.
-#
 # ## Sentence means
 #
-# Voltages are centred within each person and averaged over the people who read the sentence. Each predictor is then correlated with these means.
+# Voltages are centred within each person and averaged over the people who read the sentence, and each predictor is correlated with these means. It has two
+# kinds of uncertainty, which people happened to read, and which sentences were written; we {term}`bootstrap` both, people and items.
+#
+# For chance, items change places with each other, {glue:text}`n_exchanges:,` times: the predictors of one item go to the voltages of another, its two
+# sentences together. How well random halves of the people agree gives the {term}`noise ceiling` {cite:p}`spearman1910,brown1910`.
 
 # %%
 centred = trials["n400"] - trials.groupby("subject")["n400"].transform("mean")
-table = trials.assign(voltage=centred).pivot(index="passage", columns="subject", values="voltage")
-table = table.loc[predictors.index]
+table = trials.assign(voltage=centred).pivot(index="passage", columns="subject", values="voltage").loc[predictors.index]
 read, voltage = table.notna().to_numpy(float), table.fillna(0).to_numpy()
 
 
@@ -104,26 +91,13 @@ def correlations(weights, rows=slice(None)):
     return np.corrcoef(np.column_stack([means, predictors.to_numpy()[rows]]).T)[0, 1:]
 
 
-everyone = np.ones(table.shape[1])
-r = correlations(everyone)
-
-# %% [markdown]
-# Such a correlation has two kinds of uncertainty: which people happened to read, and which sentences were written. We {term}`bootstrap` both, people and items.
-
-# %%
-rng, items, n = np.random.default_rng(seed), nouns["item"].to_numpy(), len(everyone)
+everyone, items = np.ones(table.shape[1]), nouns["item"].to_numpy()
+rng, r, n = np.random.default_rng(seed), correlations(everyone), len(everyone)
 people_draws = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(n_boot)]
 over_people = 1.96 * np.std([correlations(weights) for weights in people_draws], axis=0)
 members = [np.flatnonzero(items == item) for item in np.unique(items)]
-item_draws = [
-    np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]) for _ in range(n_boot)
-]
-over_items = 1.96 * np.std([correlations(everyone, rows) for rows in item_draws], axis=0)
-
-# %% [markdown]
-# For chance, items change places with each other, {glue:text}`n_exchanges:,` times: the predictors of one item go to the voltages of another, its two sentences
-# together. And from how well two random halves of the people agree follows the highest correlation that any predictor could reach, the {term}`noise ceiling`
-# {cite:p}`spearman1910,brown1910`.
+draws = (rng.integers(len(members), size=len(members)) for _ in range(n_boot))
+over_items = 1.96 * np.std([correlations(everyone, np.concatenate([members[k] for k in d])) for d in draws], axis=0)
 
 # %%
 orders = stats.group_permutations(items, n_exchanges, seed=seed)
@@ -132,17 +106,11 @@ exchanged = np.stack([np.corrcoef(np.column_stack([means, values[order]]).T)[0, 
 p = stats.p_values(r, exchanged, alternative="two-sided")
 halves = [rng.permutation(n) % 2 for _ in range(50)]
 halves = np.array([[voltage @ part / (read @ part) for part in (half, 1 - half)] for half in halves])
-ceiling = stats.noise_ceiling(
-    xr.DataArray(halves, dims=("split", "repeat", "word")).transpose("repeat", "word", "split")
-)
-
-# %%
-low, high = np.quantile(exchanged, [0.025, 0.975], axis=0)
+ceiling = stats.noise_ceiling(xr.DataArray(halves.transpose(1, 2, 0), dims=("repeat", "word", "split")))
 names = [f"surprisal, {name}" for name in predictors.columns[:-1]] + ["cloze"]
-chance = {"chance_low": low, "chance_high": high}
-found = pd.DataFrame({"value": r, "low": r - over_items, "high": r + over_items, **chance}, index=names)
-spans = found.rename(columns={"low": "items_low", "high": "items_high"}).drop(columns=chance)
-spans.assign(people_low=r - over_people, people_high=r + over_people, p=p).round(3)
+found = pd.DataFrame({"value": r, "low": r - over_items, "high": r + over_items}, index=names)
+found["chance_low"], found["chance_high"] = np.quantile(exchanged, [0.025, 0.975], axis=0)
+found.assign(people_low=r - over_people, people_high=r + over_people, p=p).round(3)
 
 # %% mystnb={"image": {"alt": "Correlation of surprisal at each context length, and of cloze, with the sentence means: a dot a row with its interval over items, and the range of exchanged items behind it."}}
 title = f"Real EEG ({data.name}): {n} people, {len(table)} sentences"
@@ -161,42 +129,30 @@ report.claim("cloze follows the N400 more closely than surprisal does", r[-1] > 
 report
 
 # %% [markdown]
-# *What to see:* correlations over {glue:text}`n_sentences` sentence means, with 95 % intervals over items; the table has those over people, too. Gray: what
-# 95 % of exchanges of items give. Surprisal with all context follows the N400: the more surprising the noun, the lower the voltage. Cloze follows it as well,
-# with the other sign, and more closely. The shortest context whose correlation is negative, with a p of at most .05, is {glue:text}`first` words;
-# {glue:text}`ceiling:.2f` is the highest correlation possible.
+# *What to see:* correlations over {glue:text}`n_sentences` sentence means, with 95 % intervals over items; gray is what 95 % of exchanges give. Surprisal
+# with all context follows the N400: the more surprising the noun, the lower the voltage. Cloze follows it as well, with the other sign, and more closely.
+# The shortest context whose correlation is negative, with a p of at most .05, is {glue:text}`first` words; the ceiling is {glue:text}`ceiling:.2f`.
 #
-# From one word to all context the correlation changes by {glue:text}`grows:+.2f` (p = {glue:text}`grows_p:.3f`, items exchanged): context turns it towards the
-# N400. Given the noun alone it is {glue:text}`one_r:+.2f` (p = {glue:text}`one_p:.3f`): such surprisal says little else than how rare and how long the noun is.
-# A larger N400, a lower voltage, would be expected of rare nouns; a positive correlation is the reverse, for which we have no explanation.
-#
-# Note which intervals are wide: those over items. Three hundred people are many, 158 sentences are few, and a statement about *language* has to hold for other
-# sentences.
+# From one word to all context the correlation changes by {glue:text}`grows:+.2f` (p = {glue:text}`grows_p:.3f`, items exchanged): context turns it towards
+# the N400. Given the noun alone it is {glue:text}`one_r:+.2f` (p = {glue:text}`one_p:.3f`): such surprisal says little else than how rare and how long the
+# noun is, and rare nouns should have a larger N400, a lower voltage; we have no explanation for the reverse. The wide intervals are those over items: people
+# are many, sentences are few, and a statement about *language* has to hold for other sentences.
 #
 # ## Single trials
 #
-# A mean over people hides that they differ. A {term}`mixed model` predicts every trial from the surprisal, with a slope of its own for each person, and with
-# offsets of their own for each person, each item and each sentence {cite:p}`baayen2008`. Sentences are few, and surprisal belongs to the sentence: without
-# those offsets, thousands of trials would pretend to be thousands of observations.
+# A mean hides that people differ. A {term}`mixed model` predicts every trial from the surprisal, with a slope for each person, and with offsets for each
+# person, item and sentence {cite:p}`baayen2008`. Surprisal belongs to the sentence: without those offsets, trials would pretend to be independent. The table
+# has the same picture in microvolts by standard deviation of the predictor, with 95 % intervals that take people, items and sentences into account.
 
 # %%
-scaled = predictors / predictors.std()
-rows = trials.drop(columns="cloze").join(scaled, on="passage")
+rows = trials.drop(columns="cloze").join(predictors / predictors.std(), on="passage")
 fits = {}
 for name in predictors:
     groups = {"subject": [name], "item": [], "passage": []}
-    fits[name] = stats.mixed_model(rows, "n400", [name], random_effects=groups).coefficients.loc[name]
-slopes = pd.DataFrame(fits).T.set_axis(names)[["estimate", "low", "high"]]
-slopes.astype(float).round(3)
-
-# %% mystnb={"image": {"alt": "Slope of the mixed model for surprisal at each context length and for cloze, a dot a row with its interval, and a dashed line at zero."}}
-text = {"xlabel": "slope (microvolt per s.d. of the predictor)", "title": f"Real EEG ({data.name}): single trials"}
-report.figure("single_trials", plotting.forest(slopes.rename(columns={"estimate": "value"}), **text))
+    fits[name] = mixed_model(rows, "n400", [name], random_effects=groups).coefficients.loc[name]
+pd.DataFrame(fits).T.set_axis(names)[["estimate", "low", "high"]].astype(float).round(3)
 
 # %% [markdown]
-# *What to see:* the same picture in microvolts: by how much the voltage changes where the predictor grows by one standard deviation, with 95 % intervals that
-# take people, items and sentences into account.
-#
 # ## Beyond cloze
 #
 # Does surprisal know something of the N400 that people's own completions do not? Both go into one model.
@@ -204,56 +160,46 @@ report.figure("single_trials", plotting.forest(slopes.rename(columns={"estimate"
 # %%
 full = predictors.columns[last]
 groups = {"subject": ["cloze", full], "item": [], "passage": []}
-both = stats.mixed_model(rows, "n400", ["cloze", full], random_effects=groups).coefficients.loc[[full, "cloze"]]
-both[["estimate", "low", "high"]].round(3)
-
-# %%
-bits, cloze = (stats.Estimate(*both.loc[name, ["estimate", "low", "high"]]) for name in (full, "cloze"))
-report.add(
-    beyond_bits=bits, beyond_bits_p=both.loc[full, "p"], beyond_cloze=cloze, beyond_cloze_p=both.loc["cloze", "p"]
-)
+both = mixed_model(rows, "n400", ["cloze", full], random_effects=groups).coefficients.loc[[full, "cloze"]]
+for name, row in zip(("beyond_bits", "beyond_cloze"), both.itertuples(), strict=True):
+    report.add(**{name: stats.Estimate(row.estimate, row.low, row.high), f"{name}_p": row.p})
 report.claim("beyond cloze, nothing is found in this surprisal", both.loc[full, "p"] > q)
 report
 
 # %% [markdown]
 # With both in one model, surprisal with all context has a slope of {glue:text}`beyond_bits` (p = {glue:text}`beyond_bits_p:.2g`), cloze of
-# {glue:text}`beyond_cloze` (p = {glue:text}`beyond_cloze_p:.2g`). Mind that cloze is itself an estimate from a few dozen people: what it misses of a noun's
-# predictability, surprisal can stand in for, so that a slope beyond cloze need not be more than predictability {cite:p}`westfall2016`. With 44 raters this adds
-# little ([simulated](../how_tested.md)). A small model sets no bound here: for three larger ones {cite:t}`michaelov2023` report a closer match with the N400
-# than that of people's own predictions.
+# {glue:text}`beyond_cloze` (p = {glue:text}`beyond_cloze_p:.2g`). Mind that cloze is itself an estimate from a few dozen people: surprisal can stand in for
+# what it misses of a noun's predictability {cite:p}`westfall2016`. With 44 raters this adds little ([simulated](../how_tested.md)). A small model sets no
+# bound: for three larger ones {cite:t}`michaelov2023` report a closer match with the N400 than that of people's own predictions.
 #
-# What we have shown: the N400 of a noun asks for a context of several words; the surprisal of a small model with all of them follows it, cloze follows it more
-# closely, and beyond cloze nothing was found in this surprisal. What we have not: anything on longer contexts. This is one noun in written sentences, each word
-# for itself on a screen, and a sentence is all the context there is.
+# What we have shown: the N400 of a noun asks for a context of several words; the surprisal of a small model follows it, cloze follows it more closely, and
+# beyond cloze nothing was found in this surprisal. What we have not: anything on longer contexts, or beyond one noun of sentences read word by word.
 #
 # ## Exercise
 #
-# Fit the N400 with surprisal at full context, but with people as the only random effect. What happens to the interval of the slope, and which one is right?
+# Fit the N400 with surprisal at full context, with people as the only random effect. What happens to the slope's interval, and which one is right?
 #
 # :::{admonition} Solution
 # :class: dropdown
-# The interval gets narrower without any new data: the model now believes that the sentences are all the sentences there are. The slope itself changes as well,
-# because sentences are weighted otherwise. For a statement about *language*, and not about these sentences, they have to be random effects too.
+# The interval gets narrower without any new data: the model now believes that these are all the sentences there are. (The slope changes as well, because
+# sentences are weighted otherwise.) For a statement about *language* sentences have to be random effects too.
 # :::
 
 # %% tags=["hide-cell"]
-careless = stats.mixed_model(rows, "n400", [full], random_effects={"subject": [full]}).coefficients.loc[full]
+careless = mixed_model(rows, "n400", [full], random_effects={"subject": [full]}).coefficients.loc[full]
 for label, row in {"people, items, sentences": fits[full], "people only": careless}.items():
     print(f"{label:25s} {row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})")
 
 # %% [markdown]
 # ## Run it on your own data
 #
-# A folder with ERP amplitudes at one noun of each sentence; its word table has the columns `is_noun`, `item` and `cloze` (`brainalign check my_folder` tells
-# what is missing):
+# A folder with ERP amplitudes at one noun of each sentence, and `is_noun`, `item` and `cloze` of words (`brainalign check my_folder` tells what it lacks):
 #
 # ```bash
-# papermill notebooks/05_context_in_readers.ipynb mine.ipynb \
-#   -p dataset my_folder -y "contexts: [1, 2, 4, null]" -p results my_results
+# papermill notebooks/05_context_in_readers.ipynb mine.ipynb -p dataset my_folder -p results my_results
 # ```
 #
 # ## What the papers found
 #
-# {cite:t}`nieuwland2018` used these recordings to test whether people predict the *article* before the noun; at the noun itself they found the effect of cloze
-# on the N400 that everybody finds, and we find here. {cite:t}`mischler2024` worked with other responses, high gamma of people who listened; that context
-# matters for the match of models and brain is their claim, and the N400 agrees with it for the length of a sentence.
+# {cite:t}`nieuwland2018` tested whether people predict the *article* before the noun; at the noun they found the effect of cloze on the N400 that we find
+# here. {cite:t}`mischler2024`, with high gamma of people who listened, report that context matters for models and brain; for a sentence, the N400 agrees.

@@ -2,21 +2,16 @@
 # # More than sound and word rate, in people?
 #
 # What do contextual layers of a language model explain in people's brains that sound, word rate, word frequency and the mere identity of words do not? [The
-# page before](06_beyond_acoustics) took the variance of virtual electrodes apart, where the answer was planted. Here the same is done with the 27 people who
-# heard *Alice* {cite:p}`brennan2016`. Everybody heard one story, and so one question comes first: what would a description that has nothing to do with the
-# words get in *this* story?
+# page before](06_beyond_acoustics) took the variance of virtual electrodes apart. Here the same is done with the 27 people who heard *Alice*
+# {cite:p}`brennan2016`. Everybody heard one story, and so one question comes first: what would a description that has nothing to do with the words get in
+# *this* story?
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how to describe words at the time of blood flow; what chance is for a unique share where all heard one story; why an interval over people is no evidence
-# there; and what each chapter of this book may claim about context in *Alice*.
+# **You will learn** what chance is for a unique share where all heard one story, and what each chapter of this book may claim about context in *Alice*.
 #
-# **You need** [the page before](06_beyond_acoustics), and rolled contents from [chapter 2](02_layer_alignment).
-#
-# **It takes** about 12 minutes to read, and two minutes to run on two cores once the features are computed.
+# **You need** [unique shares](06_beyond_acoustics) and [rolled contents](02_layer_alignment_in_people). **It takes** about 12 minutes to read, two to run.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -42,29 +37,18 @@ import xarray as xr
 from brainalign import datasets, plotting, stats
 from brainalign.book import Report
 from brainalign.features.language import layer_features, n_layers, surprisal
-from brainalign.ridge import rolled_sweeps, variance_partition, word_sweep
+from brainalign.ridge import RolledSweeps, variance_partition, word_sweep
 from brainalign.story import PEOPLE, story, story_spaces
 
 plotting.use_style()
 report = Report(results)
 
 # %% [markdown]
-# ## Responses
+# ## Responses and five descriptions
 #
 # `story` gets the responses ready as [chapter 1](01_listening_data_in_people) did: drift, mean and head motion leave each of {glue:text}`n_blocks` blocks by
-# itself, and the other blocks will choose the penalties, so that nothing passes from one block to another. It holds each person's regions, and where everybody
-# has the same ones the *average brain*: the mean of all people's responses.
-
-# %%
-data = datasets.load_listening(dataset, **dataset_options)
-told = story(data, n_blocks, gap=gap, skip=skip, confounds="rate")
-report.add(n_people=len(told.subjects), n_blocks=n_blocks, n_words=len(told.words), n_samples=len(told.responses))
-report
-
-# %% [markdown]
-# ## Five descriptions
-#
-# As on the page before, from the ear upwards, now with what the study supplies:
+# itself, so that nothing passes from one block to another. It holds each person's regions, and where everybody has the same ones the *average brain*: the
+# mean of all people's responses. The descriptions are those of the page before, with what the study supplies:
 #
 # - **acoustics**: the power of the sound over time (the sound itself does not come with *Alice*);
 # - **rate**: word rate, letters, and the *position* of a word: the words since the last pause and since the story began;
@@ -74,105 +58,71 @@ report
 # - **context**: layers at a quarter, half and three quarters of the model's depth, side by side.
 #
 # Words become regressors by the {term}`haemodynamic response`, and drift leaves the regressors' blocks as it left the responses'. `story_spaces` makes the
-# first three; `word_sweep`, which chapter 2 used for layers, makes the two large ones, in as few columns as the haemodynamic response lets through.
+# first three; `word_sweep` makes the two large ones, in as few columns as the haemodynamic response lets through.
 
 # %%
+data = datasets.load_listening(dataset, **dataset_options)
+told = story(data, n_blocks, gap=gap, skip=skip, confounds="rate")
 words, depth = data.words, n_layers(model)
 middle = np.unique(np.round(depth * np.array([0.25, 0.5, 0.75])).astype(int))
 states = layer_features(words, model, layers=[0, *middle], start_token=True, device=device)
 bits = [surprisal(words, model, context=c, start_token=True, device=device) for c in (1, None)]
 contextual = xr.DataArray(np.concatenate([*states.sel(layer=middle)], axis=-1), dims=("word", "feature"))
-
-# %%
 spaces = story_spaces(data, told, np.column_stack(bits))
 spaces["static"] = word_sweep(states.sel(layer=0, drop=True), told.design)
 spaces["context"] = word_sweep(contextual, told.design)
+report.add(n_people=len(told.subjects), n_blocks=n_blocks, n_words=len(told.words), n_samples=len(told.responses))
 pd.Series({name: space.shape[1] for name, space in spaces.items()}, name="columns").to_frame()
 
 # %% [markdown]
 # ## Unique shares, and the same with the context of other words
 #
-# One call fits {term}`banded ridge regression` with all spaces, and without each, to the average brain, to averages without one person each (for its interval),
-# and to every person. Spaces with more than {glue:text}`n_components` columns enter by as many {term}`principal components`; {glue:text}`n_draws` directions of
-# the penalties are tried.
+# We fit {term}`banded ridge regression` with all spaces, and without each, to the average brain, averages without one person each (for its interval), and
+# every person; with {glue:text}`n_components` {term}`principal components` of larger spaces, and {glue:text}`n_draws` directions of penalties.
 #
-# **Chance.** What fits this story by luck fits everyone who heard it, and no interval over people can tell. We keep everything as it is but the *contents* of
-# context: its description is rolled along the words, by 50 or more, so that each word has that of another ({term}`content null`). Regressors are built anew,
-# penalties are chosen anew, and the unique share is computed with all other spaces in place. {glue:text}`n_rolls` rolls say what a description with the same
-# rhythm and the same number of features would get in this story {cite:p}`feghhi2024,hadidi2025`. The {term}`p-value` is the share of rolls, the observed one
-# among them, that reach what was observed.
+# **Chance.** What fits this story by luck fits everyone who heard it, and no interval over people can tell. We keep everything as it is but the *contents*
+# of context: its description is rolled along the words, by 50 or more, so that each word has that of another ({term}`content null`), and regressors,
+# penalties and unique share are computed anew with all other spaces in place. {glue:text}`n_rolls` rolls say what a description with the same rhythm and as
+# many features would get in this story {cite:p}`feghhi2024,hadidi2025`. The {term}`p-value` is the share of rolls, the observed one among them, that reach
+# what was observed. `summary` tells results at two levels: the average brain's mean over regions, and the mean over people of each one's mean.
 
 # %%
-options = {name: told.options[name] for name in ("n_splits", "inner_splits", "gap")}
+options = {name: told.options[name] for name in ("cv", "inner_cv")}
 options |= {"n_components": n_components, "n_draws": n_draws, "standardize": False, "seed": seed, "device": device}
 shares = variance_partition(spaces, told.responses, **options)
-rolls = rolled_sweeps(contextual, told.design, n_rolls=n_rolls, seed=seed)
+rolls = RolledSweeps(contextual, told.design, n_rolls=n_rolls, seed=seed)
 rolled = variance_partition(spaces, told.heads, rivals={"context": rolls}, **options)["rivals"]
-
-# %%
 plain = shares.sel(estimate="cross-validated")
 context, rolled = plain["unique"].sel(part="context"), rolled.sel(estimate="cross-validated")
 observed, by_chance = told.summary(context), told.summary(rolled)
-p = stats.p_values(observed, by_chance, dim="rival")
-report.add(n_components=n_components, n_draws=n_draws, n_rolls=rolled.sizes["rival"])
-
-# %% [markdown]
-# `summary` tells results at two levels: the average brain's mean over regions, and the mean over people of each one's mean. Here is what each space explains
-# that no other does:
-
-# %%
-unique, rows = told.interval(plain["unique"]), {}
-spread = by_chance.quantile([0.025, 0.975], "rival").to_numpy()  # (end, level)
-for k, level in enumerate(told.levels):
-    for part, name in enumerate(spaces):
-        one = unique[k, part]
-        reach = spread[:, k] if name == "context" else (np.nan, np.nan)
-        rows[f"{level}: {name}"] = [one.value, one.low, one.high, *reach]
-forest = pd.DataFrame(rows, index=["value", "low", "high", "chance_low", "chance_high"]).T
+p = stats.p_values(observed, by_chance)
+report.add(n_components=n_components, n_draws=n_draws, n_rolls=rolled.sizes["draw"])
 
 # %% mystnb={"image": {"alt": "Unique share of each feature space as a dot with its interval over people, one row a space, first for the average brain and then for the mean of people; behind the rows of context, in gray, the range of 95 percent of rolled descriptions."}}
+unique, at, rows = told.interval(plain["unique"]), list(spaces).index("context"), {}
+spread = by_chance.quantile([0.025, 0.975], "draw").to_numpy()  # (end, level)
+for k, level in enumerate(told.levels):
+    rows |= {f"{level}: {name}": vars(unique[k, part]) for part, name in enumerate(spaces)}
+    rows[f"{level}: context"] |= {"chance_low": spread[0, k], "chance_high": spread[1, k]}
 title = f"What each description explains, {data.name}, {report['n_people']} people"
-report.figure("unique", plotting.forest(forest, xlabel="unique variance (R²)", title=title))
+report.figure("unique", plotting.forest(pd.DataFrame(rows).T, xlabel="unique variance (R²)", title=title))
 
 # %% [markdown]
-# *What to see:* the cross-validated unique shares, averaged over regions, with 95 % intervals over people (of the average brain by the {term}`jackknife`). They
-# say how precise a number is *for this story*, and no more. The gray band behind context holds 95 % of the rolls. In numbers:
+# *What to see:* the cross-validated unique shares, averaged over regions, with 95 % intervals over people (of the average brain by the {term}`jackknife`).
+# They say how precise a number is *for this story*, and no more. Gray is what 95 % of the rolls of context get, all else the same. In numbers:
 
 # %%
-total, shared, adjusted = (
-    told.interval(values)
-    for values in (plain["r2"], plain["shared"], shares["unique"].sel(estimate="adjusted", part="context"))
-)
-at = list(spaces).index("context")
-table = {
-    level: {
-        "all spaces": total[k],
-        "shared by at least two": shared[k],
-        "context, unique": unique[k, at],
-        "context, adjusted": adjusted[k],
-        "context of other words, mean": f"{float(by_chance[k].mean()):+.4f}",
-        "context of other words, 95 %": "{:+.4f} to {:+.4f}".format(*spread[:, k]),
-        "p of context": f"{float(p[k]):.3f}",
-    }
-    for k, level in enumerate(told.levels)
-}
-pd.DataFrame(table).astype(str)
-
-# %% mystnb={"image": {"alt": "For each level a histogram of the unique shares that rolled descriptions of context get, with the observed share as a vertical line."}}
-middle, scale = by_chance.mean("rival"), by_chance.std("rival")
-draws = pd.DataFrame(((by_chance - middle) / scale).to_numpy().T, columns=told.levels)
-mine = dict(zip(told.levels, ((observed - middle) / scale).to_numpy(), strict=True))
-text = {"xlabel": "unique variance of context (s.d. of the rolls)"}
-text["title"] = f"Context against the context of other words, {data.name}"
-report.figure("chance", plotting.null(draws, mine, **text))
-
-# %% [markdown]
-# *What to see:* the histogram is what context gets with the contents of other words, the line what it gets with its own; zero is the mean of the rolls. All
-# else is the same.
+total, shared = (told.interval(plain[name]) for name in ("r2", "shared"))
+adjusted, table = told.interval(shares["unique"].sel(estimate="adjusted", part="context")), {}
+for k, level in enumerate(told.levels):
+    table[level] = [str(one) for one in (total[k], shared[k], unique[k, at], adjusted[k])]
+    table[level] += [f"{by_chance[k].mean():+.4f}", "{:+.4f} to {:+.4f}".format(*spread[:, k]), f"{p[k]:.3f}"]
+names = ["all spaces", "shared by at least two", "context, unique", "context, adjusted"]
+pd.DataFrame(table, [*names, "context of other words, mean", "context of other words, 95 %", "p of context"])
 
 # %%
 each = told.of_subjects(context).to_numpy()
-luck = stats.t_interval(told.of_subjects(rolled).transpose("subject", "rival").to_numpy())
+luck = stats.t_interval(told.of_subjects(rolled).transpose("subject", "draw").to_numpy())
 report.add(p_people=p.sel(level=PEOPLE), share_people=unique[-1, at], null_people=by_chance.sel(level=PEOPLE).mean())
 report.add(
     r2_people=total[-1], n_positive=(each > 0).sum(), rolled_misses=100 * np.mean((luck.low > 0) | (luck.high < 0))
@@ -182,12 +132,11 @@ for level in told.levels:
 report
 
 # %% [markdown]
-# **Context explains what no other description of ours does, beyond what the context of other words gets in this story**, in the average brain and in the mean
-# of people (p-values in the table).
+# **Context explains what no other description does, beyond what that of other words gets in this story**, in the average brain and the mean of people.
 #
-# **Person by person.** All spaces together explain {glue:text}`r2_people`: twelve minutes of one person's fMRI are little for such a question, and a model of
-# many spaces can predict worse than the mean. The unique share of context is {glue:text}`share_people` on average, above zero in {glue:text}`n_positive` of
-# {glue:text}`n_people` people, where rolled descriptions get {glue:text}`null_people:+.4f`: **p = {glue:text}`p_people:.3f`**.
+# **Person by person.** All spaces together explain {glue:text}`r2_people`: twelve minutes of one person's fMRI are little for such a question, and a model
+# of many spaces can predict worse than the mean. The unique share of context is {glue:text}`share_people` on average, above zero in {glue:text}`n_positive`
+# of {glue:text}`n_people` people, where rolled descriptions get {glue:text}`null_people:+.4f`: **p = {glue:text}`p_people:.3f`**.
 #
 # **An interval over people is no evidence.** With contents rolled, so that nothing can be found, the interval over people of the unique share misses zero in
 # {glue:text}`rolled_misses:.0f` % of the rolls, where 5 % would be right. Everybody heard the same words, and whatever fits them by luck fits everybody.
@@ -196,28 +145,25 @@ report
 
 # %%
 by_region, chance = told.by_region(context), told.by_region(rolled)
-p_region = stats.p_values(by_region, chance, dim="rival").to_series()
-regions = pd.DataFrame({"share": by_region.to_series(), "p": p_region})
-ends = chance.quantile([0.025, 0.975], "rival")
-regions = regions.assign(chance_low=ends[0].to_series(), chance_high=ends[1].to_series())
-regions["p, corrected"] = p_region.groupby("level", sort=False).transform(
-    lambda values: stats.fdr(values.to_numpy(), q)[1]
-)
+p_region = stats.p_values(by_region, chance).to_series()
+corrected = p_region.groupby("level", sort=False).transform(lambda own: stats.fdr(own.to_numpy(), q)[1])
+low, high = (end.to_series() for end in chance.quantile([0.025, 0.975], "draw"))
+regions = pd.DataFrame({"share": by_region.to_series(), "p": p_region, "chance_low": low, "chance_high": high})
 for level in told.levels:
-    some = regions["p, corrected"].xs(level).min() <= q
-    report.claim(f"context stands out in some regions, corrected for their number: {level}", bool(some))
-report.add(n_regions=len(told.regions), n_clear=(regions["p, corrected"].xs(PEOPLE) <= q).sum())
-regions.round(4)
+    some = corrected.xs(level).min() <= q
+    report.claim(f"context stands out in some regions, corrected for their number: {level}", some)
+report.add(n_regions=len(told.regions), n_clear=(corrected.xs(PEOPLE) <= q).sum(), q_percent=100 * q)
+regions.assign(**{"p, corrected": corrected}).round(4)
 
 # %% mystnb={"image": {"alt": "Unique share of context in each region as a dot, for the average brain and the mean of people, with the range of 95 percent of rolled descriptions in gray behind it."}}
-rows = regions.rename(index="{}".format).assign(value=regions["share"], low=regions["share"], high=regions["share"])
+rows = regions.assign(value=regions["share"], low=regions["share"], high=regions["share"])
 rows.index = [f"{level}: {region}" for level, region in regions.index]
 title = f"Context in each region, {data.name}"
 report.figure("regions", plotting.forest(rows, xlabel="unique variance of context (R²)", title=title))
 
 # %% [markdown]
-# *What to see:* a dot to the right of the gray band has a small p-value. Corrected to a {term}`false discovery rate` of 5 % over the {glue:text}`n_regions`
-# regions, {glue:text}`n_clear` stand out in the mean of people.
+# *What to see:* {glue:text}`n_clear` of {glue:text}`n_regions` regions stand out in the mean of people ({term}`false discovery rate`
+# {glue:text}`q_percent:g` %).
 #
 # ## What this says, and what not
 #
@@ -226,8 +172,8 @@ report.figure("regions", plotting.forest(rows, xlabel="unique variance of contex
 #
 # Two more cautions. A {term}`unique variance` is a property of *descriptions*: give the sound or the words a better one and less is left for context. Our
 # description of sound in *Alice* is a single number, and rolling undoes what context shares with the other spaces as well: a small p-value does not exclude
-# that contextual layers describe a word's identity or rarity better than ours do. And what is unique to contextual layers need not be meaning: they also hold
-# syntax, position in the sentence, and the surprise at what comes next.
+# that contextual layers just describe a word's identity or rarity better. And what is unique to them need not be meaning: they also hold syntax, position in
+# the sentence, and the surprise at what comes next.
 #
 # | chapter | asks | chance | does not say |
 # | --- | --- | --- | --- |
@@ -236,9 +182,9 @@ report.figure("regions", plotting.forest(rows, xlabel="unique variance of contex
 # | 5 | does all context predict better than one word? | the same difference with contents at other words | what it is in the context: the words before, and their sound, come with it |
 # | 6 | does context predict what no other description does? | the contents of context at other words, all else in place | that the rest is not context: what is shared is given to nobody |
 #
-# These are different questions, and their answers need not agree. From chapter 2 to 5 to 6 each takes away what the one before let pass, so that less is left
-# to find in the same few minutes. A claim about the brain's use of context needs the last of these questions answered by a small p-value, and a second story;
-# good prediction by itself may have other reasons {cite:p}`antonello2024`.
+# These are different questions, and their answers need not agree. From chapter 2 to 5 to 6 each takes away what the one before let pass, so that less is
+# left to find in the same few minutes. A claim about the brain's use of context needs the last of these questions answered by a small p-value, and a second
+# story: good prediction may have other reasons {cite:p}`antonello2024`.
 #
 # ## Exercise
 #
@@ -259,19 +205,16 @@ told.summary(common).to_pandas().T.rename_axis(index=None, columns=None).round(3
 # %% [markdown]
 # ## Run it on your own data
 #
-# A folder in the documented layout takes the place of *Alice*: a BOLD signal, or a response for each word and electrode; with the sound beside them, acoustics
-# are the spectrogram around each word, its envelope and its onsets:
+# A folder in the documented layout takes the place of *Alice*: a BOLD signal, or responses of electrodes to words, better with their sound:
 #
 # ```bash
-# papermill notebooks/06_beyond_acoustics_in_people.ipynb my_partition.ipynb \
-#   -p dataset my_folder -p results my_results
+# papermill notebooks/06_beyond_acoustics_in_people.ipynb my_partition.ipynb -p dataset my_folder -p results my_results
 # ```
 #
 # For intracranial recordings of nine people who heard a podcast: `brainalign book --profile podcast`.
 #
 # ## What the papers found
 #
-# {cite:t}`mischler2024` report that context matters for the match of model and brain. As far as open sources tell, electrodes were treated as independent
-# there, and how much of the match is owed to sound, word rate or word frequency we could not find out. {cite:t}`brennan2016` held word rate, frequency and
-# sound against measures of sentence structure, as we hold them against context. What is shown here is how much of the question is left in twelve minutes of
-# real brains.
+# {cite:t}`mischler2024` report that context matters for the match of model and brain; how much of it is owed to sound, word rate or word frequency we could
+# not find out from open sources. {cite:t}`brennan2016` held word rate, frequency and sound against measures of sentence structure, as we hold them against
+# context. What is shown here is how much of the question is left in twelve minutes of real brains.

@@ -1,21 +1,16 @@
 # %% [markdown]
 # # Weighted captions and human IT
 #
-# On the two pages before everything was planted. The open data of people from chapter 7, *objects92* {cite:p}`kriegeskorte2008`, hold dissimilarities and no
-# responses, so that no encoding model of a single place is possible. But the question behind encoding models can be asked of them: do
-# captions do better when their dimensions are **weighted**?
+# On the two pages before everything was planted. The open data of people from [chapter 7](07_captions_and_visual_cortex_in_people), *objects92*
+# {cite:p}`kriegeskorte2008`, hold dissimilarities (RDMs) and no responses, so that no encoding model of a single place is possible. But the question behind
+# encoding models can be asked of them: do captions do better when their dimensions are **weighted**?
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how the dimensions of a caption get weights of their own where only dissimilarities are known; what such weights add in four people, and on which pictures;
-# and how to find out what weights have found.
+# **You will learn** how the dimensions of a caption get weights where only dissimilarities are known, what these add in four people, and what they found.
 #
-# **You need** [the pages before](08_encoding_and_selectivity), and chapter 7.
-#
-# **It takes** about 12 minutes to read, and a minute or two to run on two cores.
+# **You need** [the pages before](08_encoding_and_selectivity), and chapter 7. **It takes** about 12 minutes to read, and a minute or two to run on two cores.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -47,41 +42,32 @@ from brainalign.ridge.vertexwise import held_out_scores, region_means
 from brainalign.rsa import compare_rdms, rdm, searchlight
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
-# %% [markdown]
-# Four people looked at 92 pictures of single objects in the scanner, twice; what was published is how unlike the responses of inferior temporal cortex (IT)
-# to each two of them are ({term}`RDM <representational dissimilarity matrix>`). Captions of the pictures are this book's, three each, written before any score was computed.
-
-# %%
+# %% tags=["remove-stderr"]
 data = datasets.load_viewing(dataset, **dataset_options)
-brains = rsa.brain_rdms(data).sel(region=region)  # (subject, pair) of test images
+brains = rsa.brain_rdms(data).sel(region=region, drop=True)  # (subject, pair) of test images
 target = brains.mean("subject").values
 people, test = list(brains["subject"].values), list(data.test_images)
-data
-
-# %%
 embedded = embed(data.captions, embeddings, device=device).values
 labelled = data.categories.drop(columns=no_theme, errors="ignore")
 alive = data.categories.loc[test, animate].any(axis=1).to_numpy()
-at = data.image_names.get_indexer(test)
-spoken, labels = embedded[at], labelled.to_numpy(float)[at]
-report.add(n_people=len(people), n_test=len(test), n_animate=alive.sum(), n_labels=labels.shape[1])
-report.add(n_components=n_components, n_partitions=n_partitions, n_resamples=n_resamples)
-report
+spoken, labels = (x[data.image_names.get_indexer(test)] for x in (embedded, labelled.to_numpy(float)))
+report.add(n_people=len(people), n_test=len(test), n_components=n_components, n_partitions=n_partitions)
+data
 
 # %% [markdown]
 # ## Weights without responses
 #
-# The squared distance of two {term}`embeddings <sentence embedding>` is a sum over dimensions. Instead of adding all dimensions with equal weight we
-# let each of the first {glue:text}`n_components` {term}`principal components` of the captions have a weight of its own, none negative, and choose weights
-# that bring the sum close to the mean RDM of the people. This is {term}`feature-reweighted RSA <reweighted representational similarity analysis>`
-# {cite:p}`khalighrazavi2014,kaniuth2022`.
+# The squared distance of two {term}`embeddings <sentence embedding>` is a sum over dimensions. Instead of adding all with equal weight we give each of the
+# first {glue:text}`n_components` {term}`principal components` of the captions a weight of its own, none negative, such that the sum comes close to the mean RDM
+# of the people. This is {term}`feature-reweighted RSA <reweighted representational similarity analysis>` {cite:p}`khalighrazavi2014,kaniuth2022`. Components,
+# weights and the penalty that draws weights towards equal ones come from training images only: each pair is predicted from images that are in neither of the
+# two folds which its own images are in, averaged over {glue:text}`n_partitions` ways to form the folds.
 #
-# As weights are fitted, images must be held out: components, weights and the penalty that draws weights towards equal ones come from training images only,
-# and each pair is predicted from images that are in neither of the two folds which its own images are in. We average over
-# {glue:text}`n_partitions` ways to form the folds.
+# "Few dimensions" are the {glue:text}`n_components` components with equal weights, to tell what leaving out the others does from what weights do. "Labels" are
+# the category labels of the images, 0 or 1 each (without sets that have no theme), as a rival with dimensions of its own. "Animate or not" has one dimension,
+# and nothing to weigh. For chance we exchange the images of the brains and do everything again, the fit included.
 
 # %%
 options = {"n_components": n_components, "n_partitions": n_partitions, "seed": seed}
@@ -94,78 +80,54 @@ models = {
     "animate or not": rdm(alive[:, None].astype(float), "sqeuclidean"),
 }
 names = list(models)
-scores = compare_rdms(np.stack(list(models.values())), brains.values, "spearman")
-scores = xr.DataArray(scores, {"model": names, "subject": people}, ("model", "subject"))
+scores = compare_rdms(rsa.batch_rdms(models, len(test))[:, 0], brains, "spearman")  # (model, subject)
 draws = rsa.image_bootstrap(brains, models, method="spearman", n_resamples=n_resamples, seed=seed)
 ceiling = rsa.noise_ceiling(brains, "spearman").mean()
-
-# %% [markdown]
-# "Few dimensions" are the {glue:text}`n_components` components with equal weights, to tell what leaving out the others does from what weights do. "Labels"
-# are the category labels of the images, 0 or 1 each (without sets that have no theme), as a rival with dimensions of its own. "Animate or not" has one
-# dimension, and nothing to weigh. For chance we exchange the images of the brains and do everything again, the fit included.
-
-# %%
 null = rsa.reweighted_null(brains, spoken, n_permutations=n_permutations, method="spearman", **options)
 p = float(stats.p_values(scores.sel(model="captions, weighted").mean().values, null))
 means = scores.mean("subject").to_series()
 report.add(plain=means["captions"], weighted=means["captions, weighted"], animacy=means["animate or not"])
-report.add(weighted_p=p, null_high=np.quantile(null, 0.95))
-report.add(ceiling_low=float(ceiling["lower"]), ceiling_high=float(ceiling["upper"]))
+report.add(ceiling_low=ceiling["lower"], ceiling_high=ceiling["upper"], weighted_p=p, null_high=np.quantile(null, 0.95))
 report.claim("weighted captions predict dissimilarities of new images, beyond refitted chance", p <= 0.05)
 report
 
 # %% mystnb={"image": {"alt": "Scores of six descriptions: a dot for each person, the mean with its interval over images, the noise ceiling as a band, and a line for the chance of refitted weights."}}
 levels = xr.DataArray([[np.quantile(null, 0.95)]], {"model": names[2:3], "region": [region]}).reindex(model=names)
-drawn = draws[["low", "high"]].to_array("end").expand_dims(region=[region])
-band = ceiling.to_array("end").expand_dims(region=[region])
-text = {"label": "score (Spearman correlation of RDMs)", "chance": levels, "interval": drawn, "ceiling": band}
-title = f"Weighted dimensions, {len(people)} people ({data.name})"
-within_region = scores.expand_dims(region=[region])
-report.figure("weighted", plotting.places(within_region, drawn.sel(end="low") > 0, title=title, **text))
+drawn, band = (part.expand_dims(region=[region]) for part in (draws[["low", "high"]], ceiling))
+ends = {"chance": levels, "interval": drawn.to_array("end"), "ceiling": band.to_array("end")}
+text = {"label": "score (Spearman correlation of RDMs)", "title": f"{len(people)} people ({data.name})"}
+report.figure("weighted", plotting.places(scores.expand_dims(region=[region]), drawn["low"] > 0, **ends, **text))
 
 # %%
-pairs = [
-    ("captions, weighted", name)
-    for name in ("captions", "captions, few dimensions", "animate or not", "labels", "labels, weighted")
-]
-pairs += [("labels, weighted", "labels")]
+pairs = [(names[2], name) for name in names if name != names[2]] + [("labels, weighted", "labels")]
 signs = rsa.subject_tests(scores, test="permutation").pairs["p"]
 rows, gains = {}, {}
 for a, b in pairs:
     low, high = (draws["draws"].sel(model=a) - draws["draws"].sel(model=b)).quantile([0.025, 0.975]).values
     gap = scores.sel(model=a) - scores.sel(model=b)
     gains[a, b] = stats.Estimate(float(gap.mean()), low, high)
-    rows[f"{a} less {b}"] = {
-        "difference (95 % over images)": f"{gains[a, b]:+.3f}",
-        "people above 0": f"{int((gap > 0).sum())} of {len(people)}",
-        "p (signs, people)": f"{signs.get((a, b), signs.get((b, a))):.3f}",
-    }
-pd.DataFrame(rows).T
-
-# %%
-report.add(weighted_gain=gains[pairs[0]], animacy_gap=gains[pairs[2]], labels_gain=gains[pairs[5]])
-report.add(weighted_people=(scores.sel(model="captions, weighted") > scores.sel(model="captions")).sum())
-report.add(least_sign_p=2.0 ** (1 - len(people)))
+    signed = signs.get((a, b), signs.get((b, a)))
+    rows[f"{a} less {b}"] = [f"{gains[a, b]:+.3f}", int((gap > 0).sum()), f"{signed:.3f}"]
+table = pd.DataFrame(rows, ["difference (95 % over images)", "people above 0", "p (signs, people)"]).T
+report.add(weighted_gain=gains[pairs[0]], animacy_gap=gains[pairs[4]], labels_gain=gains[pairs[5]])
+report.add(weighted_people=table.iloc[0, 1], least_sign_p=2.0 ** (1 - len(people)))
 report.claim("weighted captions are better than captions as they come", report["weighted_gain"].low > 0)
 report.claim("weighted captions are not better than one bit an image", report["animacy_gap"].low <= 0)
-report
+table
 
 # %% [markdown]
 # *What to see:* with equal weights captions reach {glue:text}`plain:.2f` (squared distances, where chapter 7 has correlation distances), with fitted weights
 # {glue:text}`weighted:.2f`, on images that had no part in the fit (p = {glue:text}`weighted_p:.3f` against refitted chance, 95 % of which lies below
-# {glue:text}`null_high:.2f`; {term}`noise ceiling` {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`). The gain is {glue:text}`weighted_gain`, above
-# zero in {glue:text}`weighted_people` of {glue:text}`n_people` people: weighted captions are better than captions as they come.
+# {glue:text}`null_high:.2f`; {term}`noise ceiling` {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`). The gain is {glue:text}`weighted_gain`,
+# above zero in {glue:text}`weighted_people` of {glue:text}`n_people` people: weighted captions are better than captions as they come.
 #
-# Against animacy ({glue:text}`animacy:.2f`) the difference is {glue:text}`animacy_gap`: even weighted, and on these pictures of single objects,
-# captions are not better than one bit an image. Weights add {glue:text}`labels_gain` to the labels.
-#
-# Intervals draw images again but keep the predictions, so that they leave out how much the weights themselves would change; and p-values over so few people
-# cannot fall below {glue:text}`least_sign_p:.3f`.
+# Against animacy ({glue:text}`animacy:.2f`) the difference is {glue:text}`animacy_gap`: even weighted, and on these pictures of single objects, captions are
+# not better than one bit an image. Weights add {glue:text}`labels_gain` to the labels. Intervals draw images again but keep the predictions, so that they leave
+# out how much the weights would change; and p-values over so few people cannot fall below {glue:text}`least_sign_p:.3f`.
 #
 # ## What did the weights find?
 #
-# A suspicion lies near: that the weights do no more than pull out what tells living from lifeless. It can be tested. *Within* the animate images, and
-# within the inanimate ones, that one bit explains nothing.
+# Perhaps no more than what tells living from lifeless. *Within* the animate images, and within the inanimate ones, that one bit explains nothing:
 
 # %%
 first, second = np.triu_indices(len(test), 1)
@@ -179,25 +141,19 @@ for name, kept in {"animate": alive, "inanimate": ~alive}.items():
         change = boot.sel(model=names[2]) - boot.sel(model=other)
         low, high = change["draws"].quantile([0.025, 0.975]).values
         within[f"{short}_{name}"] = stats.Estimate(float(change["score"]), low, high)
+report.add(**within)
+beyond = any(change.low > 0 for change in within.values())
+report.claim("within animate and within inanimate images weights add nothing that shows", not beyond)
 pd.DataFrame(rows).T.round(2)
 
-# %%
-report.add(**within)
-beyond = [within[name].low > 0 for name in ("all_animate", "all_inanimate", "few_animate", "few_inanimate")]
-report.claim("within animate and within inanimate images weights add nothing that shows", not any(beyond))
-report
-
 # %% [markdown]
-# *What to see:* mean scores over people on the pairs of one kind. The change that weights bring, with its interval over images, is
-# {glue:text}`all_animate` within the animate and {glue:text}`all_inanimate` within the inanimate images. All that the weights gained lies
-# *between* the two kinds: they found the great divide of human IT in the captions, and no finer distinction that these {glue:text}`n_test` images
-# could show. Beside the same few dimensions with equal weights, which tells weights from leaving out dimensions, the change is
-# {glue:text}`few_animate` and {glue:text}`few_inanimate`.
+# *What to see:* weights change the mean score over people by {glue:text}`all_animate` within the animate and by {glue:text}`all_inanimate` within the inanimate
+# images, and beside the same few dimensions with equal weights, by {glue:text}`few_animate` and {glue:text}`few_inanimate`. All that they gained lies *between*
+# the two kinds: they found the great divide of human IT in the captions, and no finer distinction that these {glue:text}`n_test` images could show.
 #
 # ## One person's weights, another person's brain
 #
-# So far one set of weights was fitted to the mean of all people. Are weights a person's own? We fit them to each person's RDM alone, and compare what they
-# predict with everybody's, again on images that had no part in the fit.
+# Are weights a person's own? We fit them to each person's RDM alone, and compare what they predict of other images with everybody's.
 
 # %% mystnb={"image": {"alt": "A matrix of people by people: rows the person whose RDM weights were fitted to, columns the person whose RDM is predicted, coloured by the score."}}
 each = rsa.reweighted_rdms(brains.values, spoken, **options)
@@ -213,14 +169,13 @@ report.claim("other people's weights carry over", others.min() > 0)
 report
 
 # %% [markdown]
-# *What to see:* columns differ more than rows: how well a person is predicted is a matter of how clean that person's data are, and hardly of whose weights
-# are used. Weights of one's own reach {glue:text}`own_weights:.2f` on average, those of another {glue:text}`others_weights:.2f`; one's own are ahead in
-# {glue:text}`own_ahead` of {glue:text}`n_people` people.
+# *What to see:* columns differ more than rows: it matters how clean a person's data are, and hardly whose weights are used. One's own reach
+# {glue:text}`own_weights:.2f` on average, another's {glue:text}`others_weights:.2f`; own ones are ahead in {glue:text}`own_ahead` of {glue:text}`n_people`.
 #
 # ## Place by place
 #
-# Where responses of single places are known, weights can be fitted to each: an encoding model, as on the page before. Here there is one place, IT, and
-# its dissimilarities; on data with a cortical surface the same cells draw maps of scores, where a t-test over people passes.
+# Where responses of single places are known, weights can be fitted to each: an encoding model. Here there is one place, IT, and its dissimilarities; on data
+# with a cortical surface the same cells draw maps of scores, where a t-test over people passes.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Held-out scores of weighted captions and weighted labels: one dot for each person in each region, or, for data on a cortical surface, maps of the mean over people."}}
 weighted = {"captions, weighted": embedded, "labels, weighted": labelled.to_numpy(float)}
@@ -239,11 +194,9 @@ table["people above 0"] = (gap > 0).sum("subject").values
 table.round(2)
 
 # %% [markdown]
-# *What to see:* each dot is a person, with weights of their own. The table holds the means and the difference of captions and labels, with an interval over the
-# {glue:text}`n_people` people (Student's t) for these images.
-#
-# The claim that these data carry is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does.
-# The weights do not bring out a sentence's finer content, of which chapter 7's permutations found some.
+# *What to see:* each dot is a person, with weights of their own; the interval of the difference is over these {glue:text}`n_people` people, for these images.
+# What the data show is about four people and pictures of single objects: captions as they come give animacy less weight than human IT does. The weights do not
+# bring out a sentence's finer content, of which chapter 7's permutations found some.
 #
 # ## Exercise
 #
@@ -251,8 +204,7 @@ table.round(2)
 #
 # :::{admonition} Solution
 # :class: dropdown
-# The first few dimensions hold most of what weights can find. With more there is more to fit, but the penalty draws weights that the training images do not
-# support towards equal ones, so the score does not fall far.
+# The first few hold most of what weights can find. With more, the penalty draws weights without support towards equal ones, so the score does not fall far.
 # :::
 
 # %% tags=["hide-cell"]
@@ -263,26 +215,16 @@ for n in (2, 5, 10, 20):
 # %% [markdown]
 # ## Run it on your own data
 #
-# The study's own data are the Natural Scenes Dataset {cite:p}`allen2022`. With a copy of it (it needs an access agreement; nothing is downloaded here), or with
-# `-p dataset my_folder` for a folder of yours that has categories (`brainalign check my_folder` tells what is missing):
+# With a copy of the study's data {cite:p}`allen2022`, under its access agreement, or, by `-p dataset my_folder`, with a folder of yours that has categories:
 #
 # ```bash
 # papermill notebooks/08_encoding_and_selectivity_in_people.ipynb nsd.ipynb -p region ventral -p results my_results \
 #   -y "{dataset: nsd, animate: [person, cat, dog], dataset_options: {root: /path/to/nsd, space: fsaverage5, categories: true}}"
 # ```
 #
-# The profile `book/profiles/nsd.yml` does so for chapters 7 to 11. The page then asks about photographs of scenes what it asks here about objects, and draws
-# encoding models of every {term}`vertex`. Such models can also be asked about [sentences that nobody saw](08_selectivity), which dissimilarities cannot:
-#
-# ```python
-# fitted = vertexwise.encode(data, embedded)
-# smile, street = (fitted.respond(embed([text]).values)[:, 0] for text in ("A woman smiles.", "An empty street."))
-# contrast = searchlight.group_map((smile - street).rename(vertex="centre"))
-# plotting.surface_maps({"people - places": contrast["mean"].to_series()}, label="s.d.", cmap="RdBu_r")
-# ```
+# `book/profiles/nsd.yml` does so for chapters 7 to 11, with encoding models of every {term}`vertex`, as were those of [the page before](08_selectivity).
 #
 # ## What the papers found
 #
-# {cite:t}`khalighrazavi2014` found that mixing and weighting the features of a deep network brings its RDM closer to human IT, on pictures of the same kind.
-# {cite:t}`kaniuth2022` describe the weighting of single dimensions, and report better fits to brains and to behaviour. On photographs, and with encoding
-# models of single places, {cite:t}`doerig2025` report that captions predict responses in all of high-level visual cortex.
+# {cite:t}`khalighrazavi2014` found that mixing and weighting a deep network's features brings its RDM closer to human IT; {cite:t}`kaniuth2022` report better
+# fits of weighted dimensions; {cite:t}`doerig2025`, that captions of photographs, in encoding models, predict responses in all of high-level visual cortex.

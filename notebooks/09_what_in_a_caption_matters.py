@@ -2,21 +2,17 @@
 # # What in a caption matters?
 #
 # {cite:t}`doerig2025` found that a language model's description of a scene's captions matches how visual cortex responds to the scene. But a caption holds
-# many things: the objects that it names, their categories, what they do, and how all this hangs together. Would a list of words do as well? The study
-# answered with *controls*: descriptions that keep one part of the caption and drop the rest. On this page we build these controls and put them to viewers
-# whose brains we know, because we made them.
+# many things: objects, their categories, what they do, and how all this hangs together. Would a list of words do as well? The study answered with
+# *controls*, descriptions that keep one part of the caption and drop the rest. We build them, and put them to viewers whose brains we know.
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# what each control keeps and what it loses; how to compare models on the same people and images; why a control that loses says less than it seems; and
-# why a test for independent samples is the wrong one when all models were scored on the same people.
+# **You will learn** what each control keeps and what it loses; how to compare models on the same people and images; why a control that loses says less than
+# it seems; and why a test for independent samples is the wrong one when all models were scored on the same people.
 #
-# **You need** dissimilarity matrices and the noise ceiling of [chapter 7](07_captions_and_visual_cortex).
-#
-# **It takes** about 20 minutes to read, and two minutes to run on two cores once the captions are embedded (some minutes more before).
+# **You need** RDMs and the noise ceiling of [chapter 7](07_captions_and_visual_cortex). **It takes** about 20 minutes to read, and two to run, captions
+# embedded.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -41,10 +37,9 @@ from scipy.stats import ttest_ind, ttest_rel
 from brainalign import datasets, plotting, rsa, stats
 from brainalign.book import Report
 from brainalign.features.captions import control_features
-from brainalign.rsa import compare_rdms, feature_rdm
+from brainalign.rsa import feature_rdm
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
@@ -58,206 +53,154 @@ report = Report(results)
 # | shuffled captions | red a sofa sleeping dog on is quietly A brown. | the words, together | their order |
 # | light model | as whole captions, by a smaller model | all of it | what the larger model knows more |
 # | all words | A, brown, dog, is, sleeping, ... each alone | the words | that they stand together |
-# | nouns | dog, sofa | the things | what they do, how they are |
-# | verbs | is, sleeping | the action | the things |
-# | adjectives | brown, red | attributes | the things |
-# | adverbs | quietly | manner | the rest |
-# | prepositions | on | place relations, barely | the rest |
+# | nouns, verbs, adjectives, adverbs, prepositions | dog, sofa / is, sleeping / brown, red / quietly / on | the things / the action / ... | the rest |
 # | static words | all words, each a fixed vector | the words | what a network makes of a word |
 # | category words | "animal dog furniture" as one text | labels, as language | all else |
 # | categories, 0 or 1 | dog: 1, furniture: 1, person: 0, ... | labels | how labels are related |
 # | caption length | 10 | how much there is to say | the rest |
 #
-# Whole captions are embedded by a sentence model ({term}`sentence embedding`) and averaged over the captions of an image. Single words are embedded one at a
-# time by the same model, and the vectors are averaged. The {term}`static word vector` of a word is what the model looks up before it computes anything; the
-# study used GloVe and fastText instead, which are large downloads. Labels as 0 and 1 are a {term}`multi-hot vector`. An image whose captions hold no word of
-# the kind gets a stand-in ("something", or "is" for a verb), as in the study. `control_features` makes them all, one after the other.
+# A sentence model embeds whole captions, or single words; vectors are averaged over an image. The {term}`static word vector` of a word is what the model
+# looks up before it computes anything (the study used GloVe and fastText, large downloads); labels as 0 and 1 are a {term}`multi-hot vector`. An image
+# whose captions hold no word of the kind gets a stand-in, "something", or "is" for a verb, as in the study.
 #
 # ## Viewers whose brains we know
 #
-# The virtual viewers of chapter 7 look at rendered scenes, each with five captions. **By construction**, ventral, lateral and parietal vertices respond to the
-# embeddings of *whole captions* of the very model we test, early ones to the pixels, and zones in all three in part to people, places or food. That whole
-# captions win there is therefore no finding. The viewers can show whether the *method* puts the controls in the right order, and how sure it is; what holds
-# of people is asked on [the next page](09_what_in_a_caption_matters_in_people).
+# The virtual viewers of chapter 7 look at rendered scenes, each with five captions. **By construction**, ventral, lateral and parietal vertices respond to
+# the embeddings of *whole captions* of the very model we test, early ones to the pixels, and zones in all three in part to people, places or food. That
+# whole captions win there is therefore no finding. The viewers can show whether the *method* puts the controls in the right order, and how sure it is;
+# people come on [the next page](09_what_in_a_caption_matters_in_people). As in the study, images are compared in batches of {glue:text}`batch_size`, which
+# are the same for all models and regions, and their RDMs by Pearson's r.
 
-# %%
+# %% tags=["remove-stderr"]
 data = datasets.load_viewing("virtual", embeddings=embeddings, roi="streams", **dataset_options)
-streams = ["early", "ventral", "lateral", "parietal"]
-higher = streams[1:]
+seen = {person: data.image_names.get_indexer(data.images_of(person)) for person in data.subjects}
+batches = {person: rsa.image_batches(len(rows), min(batch_size, len(rows)), seed=seed) for person, rows in seen.items()}
+made = control_features(data.captions, embeddings, light=light, categories=data.categories, seed=seed, device=device)
+models, kept, empty = {}, {}, {}
+for name, x in made:
+    rdms = np.stack([feature_rdm(x.values[rows][batches[person]]) for person, rows in seen.items()])
+    if np.ptp(rdms, axis=-1).min() > 1e-9:  # else all images of a batch are one
+        models[name] = rdms  # (subject, batch, pair)
+    kept[name], empty[name] = x.values[:1000], x.attrs.get("empty", 0)
 data
 
 # %% [markdown]
-# Everything is a {term}`representational dissimilarity matrix` (RDM), of a brain or of a model: for each pair of images, how unlike their patterns are. As in
-# the study, images are compared in batches of {glue:text}`batch_size`, RDMs by Pearson's r, and batches are drawn once for all models and regions.
-
-# %% tags=["remove-stderr"]
-seen = {person: data.image_names.get_indexer(data.images_of(person)) for person in data.subjects}
-batches = {person: rsa.image_batches(len(rows), min(batch_size, len(rows)), seed=seed) for person, rows in seen.items()}
-models = {person: {} for person in data.subjects}
-kept, empty = {}, {}
-made = control_features(data.captions, embeddings, light=light, categories=data.categories, seed=seed, device=device)
-for name, x in made:
-    rdms = {person: feature_rdm(x.values[rows][batches[person]]) for person, rows in seen.items()}
-    if min(np.ptp(values, axis=1).min() for values in rdms.values()) > 1e-9:  # else all images of a batch are one
-        for person, values in rdms.items():
-            models[person][name] = values
-    kept[name], empty[name] = x.values[:1000], x.attrs.get("empty", 0)
-names = list(models[data.subjects[0]])
-", ".join(names)
-
-# %% [markdown]
-# ### How different are the controls?
-#
-# Before any brain comes in: how far is each control from the whole caption? If two descriptions are nearly the same, no brain can tell them apart. We correlate
-# each RDM with that of whole captions, and the embedding of each image's shuffled captions with that of its whole ones.
-
+# How different are the controls? If two are nearly the same, no brain can tell them apart. So before any brain comes in, we correlate each RDM with that of
+# whole captions, and the embedding of each image's shuffled captions with that of its whole ones.
 
 # %%
-def with_whole(name):
-    """Mean Pearson r of a control's RDMs with those of whole captions, over batches and people."""
-    pairs = [(models[p][name], models[p]["whole captions"]) for p in data.subjects]
-    return np.mean([compare_rdms(one, other, "pearson") for a, b in pairs for one, other in zip(a, b, strict=True)])
-
-
-to_whole = pd.Series({name: with_whole(name) for name in names})
-same = [np.corrcoef(a, b)[0, 1] for a, b in zip(kept["shuffled captions"], kept["whole captions"], strict=True)]
-report.add(batch_size=batch_size, n_controls=len(names) - 1, n_scenes=len(data.image_names))
+to_whole = {name: stats.pearson(rdms, models["whole captions"], axis=-1).mean() for name, rdms in models.items()}
+alike = pd.DataFrame({"RDM with that of whole captions (r)": to_whole, "scenes with a stand-in": empty})
+same = stats.pearson(kept["shuffled captions"], kept["whole captions"], axis=1)
+report.add(batch_size=batch_size, n_controls=len(models) - 1, n_scenes=len(data.image_names))
 report.add(shuffled_r=np.mean(same), shuffled_sd=np.std(same), shuffled_rdm=to_whole["shuffled captions"])
 report.add(no_adjective=empty["adjectives"], no_adverb=empty["adverbs"])
 report.claim("shuffled captions are almost whole ones", to_whole["shuffled captions"] > 0.8)
-report
-
-# %%
-without = pd.Series(empty)[names]
-pd.DataFrame({"RDM with that of whole captions (r)": to_whole.round(2), "scenes with a stand-in": without})
+alike.loc[list(models)].round(2)
 
 # %% [markdown]
-# Shuffling the words leaves an image's embedding at r = {glue:text}`shuffled_r:.2f` (s.d. {glue:text}`shuffled_sd:.2f`) with the intact one, where the study
-# reports .91 (s.d. .03) for its own captions, and the RDM at {glue:text}`shuffled_rdm:.2f`: with such a model word order cannot matter much, whatever the brain
-# does. Of {glue:text}`n_scenes:,` scenes {glue:text}`no_adjective` have no adjective in any caption and {glue:text}`no_adverb` no adverb. All of these look
-# identical to the control, which lowers what it can reach: a low score of adverbs is partly a fact about captions.
+# Shuffling the words leaves an image's embedding at r = {glue:text}`shuffled_r:.2f` (s.d. {glue:text}`shuffled_sd:.2f`) with the intact one (the study:
+# .91, s.d. .03, for its own captions), and the RDM at {glue:text}`shuffled_rdm:.2f`: with such a model word order cannot matter much, whatever the brain
+# does. Of {glue:text}`n_scenes:,` scenes {glue:text}`no_adjective` have no adjective and {glue:text}`no_adverb` no adverb in any caption, and look
+# identical to that control: its low score is partly a fact about captions.
 #
 # ## Scores
 #
 # For each person and region we score each control, and divide by the person's {term}`noise ceiling`: how well the RDM of the shared test images matches the
 # mean of the others', as the study did. For chance we shuffle the images of each person {glue:text}`n_null` times.
 
-# %%
-score = xr.DataArray(
-    np.empty((len(streams), len(names), len(data.subjects))),
-    {"region": streams, "model": names, "subject": data.subjects},
-    ("region", "model", "subject"),
-)
-null = np.empty((n_null, *score.shape))
-rng = np.random.default_rng(seed)
-for k, person in enumerate(data.subjects):
-    mean = data.mean_responses(person)
-    own = data.rois.loc[mean["vertex"].to_numpy()]
-    for i, region in enumerate(streams):
-        part = mean[:, own[region].to_numpy()].to_numpy()
-        score[i, :, k] = rsa.score(part, models[person], batches=batches[person])
-        for draw in null:
-            shuffled = part[rng.permutation(len(part))]
-            draw[i, :, k] = rsa.score(shuffled, models[person], batches=batches[person])
-
-# %%
-brains = rsa.brain_rdms(data).sel(region=streams)
-ceiling = xr.concat([rsa.noise_ceiling(part, pooling="plain")["lower"] for part in brains], "region")
-share = score / ceiling.values[:, None]
-by_chance = xr.DataArray(
-    null / ceiling.values[:, None], coords={"model": names, "region": streams}, dims=("draw", *share.dims)
-)
-chance = by_chance.mean("subject").quantile(0.95, "draw")
-tests = {region: rsa.subject_tests(share.sel(region=region)) for region in streams}
-versus = pd.concat({region: test.pairs.loc["whole captions"] for region, test in tests.items()}, names=["region"])
-better = versus[(versus["mean"] > 0) & (versus["p_fdr"] <= q)]
-wins = better.groupby("region").size().reindex(streams, fill_value=0)
-
 # %% mystnb={"image": {"alt": "Four panels, one a region: score of each control as a share of the noise ceiling, a small dot for each person, a large one for the mean, and a red line for chance."}}
+streams = ["early", "ventral", "lateral", "parietal"]
+rng, found = np.random.default_rng(seed), []
+for k, person in enumerate(data.subjects):
+    mean, own = data.mean_responses(person), {name: rdms[k] for name, rdms in models.items()}
+    inside = data.rois.loc[mean["vertex"].to_numpy()]
+    for region in streams:
+        part = mean.values[:, inside[region].to_numpy()]
+        orders = [np.arange(len(part)), *(rng.permutation(len(part)) for _ in range(n_null))]
+        found.append([rsa.score(part[order], own, batches=batches[person]).values for order in orders])
+found = np.reshape(found, (len(data.subjects), len(streams), n_null + 1, len(models)))
+coords = {"subject": data.subjects, "region": streams, "model": list(models)}
+ceiling = [rsa.noise_ceiling(part, pooling="plain")["lower"] for part in rsa.brain_rdms(data).sel(region=streams)]
+scores = xr.DataArray(found, coords, ("subject", "region", "draw", "model"))
+scores = scores / xr.concat(ceiling, pd.Index(streams, name="region"))
+share, chance = scores[:, :, 0], scores[:, :, 1:].mean("subject").quantile(0.95, "draw")
 text = {"label": "score (share of the noise ceiling)", "title": f"Controls, {data.name}, {len(data.subjects)} people"}
 report.figure("scores", plotting.places(share, share.mean("subject") > chance, chance=chance, **text))
 
 # %%
-table = versus["mean"].map("{:+.2f}".format) + versus["p_fdr"].le(q).map({True: " *", False: ""})
-table.unstack("region")[streams].loc[names[1:]]
-
-# %%
+higher, tests = streams[1:], {region: rsa.subject_tests(share.sel(region=region)) for region in streams}
+versus = pd.concat({region: test.pairs.loc["whole captions"] for region, test in tests.items()}, names=["region"])
+wins = (versus["mean"].gt(0) & versus["p_fdr"].le(q)).groupby("region").sum()
 first = {region: test.models["mean"].idxmax() for region, test in tests.items()}
 shuffled = share.sel(region=higher, model="whole captions") - share.sel(region=higher, model="shuffled captions")
-early = tests["early"]
-report.add(n_null=n_null, n_pairs=len(early.pairs), least_wins=wins[higher].min(), q_percent=100 * q)
-report.add(
-    shuffled_gap=shuffled.mean(), early_top=early.models["mean"].max(), early_pairs=(early.pairs["p_fdr"] <= q).sum()
-)
+early, early_pairs = tests["early"].models["mean"], tests["early"].pairs["p_fdr"]
+report.add(n_null=n_null, n_pairs=len(early_pairs), least_wins=wins[higher].min(), q_percent=100 * q)
+report.add(shuffled_gap=shuffled.mean(), early_top=early.max(), early_pairs=(early_pairs <= q).sum())
 report.claim("whole captions come first wherever they were planted", all(first[r] == "whole captions" for r in higher))
 report.claim("models differ in early cortex, where none of them was planted", report["early_pairs"] > 0)
-report
+table = versus["mean"].map("{:+.2f}".format) + versus["p_fdr"].le(q).map({True: " *", False: ""})
+table.unstack("region")[streams].loc[list(models)[1:]]
 
 # %% [markdown]
-# *What to see:* small dots are people, the large one their mean. The table holds whole captions less each control; a star marks differences that hold at a
-# false discovery rate of {glue:text}`q_percent:g` % over all {glue:text}`n_pairs` pairs of models in the region, by a paired t test over people. Whole captions
-# come first in the three regions where they were planted, significantly above at least {glue:text}`least_wins` of the {glue:text}`n_controls` controls in each.
-# Shuffled captions come so close that the mean difference is {glue:text}`shuffled_gap:.2f` of the ceiling; real data may be too noisy to show it.
+# *What to see:* the table holds whole captions less each control; starred where it holds at a false discovery rate of {glue:text}`q_percent:g` % over all
+# {glue:text}`n_pairs` pairs of models in the region, by a paired t test over people. Whole captions come first in the three regions where they were
+# planted, significantly above at least {glue:text}`least_wins` of the {glue:text}`n_controls` controls in each. Shuffled captions are behind by
+# {glue:text}`shuffled_gap:.2f` of the ceiling on average, which real data may be too noisy to show.
 #
-# Look at the early region, too. Only pixels are planted there, and no control gets above {glue:text}`early_top:.2f` of the ceiling: pictures that are described
-# alike also look alike to some degree. Yet {glue:text}`early_pairs` pairs of models differ there significantly. **That one model beats another does not make it
-# the right one.** The ceiling says how much is left to explain.
+# Only pixels are planted in the early region, and no control exceeds {glue:text}`early_top:.2f` of the ceiling (pictures described alike often look alike).
+# Yet {glue:text}`early_pairs` pairs differ significantly. **That one model beats another does not make it right.** The ceiling says what remains.
 #
 # ## Is the order the one that was planted?
 #
-# If a region follows whole captions and nothing else, a control should score in proportion to how much its RDM has in common with that of whole captions. That
-# we computed above from the captions alone, without a brain.
+# If a region follows whole captions and nothing else, a control should score in proportion to how much its RDM shares with theirs, known from above.
 
 # %%
-rows = [test.models.loc[names].assign(region=region, expected=to_whole) for region, test in tests.items()]
-frame = pd.concat(rows).rename_axis("control").reset_index()
-agreement = {region: to_whole.corr(tests[region].models.loc[names, "mean"], "spearman") for region in higher}
+expected = pd.Series(to_whole)
+agreement = {region: expected.corr(tests[region].models["mean"], "spearman") for region in higher}
 report.add(least_agreement=min(agreement.values()))
 report.claim("the method finds the order of the controls that was planted", min(agreement.values()) > 0.8)
 report
 
 # %% mystnb={"image": {"alt": "One panel a region: score of each control, with its interval over people, against the correlation of its RDM with that of whole captions."}}
+rows = [test.models.assign(region=region, expected=expected) for region, test in tests.items()]
 text = {"xlabel": "RDM of control with that of whole captions (Pearson r)", "ylabel": "score (share of ceiling)"}
-figure = plotting.points(
-    frame, "expected", "mean", col="region", columns=4, title=f"Controls and what was planted, {data.name}", **text
-)
-report.figure("planted", figure)
+text |= {"title": f"Controls and what was planted, {data.name}", "columns": 4}
+report.figure("planted", plotting.points(pd.concat(rows), "expected", "mean", col="region", **text))
 
 # %% [markdown]
 # *What to see:* one point a control, bars are 95 % intervals over people. Beyond the early region the points rise almost in a line: the rank correlation of
-# expected and recovered order is at least {glue:text}`least_agreement:.2f`. Category words lie somewhat off it, because zones for people, places and food were
-# planted besides the captions. Proportion is a rule of thumb, as two controls can share the same amount with whole captions and not the same part.
-#
-# The lesson for real data is sobering: **a control that loses tells us no more than that its RDM is less like the brain's.** Its distance from the winner is set
-# by how different the two models are to begin with. Shuffled captions are close to whole ones in any brain, and adverbs lose whatever the brain does.
+# expected and recovered order is at least {glue:text}`least_agreement:.2f`. Category words lie somewhat off it, because zones for people, places and food
+# were planted, too. Proportion is a rule of thumb: two controls can share as much with whole captions and not the same part. The lesson for real data is
+# sobering: **a control that loses tells us no more than that its RDM is less like the brain's.** Its distance from the winner is set by how different the
+# two are to begin with: shuffled captions are close to whole ones in any brain, and adverbs lose in any.
 #
 # ## Which test?
 #
-# The study compared models by t tests for *independent* samples, although all models were scored on the same eight people. Does that matter? People differ in
-# how clean their data are, and this lifts or lowers all models together. A {term}`paired test` takes the differences within people first, so that it drops out;
-# a test for independent samples counts it as noise. The same pairs of models on these viewers, by both, and how much scores go up and down together over people:
+# The study compared models by t tests for *independent* samples, although all were scored on the same eight people. People differ in how clean their data
+# are, which lifts or lowers all models together. A {term}`paired test` takes differences within people first, so that this drops out; a test for
+# independent samples counts it as noise. The same pairs of models by both, and how much scores go up and down together over people:
 
 # %%
-counts = {}
+rows = {}
 for region, test in tests.items():
     part = share.sel(region=region)
     apart = [ttest_ind(*(part.sel(model=name) for name in pair)).pvalue for pair in test.pairs.index]
     paired, independent = (test.pairs["p_fdr"] <= q).to_numpy(), stats.fdr(apart, q)[0]
-    common = np.median(np.corrcoef(part)[np.triu_indices(len(names), 1)])
-    row = [len(apart), paired.sum(), independent.sum(), (paired & ~independent).sum(), (independent & ~paired).sum()]
-    counts[region] = [*row, round(common, 2)]
-columns = ["pairs", "paired", "independent", "only paired", "only independent", "median r over people"]
-counts = pd.DataFrame(counts, index=columns).T.astype(dict.fromkeys(columns[:-1], int))
+    rows[region] = {"pairs": len(apart), "paired": paired.sum(), "independent": independent.sum()}
+    rows[region] |= {"only paired": (paired & ~independent).sum(), "only independent": (independent & ~paired).sum()}
+    common = np.corrcoef(part, rowvar=False)[np.triu_indices(len(models), 1)]
+    rows[region]["median r over people"] = round(np.median(common), 2)
+counts = pd.DataFrame.from_dict(rows, "index")
 counts
 
 # %% [markdown]
-# A simulation shows what follows: {glue:text}`n_simulated:,` studies of {glue:text}`n_people` people with two models each, whose scores over people correlate.
-# Either the models are equally good, or one is better by one standard deviation over people.
+# In {glue:text}`n_simulated:,` simulated studies of {glue:text}`n_people` people, two models are equally good, or one is better by one s.d. over people:
 
-# %%
-common_r, rng, rows = [0, 0.3, 0.6, 0.8, 0.9, 0.95], np.random.default_rng(seed), []
+# %% mystnb={"image": {"alt": "Two panels over the correlation of scores over people: share of simulated studies in which each test calls a difference, for equal models and for different ones, with a dashed line at five percent."}}
+rng, rows = np.random.default_rng(seed), []
 for truth, gain in (("models are equal", 0), ("one model is better", 1)):
-    for r in common_r:
+    for r in (0, 0.3, 0.6, 0.8, 0.9, 0.95):
         shared, own = rng.standard_normal((2, n_people, n_simulated, 2))
         scores = np.sqrt(r) * shared[..., :1] + np.sqrt(1 - r) * own
         for test, function in (("paired", ttest_rel), ("independent", ttest_ind)):
@@ -265,35 +208,33 @@ for truth, gain in (("models are equal", 0), ("one model is better", 1)):
             rows.append((truth, test, r, called, 196 * np.sqrt(called / 100 * (1 - called / 100) / n_simulated)))
 rates = pd.DataFrame(rows, columns=["truth", "test", "r", "called", "reach"])
 rates = rates.assign(low=rates["called"] - rates["reach"], high=rates["called"] + rates["reach"])
-
-# %% mystnb={"image": {"alt": "Two panels over the correlation of scores over people: share of simulated studies in which each test calls a difference, for equal models and for different ones, with a dashed line at five percent."}}
 text = {"xlabel": "correlation of scores over people", "ylabel": "p < 0.05 (% of studies)"}
-text["title"] = f"Simulation, {n_people} people a study"
+text["title"] = f"Simulation, {n_people} people a study, 95 % bands"
 report.figure("tests", plotting.lines(rates, "r", "called", hue="test", col="truth", levels={"nominal": 5}, **text))
 
 # %%
 at = rates[rates["r"] == 0.9].set_index(["truth", "test"])["called"]
 report.add(n_simulated=n_simulated, n_people=n_people, n_only_independent=counts["only independent"].sum())
-report.add(false_independent=at["models are equal", "independent"], false_paired=at["models are equal", "paired"])
-report.add(power_independent=at["one model is better", "independent"], power_paired=at["one model is better", "paired"])
+for key, truth in (("false", "models are equal"), ("power", "one model is better")):
+    report.add(**{f"{key}_{test}": called for test, called in at[truth].items()})
 report.add(n_paired=counts["paired"].sum(), n_independent=counts["independent"].sum())
 report.claim("the independent test is too cautious where scores go together", report["false_independent"] < 2.5)
 report.claim("the paired test keeps its rate", abs(report["false_paired"] - 5) < 1.5)
-report.claim(
-    "the paired test finds more where scores go together", report["power_paired"] > report["power_independent"]
-)
+more = report["power_paired"] > report["power_independent"]
+report.claim("the paired test finds more where scores go together", more)
 report
 
 # %% [markdown]
-# *What to see:* bands are 95 % intervals of the simulation. At a correlation of 0.9, the independent test calls {glue:text}`false_independent:.1f` % of equal
-# models different where 5 % are allowed, and finds {glue:text}`power_independent:.0f` % of real differences; the paired test {glue:text}`false_paired:.1f` % and
-# {glue:text}`power_paired:.0f` %.
+# *What to see:* at a correlation of 0.9, the independent test calls {glue:text}`false_independent:.1f` % of equal models different where 5 % are allowed,
+# and finds {glue:text}`power_independent:.0f` % of real differences; the paired test {glue:text}`false_paired:.1f` % and {glue:text}`power_paired:.0f` %.
+# Where two models' scores go together, the independent test is thus too cautious for a single comparison: **a difference that it misses may be real.** That
+# matters where a conclusion rests on *no* difference, such as that sentence models do not differ. It is no mere subset of the paired test, which pays with
+# half the degrees of freedom: on the viewers above, that test finds {glue:text}`n_paired` pairs over all regions and the independent one
+# {glue:text}`n_independent`, of which {glue:text}`n_only_independent` are not among them. How scores of the study's people go together is not known.
 #
-# Where two models' scores go up and down together, the independent test is thus too cautious for a single comparison: **a difference that it misses may be
-# real.** That matters where a conclusion rests on *no* difference, such as that sentence models do not differ from each other. It is no mere subset of the
-# paired test, which pays with half the degrees of freedom: on the viewers above, the paired test finds {glue:text}`n_paired` pairs over all regions and the
-# independent one {glue:text}`n_independent`, of which {glue:text}`n_only_independent` are not among the former. How the scores of the study's people go together
-# is not known.
+# ## What we have shown, and what not
+#
+# The method recovers an order of controls that is there, says how sure it is, and keeps its error rate. About people it says nothing.
 #
 # ## Exercise
 #
@@ -305,17 +246,9 @@ report
 # :::
 
 # %% tags=["hide-cell", "remove-stderr"]
-one = data.captions.groupby("image", sort=False).head(1)
 person = data.subjects[0]
-part = data.mean_responses(person)[
-    :, data.rois.loc[data.mean_responses(person)["vertex"].to_numpy(), "ventral"].to_numpy()
-]
-x = next(control_features(one, embeddings, device=device))[1]
-alone = {"one caption": feature_rdm(x.values[seen[person]][batches[person]]), "five": models[person]["whole captions"]}
-rsa.score(part.to_numpy(), alone, batches=batches[person]).to_series().round(3)
-
-# %% [markdown]
-# ## What we have shown, and what not
-#
-# The method recovers an order of controls that is there, says how sure it is, and keeps its error rate. It says nothing about people: what wins in the virtual
-# cortex was put there.
+mean = data.mean_responses(person)
+part = mean.values[:, data.rois.loc[mean["vertex"].to_numpy(), "ventral"].to_numpy()]
+x = next(control_features(data.captions.groupby("image", sort=False).head(1), embeddings, device=device))[1]
+alone = {"one caption": feature_rdm(x.values[seen[person]][batches[person]]), "five": models["whole captions"][0]}
+rsa.score(part, alone, batches=batches[person]).to_series().round(3)

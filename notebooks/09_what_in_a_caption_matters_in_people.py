@@ -2,20 +2,15 @@
 # # What in a caption matters, to people?
 #
 # Is it the sentence that a brain's response to a picture is like, or would its words do, or the names of what is in it? The controls of [the page
-# before](09_what_in_a_caption_matters) are put to four people who looked at 92 pictures of isolated objects on grey {cite:p}`kriegeskorte2008`. Published are
-# the dissimilarities of their responses in inferior temporal cortex.
+# before](09_what_in_a_caption_matters) are put to four people who looked at 92 pictures of isolated objects on grey {cite:p}`kriegeskorte2008`. Published
+# are the dissimilarities of their responses in inferior temporal cortex.
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how to compare two models on the same people and images, with a paired interval; how to read a result in which a simple model wins; and what 92 objects can
-# and cannot say about sentences.
+# **You will learn** how to compare models on the same people and images; how to read a result in which a simple one wins; what 92 objects can say.
 #
-# **You need** the controls of [the page before](09_what_in_a_caption_matters).
-#
-# **It takes** about 12 minutes to read, and a minute to run.
+# **You need** the controls of [the page before](09_what_in_a_caption_matters). **It takes** about 12 minutes to read, and a minute to run.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -43,18 +38,15 @@ from brainalign.features.captions import control_features
 from brainalign.rsa import compare_rdms, feature_rdm
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
 # ## People, pictures, captions
 #
-# The labels of the images come with the data. We spell them out ("natObj" becomes "natural object"), and leave out three sets without a theme. The captions,
-# three an image, were written for this project from the images alone, by one writer, a multimodal language model, before any score was computed. COCO's
-# captions are by five people each.
-#
-# As in chapter 7, everything is a {term}`representational dissimilarity matrix` (RDM) over the images that everybody saw; a score is the Spearman correlation of
-# a model's RDM with a brain's.
+# The labels of the images come with the data; we spell them out, and leave out three sets without a theme. The captions, three an image, were written for
+# this project from the images alone, by one writer, a multimodal language model, before any score was computed. COCO's are by five people each. As in
+# chapter 7, everything is a {term}`representational dissimilarity matrix` (RDM) over the images that everybody saw; a score is the Spearman correlation of
+# a model's with a brain's. But first, how different are the controls?
 
 # %% tags=["remove-stderr"]
 data = datasets.load_viewing(dataset, **dataset_options)
@@ -72,113 +64,74 @@ models = {name: np.asarray(model) for name, model in models.items() if np.ptp(mo
 brains = rsa.brain_rdms(data)  # (region, subject, pair)
 data
 
-# %% [markdown]
-# ## How different are the controls?
-
 # %%
-whole = features["whole captions"].values
-rows = {}
+whole, rows = features["whole captions"].values, {}
 for name, x in features.items():
     same = x.shape == whole.shape and name != "light model"
-    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(x.values, whole, strict=True)] if same else [np.nan]
+    r = stats.pearson(x.values, whole, axis=1) if same else np.array([np.nan])
     alike = compare_rdms(models[name], models["whole captions"], "spearman")
-    rows[name] = [np.mean(r), np.std(r), float(alike), x.attrs.get("empty", 0)]
+    rows[name] = [r.mean(), r.std(), float(alike), x.attrs.get("empty", 0)]
 columns = ["embeddings with whole (r)", "s.d.", "RDMs (Spearman)", "images with a stand-in"]
-alike = pd.DataFrame(rows, index=columns).T
-alike.round(2).iloc[1:]
-
-# %%
+alike = pd.DataFrame.from_dict(rows, "index", columns=columns)
 shuffled, words = alike.loc["shuffled captions"], alike.loc["all words"]
 report.add(n_images=len(test), n_captions=len(captions), n_subjects=brains.sizes["subject"])
 report.add(shuffled_r=shuffled.iloc[0], shuffled_sd=shuffled.iloc[1], shuffled_rdm=shuffled.iloc[2])
 report.add(words_r=words.iloc[0], words_rdm=words.iloc[2], other_r=1 - models["whole captions"].mean())
-report.add(no_verb=alike.loc["verbs"].iloc[3], no_adverb=alike.loc["adverbs"].iloc[3])
-report.claim(
-    "a shuffled caption is still clearly about the same picture", report["shuffled_r"] > report["other_r"] + 0.3
-)
-report
+report.add(no_verb=alike.iloc[:, 3]["verbs"], no_adverb=alike.iloc[:, 3]["adverbs"])
+report.claim("a shuffled caption is still clearly about the same picture", shuffled.iloc[0] > report["other_r"] + 0.3)
+alike.round(2).iloc[1:]
 
 # %% [markdown]
-# Shuffling the words leaves an image's embedding at r = {glue:text}`shuffled_r:.2f` (s.d. {glue:text}`shuffled_sd:.2f`) with the intact one; the study reports
-# .91 (s.d. .03) for its own captions. The whole captions of two *different* images correlate by {glue:text}`other_r:.2f` on average. So a shuffled caption is
-# still clearly about the same picture, and its RDM correlates with the intact one by {glue:text}`shuffled_rdm:.2f`: **with this model word order cannot matter
-# much, whatever the brain does.** Words embedded alone are further away (r = {glue:text}`words_r:.2f`; RDMs {glue:text}`words_rdm:.2f`). And
-# {glue:text}`no_verb:.0f` of {glue:text}`n_images` images have no verb in any caption, {glue:text}`no_adverb:.0f` no adverb: all of these look identical to that
-# control.
+# Shuffling the words leaves an image's embedding at r = {glue:text}`shuffled_r:.2f` (s.d. {glue:text}`shuffled_sd:.2f`) with the intact one (the study:
+# .91, s.d. .03, for its own captions). The whole captions of two *different* images correlate by {glue:text}`other_r:.2f` on average. So a shuffled caption
+# is still clearly about the same picture, and its RDM correlates with the intact one by {glue:text}`shuffled_rdm:.2f`: **with this model word order cannot
+# matter much, whatever the brain does.** Words embedded alone are further away (r = {glue:text}`words_r:.2f`; RDMs {glue:text}`words_rdm:.2f`). And
+# {glue:text}`no_verb:.0f` of {glue:text}`n_images` images have no verb in any caption, {glue:text}`no_adverb:.0f` no adverb, and look all alike to it.
 #
 # ## Scores
 #
-# Each control is scored in each person, and the scores are averaged. Three yardsticks go with it: the {term}`noise ceiling`, what the best model could reach,
-# from how well each person's RDM matches that of the others {cite:p}`nili2014`; an interval over images, which are drawn again with replacement
-# ({term}`bootstrap`), never pairs, because pairs share images; and chance, where the images of the model exchange their names.
+# Each control is scored in each person, and the scores are averaged. Three yardsticks go with it: the {term}`noise ceiling`, from how well each person's
+# RDM matches that of the others {cite:p}`nili2014`; an interval over images, which are drawn again with replacement ({term}`bootstrap`), never pairs,
+# because pairs share images; and chance, where the images of the model exchange their names.
 
-# %%
+# %% mystnb={"image": {"alt": "A panel for each region: score of each control, small dots for people, a large one for the mean with a bar for its interval over images, red lines for chance and a gray band for the noise ceiling."}}
 region = pd.Index(brains["region"].values, name="region")
 method = {"method": "spearman", "seed": seed}
-order = list(models)
 scores = compare_rdms(brains, rsa.batch_rdms(models, len(test))[:, 0], "spearman")  # (region, subject, model)
 nulls = [rsa.mantel_null(models, part, n_permutations=n_permutations, **method) for part in brains]
 null = xr.concat(nulls, region).mean("subject")
-p = stats.p_values(scores.mean("subject"), null, dim="permutation")
-beyond = stats.fdr(p, q)[0]
+beyond = stats.fdr(stats.p_values(scores.mean("subject"), null), q)[0]
 drawn = xr.concat([rsa.image_bootstrap(part, models, n_resamples=n_boot, **method) for part in brains], region)
 ceiling = xr.concat([rsa.noise_ceiling(part, "spearman").mean("subject") for part in brains], region)
-
-# %% mystnb={"image": {"alt": "A panel for each region: score of each control, small dots for people, a large one for the mean with a bar for its interval over images, red lines for chance and a gray band for the noise ceiling."}}
-shown = scores.sel(model=scores.mean(["region", "subject"]).sortby(scores.mean(["region", "subject"]))["model"].values)
-extra = {
-    "chance": null.quantile(0.95, "permutation"),
-    "interval": xr.concat([drawn["low"], drawn["high"]], "end"),
-    "ceiling": xr.concat([ceiling["lower"], ceiling["upper"]], "end"),
-}
+ranked = scores.mean(["region", "subject"]).to_series().sort_values().index
+extra = {"chance": null.quantile(0.95, "draw"), "interval": xr.concat([drawn["low"], drawn["high"]], "end")}
+extra["ceiling"] = xr.concat([ceiling["lower"], ceiling["upper"]], "end")
 text = {"label": "score (Spearman correlation of RDMs)", "title": f"Controls, {data.name}, {len(data.subjects)} people"}
-report.figure("scores", plotting.places(shown, beyond, **extra, **text))
+report.figure("scores", plotting.places(scores.sel(model=ranked), beyond, **extra, **text))
 
 # %% [markdown]
-# The question is a *difference*: does the whole caption do better than the control? All models were scored on the same images and people, so we take differences
-# first and then look at how they vary ({term}`paired test`), over draws of images and over people.
-
-# %%
-gap = drawn["draws"].sel(model="whole captions") - drawn["draws"]
-ahead = scores.sel(model="whole captions") - scores
-versus = pd.DataFrame(
-    {
-        "value": ahead.mean("subject")[0],
-        "low": gap[0].quantile(0.025, "resample"),
-        "high": gap[0].quantile(0.975, "resample"),
-        "people above 0": (ahead[0] > 0).sum("subject"),
-        "score": scores[0].mean("subject"),
-    },
-    index=order,
-)
-versus = versus.drop("whole captions").sort_values("score", ascending=False)
-versus.round(3)
+# The question is a *difference*: does the whole caption do better than the control? All models were scored on the same images and people, so we take
+# differences first and then look at how they vary ({term}`paired test`), over draws of images and over people.
 
 # %% mystnb={"image": {"alt": "One row a control: whole captions less the control, with the interval over images, around a dashed line at zero."}}
+gap = drawn["draws"].sel(model="whole captions") - drawn["draws"]
+ahead = scores.sel(model="whole captions") - scores
+low, high = gap[0].quantile([0.025, 0.975], "resample")
+columns = {"value": ahead.mean("subject")[0], "low": low, "high": high, "score": scores[0].mean("subject")}
+versus = pd.DataFrame(columns, index=list(models)).drop("whole captions").sort_values("score", ascending=False)
 text = {"xlabel": "difference of scores (95 % over images)", "title": f"Whole captions less each control, {data.name}"}
 report.figure("differences", plotting.forest(versus, **text))
 
 # %%
-own, animacy, names = (
-    drawn.sel(model="whole captions")[["score", "low", "high"]].isel(region=0),
-    f"{divide} or not",
-    "category words",
-)
+own, animacy, names = drawn.sel(model="whole captions").isel(region=0), f"{divide} or not", "category words"
 report.add(whole=stats.Estimate(*(float(own[part]) for part in ("score", "low", "high")), len(test)))
-report.add(ceiling_low=ceiling["lower"][0], ceiling_high=ceiling["upper"][0], n_null=int((~beyond[0]).sum()))
+report.add(ceiling_low=ceiling["lower"][0], ceiling_high=ceiling["upper"][0], n_null=(~beyond[0]).sum())
 report.add(n_beaten=(versus["low"] > 0).sum(), n_ahead=(versus["high"] < 0).sum(), n_controls=len(versus))
-for key, name in (
-    ("shuffled", "shuffled captions"),
-    ("category", names),
-    ("animacy", animacy),
-    ("nouns", "nouns"),
-    ("all", "all words"),
-):
+rivals = {"shuffled": "shuffled captions", "category": names, "animacy": animacy, "nouns": "nouns", "all": "all words"}
+for key, name in rivals.items():
     report.add(**{f"{key}_gap": stats.Estimate(*versus.loc[name, ["value", "low", "high"]], len(test))})
 report.add(category_score=versus.loc[names, "score"], animacy_score=versus.loc[animacy, "score"])
-report.add(
-    animacy_people=int((ahead.sel(model=animacy)[0] < 0).sum()), least_sign_p=2.0 ** (1 - brains.sizes["subject"])
-)
+report.add(animacy_people=(ahead.sel(model=animacy)[0] < 0).sum(), least_sign_p=2.0 ** (1 - brains.sizes["subject"]))
 report.claim("whole captions are not ahead of category words", versus.loc[names, "low"] <= 0)
 report.claim("whole captions are not clearly ahead of shuffled ones", versus.loc["shuffled captions", "low"] <= 0)
 report.claim("animacy alone is ahead of whole captions", versus.loc[animacy, "high"] < 0)
@@ -186,64 +139,55 @@ report
 
 # %% [markdown]
 # *What to see:* whole captions reach {glue:text}`whole` (95 % interval over images), where the noise ceiling runs from {glue:text}`ceiling_low:.2f` to
-# {glue:text}`ceiling_high:.2f`; {glue:text}`n_null` of the models are not beyond chance (hollow dots). By intervals over images, which are not corrected for
-# their number, whole captions beat {glue:text}`n_beaten` of {glue:text}`n_controls` models and are beaten by {glue:text}`n_ahead`.
+# {glue:text}`ceiling_high:.2f`; {glue:text}`n_null` of the models are not beyond chance (hollow dots). By intervals over images, which are not corrected
+# for their number, whole captions beat {glue:text}`n_beaten` of {glue:text}`n_controls` models and are beaten by {glue:text}`n_ahead`.
 #
 # Shuffled captions are not clearly worse: {glue:text}`shuffled_gap`, as small as one would think of two nearly equal RDMs. Category words score
 # {glue:text}`category_score:.2f`, and whole captions are not ahead of them: {glue:text}`category_gap`. Animacy alone, a single yes or no, has
 # {glue:text}`animacy_score:.2f` and is ahead in {glue:text}`animacy_people` of {glue:text}`n_subjects` people ({glue:text}`animacy_gap`). Nouns:
-# {glue:text}`nouns_gap`; all words: {glue:text}`all_gap`.
-#
-# **Four people are no population.** Flips of the signs of four differences cannot give a p below {glue:text}`least_sign_p:.3f`. What can be generalised here is
-# over images, for these people.
+# {glue:text}`nouns_gap`; all words: {glue:text}`all_gap`. **Four people are no population.** Flips of the signs of four differences cannot give a p below
+# {glue:text}`least_sign_p:.3f`. What can be generalised here is over images, for these people.
 #
 # ## Why categories can do so well here
 #
 # The study found captions far better than category words in all regions. What we see here is not that, but need not contradict it:
 #
-# - **The images.** These objects were picked *by category*: faces, bodies, animals, things. On grey, alone, doing nothing, they have little else for a caption
-#   to add. A photograph of a scene holds several things, actions and relations, and two scenes with the same labels can differ in all of them.
-# - **The labels.** They were drawn up by the authors of the data with inferior temporal cortex in mind, where alive or not is the best-known divide. COCO's 80
+# - **The images.** These objects were picked *by category*: faces, bodies, animals, things. On grey, alone, doing nothing, they have little else for a
+#   caption to add. A photograph of a scene holds several things, actions and relations, and two scenes with the same labels can differ in all of them.
+# - **The labels.** The authors of the data drew them up with inferior temporal cortex in mind, where alive or not is the best-known divide; COCO's 80
 #   labels were not.
-# - **The captions.** Sentences about an isolated object are close to its name. They also tell colour, posture and view, to which this cortex may not answer, and
-#   each such detail moves the RDM.
+# - **The captions.** Sentences about an object are close to its name; colour, posture and view move their RDM, and this cortex may not answer to these.
 #
-# Can captions tell more than animacy does? *Within* the animate images, and within the inanimate ones, animacy is the same for all pairs and explains nothing.
+# Can captions tell more than animacy does? *Within* the animate images, or the inanimate ones, animacy is the same for all pairs.
 
 # %%
-side = labels[divide].to_numpy()
-first, second = np.triu_indices(len(test), 1)
+side, (first, second) = labels[divide].to_numpy(), np.triu_indices(len(test), 1)
 few = ["whole captions", "shuffled captions", "all words", "nouns", "category words", "categories, 0 or 1"]
-rows = {}
-sides = {divide: side, f"not {divide}": ~side}
+sides, rows = {divide: side, f"not {divide}": ~side}, {}
 for group, members in {name: side for name, side in sides.items() if side.sum() > 9}.items():  # of fewer, too noisy
     pairs = members[first] & members[second]
-    inside = rsa.image_bootstrap(
-        brains[0, :, pairs], {name: models[name][pairs] for name in few}, n_resamples=n_boot, **method
-    )
-    for name in few:
-        at, less = inside.sel(model=name), inside.sel(model="whole captions") - inside.sel(model=name)
-        low, high = less["draws"].quantile([0.025, 0.975]).values
-        rows[group, name] = [float(at[part]) for part in ("score", "low", "high")] + [float(less["score"]), low, high]
-within = pd.DataFrame(rows, index=["score", "low", "high", "whole less this", "from", "to"]).T
-within.round(2)
-
-# %%
-within = within.reindex(pd.MultiIndex.from_product([sides, few]))
+    some = {name: models[name][pairs] for name in few}
+    inside = rsa.image_bootstrap(brains[0, :, pairs], some, n_resamples=n_boot, **method)
+    less = inside.sel(model="whole captions", drop=True) - inside
+    low, high = less["draws"].quantile([0.025, 0.975], "resample")
+    columns = {part: inside[part] for part in ("score", "low", "high")}
+    columns |= {"whole less this": less["score"], "from": low, "to": high}
+    rows[group] = pd.DataFrame(columns, index=few)
+within = pd.concat(rows).reindex(pd.MultiIndex.from_product([sides, few]))
 for key, group in zip(("one", "other"), sides, strict=True):
     for name in ("category words", "nouns"):
         found = stats.Estimate(*within.loc[(group, name), ["whole less this", "from", "to"]], len(test))
         report.add(**{f"{key}_{name.split()[0]}": found})
-ahead = within.loc[(divide, names), "to"] > 0
-report.claim(f"among {divide} images captions are ahead of category words, or equal", ahead)
+equal = within.loc[(divide, names), "to"] > 0
+report.claim(f"among {divide} images captions are ahead of category words, or equal", equal)
 report.add(n_boot=n_boot)
-report
+within.round(2)
 
 # %% [markdown]
 # *What to see:* mean score over people and 95 % interval over images, from {glue:text}`n_boot` draws; a score of 0 is chance. With the great divide gone,
 # labels have less to say: among the animate they still part faces from bodies and humans from animals, but among the inanimate only natural from artificial
-# things. Whole captions less category words: {glue:text}`one_category` within the animate images, {glue:text}`other_category` within the inanimate ones. Less
-# nouns: {glue:text}`one_nouns` and {glue:text}`other_nouns`. These are four comparisons of many that one could make, and their intervals are not corrected.
+# things. Whole captions less category words: {glue:text}`one_category` within the animate images, {glue:text}`other_category` within the inanimate ones.
+# Less nouns: {glue:text}`one_nouns` and {glue:text}`other_nouns`. These are four of many comparisons, and not corrected.
 #
 # ## Exercise
 #
@@ -273,10 +217,8 @@ for other in range(seed + 1, seed + 4):
 #
 # ## What the paper found
 #
-# {cite:t}`doerig2025` report, for eight people and thousands of scenes, that whole captions match visual cortex better than category vectors, category words,
-# and averages of single words in all regions, and better than nouns or verbs everywhere but for nouns in early visual cortex; that adjectives, adverbs and
-# prepositions match very little; that sentence models do not differ significantly; and that shuffled captions have embeddings so close to intact ones that word
-# order matters little. Their tests were for independent samples.
-#
-# Here, on four people and single objects, curated category words do as well, and one bit does better. That sentences matter beyond their words and labels is a
-# claim about scenes, which these open data cannot test.
+# {cite:t}`doerig2025` report, for eight people and thousands of scenes, that whole captions match visual cortex better than category vectors, category
+# words, and averages of single words in all regions, and better than nouns or verbs everywhere but for nouns in early visual cortex; that adjectives,
+# adverbs and prepositions match very little; that sentence models do not differ significantly; and that shuffled captions have embeddings so close to
+# intact ones that word order matters little. Their tests were for independent samples. Here, on four people and single objects, curated category words do
+# as well, and one bit does better. That sentences matter beyond their words and labels is a claim about scenes, which these open data cannot test.

@@ -1,22 +1,18 @@
 # %% [markdown]
 # # Reading captions from the brain
 #
-# Up to here we asked how well sentences describe what a brain does. Now we turn the question round. Somebody looks at a picture, we see
-# nothing but the responses of their visual cortex, and are to say in a sentence what the picture shows. {cite:t}`doerig2025` do it in two steps:
-# from responses to the list of numbers that a language model would give to a description, and from these numbers to the closest of millions of
-# sentences. How close does one come, and how would we know that it is not luck?
+# Up to here we asked how well sentences describe what a brain does. Now we turn the question round: from nothing but the responses of somebody's visual
+# cortex we are to say in a sentence what they see. {cite:t}`doerig2025` do it in two steps: from responses to the numbers that a language model would give
+# to a description, and from these to the closest of millions of sentences. How close does one come, and is it more than luck?
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# how to decode a sentence embedding from responses; how to measure success against chance, and against what one human sentence reaches;
+# **You will learn** how to decode a sentence embedding from responses; how to measure success against chance, and against what one human sentence reaches;
 # why to take out first what all captions share; and how to ask which of many pictures somebody saw.
 #
-# **You need** sentence embeddings of [chapter 7](07_captions_and_visual_cortex), and ridge regression of [chapter 2](02_layer_alignment).
-#
-# **It takes** about 15 minutes to read, and half a minute to run once the captions are embedded (a few minutes more before, unless chapter 7 has done it).
+# **You need** sentence embeddings of [chapter 7](07_captions_and_visual_cortex), and ridge regression of [chapter 2](02_layer_alignment). **It takes**
+# about 15 minutes to read, and half a minute to run, captions embedded.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -34,7 +30,6 @@ results: str = "results/10_reading_captions"  # folder for numbers, claims and f
 # %% tags=["remove-cell"]
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from brainalign import datasets, decoding, plotting, stats
 from brainalign.book import Report
@@ -42,38 +37,34 @@ from brainalign.features.captions import embed
 from brainalign.ridge import decoder
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
 # ## Viewers whose responses are planted
 #
-# The viewers are virtual ({term}`virtual cohort`), {glue:text}`n_people` of them. Each saw {glue:text}`n_train` drawn scenes of their own and
-# the {glue:text}`n_test` *test images* that everybody saw. Their high-level regions respond to the embeddings of the scenes' captions, in a linear way, with
-# noise. So a linear decoder has to succeed here, and how well it does was set by us, with the signal. What virtual viewers can show is that the method finds what
-# is there, that chance is where it should be, and what the measures mean; they show nothing about people, for whom there is
-# [the next page](10_reading_captions_in_people).
-#
-# With the signal of chapter 7, decoding would be trivially easy, for a reason that real brains do not have: noise is independent between vertices, and thousands of
-# them average it away. So the signal of a single vertex is made very weak: {glue:text}`snr` of the noise's variance. Exercise 1 shows the other setting.
+# The {glue:text}`n_people` viewers are virtual ({term}`virtual cohort`). Each saw {glue:text}`n_train` drawn scenes of their own and the
+# {glue:text}`n_test` *test images* that everybody saw. Their high-level regions respond to the embeddings of the scenes' captions, linearly, with noise. A
+# linear decoder has to succeed, as well as we set it. Such viewers show that the method finds what is there, that chance is where it should be, and what
+# the measures mean; for people there is [the next page](10_reading_captions_in_people). With the signal of chapter 7, decoding would be trivially easy:
+# noise is independent between vertices, unlike in brains, and averages away. So the signal of a vertex is weak: {glue:text}`snr` of the noise's variance.
 
 # %%
-viewers = {"n_people": n_people, "n_train": n_train, "n_test": n_test, "roi": "streams", "seed": seed}
+viewers = {"n_subjects": n_people, "n_train": n_train, "n_test": n_test, "roi": "streams", "seed": seed}
 data = datasets.load_viewing("virtual", **viewers, snr=snr, embeddings=embeddings, device=device)
 people, test, first = data.subjects, list(data.test_images), data.subjects[0]
-report.add(n_people=n_people, n_train=n_train, n_test=n_test, snr=snr, n_refits=n_refits)
+report.add(n_people=n_people, n_train=n_train, n_test=n_test, snr=snr, n_refits=n_refits, guessing=1 / len(test))
 data
 
 # %% [markdown]
 # ## From responses to an embedding
 #
-# Each scene has five captions. A sentence model turns each into an {term}`embedding <sentence embedding>`, and the *target* of an image is the mean over its captions.
-# {term}`Ridge regression <ridge regression>` predicts every dimension of the target from all vertices together. There are far more vertices than training images, so
-# without a penalty on large weights the sum would fit the training images perfectly, noise included. How large should the penalty be? We let each dimension choose
-# by {term}`leave-one-out`: how well is each training image predicted from all others? That sounds like as many fits as images. It is one: a single
-# {term}`eigendecomposition` of the table of images by images gives the error of every image, as if it had been left out, for every penalty {cite:p}`golub1979`.
+# Each scene has five captions. A sentence model turns each into an {term}`embedding <sentence embedding>`, and the *target* of an image is their mean.
+# {term}`Ridge regression <ridge regression>` predicts every dimension of the target from all vertices together. There are far more vertices than training
+# images, so without a penalty it would fit the training images perfectly, noise included. We let each dimension choose its penalty by
+# {term}`leave-one-out`: how well is each training image predicted from all others? That takes one fit: a single {term}`eigendecomposition` of the table of
+# images by images gives the error of every image left out, for every penalty {cite:p}`golub1979`.
 
-# %%
+# %% mystnb={"image": {"alt": "Mean leave-one-out error of all dimensions by the logarithm of the penalty: flat and below the dashed line at small penalties, rising to it at large ones."}}
 targets = embed(data.captions, embeddings, device=device)
 truth = targets.sel(item=test)
 decoders, decoded, responses = {}, {}, {}
@@ -83,138 +74,102 @@ for person in people:
     decoders[person] = decoding.CaptionDecoder(device=device).fit(seen.sel(image=train), targets.sel(item=train))
     decoded[person] = decoders[person].predict(seen.sel(image=test))
 shown, answers, goals = responses[first]
-middle = decoders[first].mean_  # the mean embedding of the training images
-decoded[first].shape
-
-# %% mystnb={"image": {"alt": "Mean leave-one-out error of all dimensions by the logarithm of the penalty: flat and below the dashed line at small penalties, rising to it at large ones."}}
 errors = decoders[first].loo_mse_.mean(1) / goals.var(0).mean()
 errors = pd.DataFrame({"penalty": np.log10(decoder.DEFAULT_ALPHAS), "error": errors})
 text = {"xlabel": "penalty (log10, of the mean squared length of a pattern)", "ylabel": "left-out error / variance"}
-title = "Choosing the penalty, one virtual viewer"
-report.figure(
-    "penalty", plotting.lines(errors, "penalty", "error", levels={"the mean, always": 1}, **text, title=title)
-)
+text |= {"levels": {"the mean, always": 1}, "title": "Choosing the penalty, one virtual viewer"}
+report.figure("penalty", plotting.lines(errors, "penalty", "error", **text))
 
 # %% [markdown]
-# *What to see:* at the dashed line a decoder is no better than one that always answers with the mean. Where the curve is flat, the penalty does not matter, and
-# here it is flat down to the smallest that we tried: with noise that is independent from vertex to vertex, even a nearly unpenalised fit generalises. Do not
-# expect that of real responses.
+# *What to see:* at the dashed line a decoder is no better than one that always answers with the mean. Here the curve is flat down to the smallest penalty
+# that we tried: with noise that is independent from vertex to vertex, even a nearly unpenalised fit generalises. Do not expect that of real responses.
 
 # %% mystnb={"image": {"alt": "Decoded against true numbers of one test image, one dot a dimension: a cloud along a line that is flatter than the dashed diagonal."}}
-numbers = pd.DataFrame({"true": truth[0].values - middle, "decoded": decoded[first][0].values - middle})
-text = {"xlabel": "true number, less the mean", "ylabel": "decoded number, less the mean"}
-title = "The dimensions of one test image, one virtual viewer"
-report.figure("dimensions", plotting.points(numbers, "true", "decoded", diagonal=True, **text, title=title))
+middle = decoders[first].mean_  # the mean embedding of the training images
+aims, guesses = truth.values - middle, decoded[first].values - middle
+text = {"xlabel": "true number, less the mean", "ylabel": "decoded number, less the mean", "diagonal": True}
+text["title"] = "The dimensions of one test image, one virtual viewer"
+numbers = pd.DataFrame({"true": aims[0], "decoded": guesses[0]})
+report.figure("dimensions", plotting.points(numbers, "true", "decoded", **text))
 
 # %%
-aims = truth.values - middle
 scores = pd.DataFrame({p: decoding.correlations(decoded[p], truth) for p in people})
-centred = pd.DataFrame({p: decoding.correlations(decoded[p], truth, decoders[p].mean_) for p in people})
-slope = np.polyfit(aims.ravel(), (decoded[first].values - middle).ravel(), 1)[0]
-report.add(slope=slope, one_image=scores[first][0], one_centred=centred[first][0])
+report.add(slope=np.polyfit(aims.ravel(), guesses.ravel(), 1)[0], one_image=scores[first][0])
 report
 
 # %% [markdown]
 # *What to see:* the cloud rises, but less steeply than the diagonal (over all images, {glue:text}`slope:.2f` instead of 1): with noisy responses and few
-# training images, what is predicted *shrinks* towards the mean of the training images, and a penalty adds to that. So we do not ask how far apart the numbers
-# are but how they *correlate* over dimensions, which does not see the shrinking. For this image r is {glue:text}`one_image:.2f`.
+# training images, what is predicted *shrinks* towards the mean of the training images, and a penalty adds to that. So we ask how the numbers *correlate*
+# over dimensions, which does not see the shrinking. For this image r is {glue:text}`one_image:.2f`.
 #
 # ## How close is close?
 #
-# A correlation of one image says little. We need three things to hold it against.
+# A correlation of one image says little. We need three things to hold it against:
 #
-# - **Knowing nothing.** All captions have something in common, if only that they are sentences about pictures. So the *mean* embedding of the training images
-#   correlates with every target.
-# - **One sentence.** How well does *one* caption of an image correlate with the mean of the others? We take each caption in turn, and average. This is the
-#   *human ceiling* of the study: what a further person who writes one sentence would reach. (Here a generator stands in the place of people.) It is no upper
-#   bound: a single sentence leaves things out, and what is decoded may lie closer to the mean of several sentences than any one of them. Nor is it quite the
-#   same yardstick: what is decoded is held against the mean of all captions, which is a little less noisy.
-# - **Taking out what all share.** If we subtract the mean of the training images from everything first (*centred*), only what sets an image apart counts, and
-#   knowing nothing gives 0.
+# - **Knowing nothing.** All captions have something in common, if only that they are sentences about pictures. So the *mean* embedding of the training
+#   images correlates with every target.
+# - **One sentence.** How well does *one* caption of an image correlate with the mean of the others, averaged over its captions? This is the *human ceiling*
+#   of the study: what a further person who writes one sentence would reach (here a generator stands in the place of people). It is no upper bound: a single
+#   sentence leaves things out, and what is decoded may lie closer to the mean of several, of which it is held against all, not all but one.
+# - **Taking out what all share.** With the mean of the training images subtracted from everything first (*centred*), only what sets an image apart counts.
 
-# %%
+# %% mystnb={"image": {"alt": "Histograms over test images of the correlation with the target, for the mean embedding, embeddings decoded from one viewer, and single captions."}}
 vectors = embed(data.captions["caption"].tolist(), embeddings, device=device).values
 few = data.captions["image"].isin(test).to_numpy()
 owners, single = data.captions["image"][few].tolist(), vectors[few]
-human = decoding.caption_ceiling(single, owners).sel(image=test)
-human_centred = decoding.caption_ceiling(single, owners, middle).sel(image=test)
+human, human_centred = (decoding.caption_ceiling(single, owners, mean).sel(image=test) for mean in (None, middle))
 ignorant = decoding.correlations(np.tile(middle, (len(test), 1)), truth)
-
-# %% mystnb={"image": {"alt": "Histograms over test images of the correlation with the target, for the mean embedding, embeddings decoded from one viewer, and single captions."}}
-kinds = {"decoded": scores[first], "mean embedding": ignorant, "one caption": human.values}
-values = pd.concat([pd.DataFrame({"value": some, "kind": name}) for name, some in kinds.items()], ignore_index=True)
+kinds = pd.DataFrame({"decoded": scores[first], "mean embedding": ignorant, "one caption": human.values})
 text = {"label": "correlation with the mean of the image's captions (r)", "counted": "test images"}
-report.figure("closeness", plotting.histogram(values, **text, title="How close, one virtual viewer"))
-
+text["title"] = "How close, one virtual viewer"
+report.figure("closeness", plotting.histogram(kinds.melt(var_name="kind"), **text))
 
 # %%
-def estimate(some, **options):
-    """The mean with its bootstrap interval, over images."""
-    return stats.Estimate(*stats.bootstrap_ci(some, n_resamples=n_resamples, seed=seed, **options), len(some))
-
-
-rows = {name: [estimate(scores[name]), centred[name].mean()] for name in people}
+centred = pd.DataFrame({p: decoding.correlations(decoded[p], truth, decoders[p].mean_) for p in people})
+interval = {"n_resamples": n_resamples, "seed": seed}  # over images
+rows = {name: [stats.bootstrap_ci(scores[name], **interval), centred[name].mean()] for name in people}
 rows |= {"one caption": [float(human.mean()), float(human_centred.mean())], "mean embedding": [ignorant.mean(), 0.0]}
-pd.DataFrame.from_dict(rows, "index", columns=["r", "r, centred"])
-
-# %%
 share, share_centred = scores.mean() / float(human.mean()), centred.mean() / float(human_centred.mean())
-report.add(human=float(human.mean()), ignorant=ignorant.mean(), ignorant_share=ignorant.mean() / float(human.mean()))
+report.add(human=human.mean(), ignorant=ignorant.mean(), ignorant_share=ignorant.mean() / float(human.mean()))
 report.add(least_share=share.min(), most_share=share.max())
 report.add(least_share_centred=share_centred.min(), most_share_centred=share_centred.max())
 report.claim("knowing nothing reaches a third of the ceiling", report["ignorant_share"] > 1 / 3)
 report.claim("what is decoded is closer than the mean embedding", scores.mean().min() > ignorant.mean())
-report
+pd.DataFrame.from_dict(rows, "index", columns=["r", "r, centred"])
 
 # %% [markdown]
-# *What to see:* one caption correlates with the others of its image at {glue:text}`human:.2f` on average. Decoded embeddings reach {glue:text}`least_share:.0%`
-# to {glue:text}`most_share:.0%` of that. But one that knows *nothing* about the image reaches {glue:text}`ignorant_share:.0%` ({glue:text}`ignorant:.2f`)!
-# Scores of this kind, which the study reports too, do not start at zero. Centred they do, and the share is {glue:text}`least_share_centred:.0%` to
-# {glue:text}`most_share_centred:.0%`.
+# *What to see:* one caption correlates with the others of its image at {glue:text}`human:.2f` on average. Decoded embeddings reach
+# {glue:text}`least_share:.0%` to {glue:text}`most_share:.0%` of that. But one that knows *nothing* about the image reaches {glue:text}`ignorant_share:.0%`
+# ({glue:text}`ignorant:.2f`)! Scores of this kind, which the study reports too, do not start at zero. Centred they do, and the share is
+# {glue:text}`least_share_centred:.0%` to {glue:text}`most_share_centred:.0%`.
 #
 # ## Which picture was it?
 #
-# A stricter question: of all test images, is the target of the right one the most similar to what was decoded? The number of others that are more similar is
-# the *rank* of the right image, 0 if none is. The share of images with rank 0 is called top-1 {term}`identification`, that with a rank below 5 top-5. Who
-# guesses is right in one of {glue:text}`n_test`.
-#
-# Is that really what guessing gives, with everything else as it is? We exchange the *training* targets at random, so that no response belongs to its image any more, fit the
-# decoder anew, penalties included, and identify. We do so {glue:text}`n_refits` times.
+# A stricter question: of all test images, is the target of the right one the most similar to what was decoded? The number of others that are more similar
+# is the *rank* of the right image; the share of images with rank 0 is called top-1 {term}`identification`. Who guesses is right in one of
+# {glue:text}`n_test`. Is that so with everything else as it is? We exchange the *training* targets at random, so that no response belongs to its image any
+# more, fit the decoder anew, penalties included, and identify, {glue:text}`n_refits` times.
 
-# %%
+# %% mystnb={"image": {"alt": "Share of test images whose right image is among the k most similar, for k from 1 to 20: two lines for each of two viewers, as decoded and centred, near the top, and a gray band of chance near the bottom."}}
 ranks = pd.DataFrame({p: decoding.image_ranks(decoded[p], truth) for p in people})
 ranks_centred = pd.DataFrame({p: decoding.image_ranks(decoded[p], truth, decoders[p].mean_) for p in people})
-rng = np.random.default_rng(seed)
-null_ranks, null_scores = [], []
+rng, k, null_ranks, null_scores = np.random.default_rng(seed), np.arange(1, 21), [], []
 for _ in range(n_refits):
     guess = decoding.CaptionDecoder(device=device).fit(shown, rng.permutation(goals)).predict(answers)
     null_ranks.append(decoding.image_ranks(guess, truth))
     null_scores.append(decoding.correlations(guess, truth).mean())
-
-# %% mystnb={"image": {"alt": "Share of test images whose right image is among the k most similar, for k from 1 to 20: two lines for two viewers near the top, and a gray band of chance near the bottom."}}
-k = np.arange(1, 21)
 chance = np.array([(np.stack(null_ranks) < n).mean(1) for n in k])
 band = pd.DataFrame({"k": k, "low": np.quantile(chance, 0.025, axis=1), "high": np.quantile(chance, 0.975, axis=1)})
-found = pd.concat([pd.DataFrame({"k": k, "share": [(ranks[p] < n).mean() for n in k], "viewer": p}) for p in people])
+curves = {**ranks, **ranks_centred.add_suffix(", centred")}.items()
+found = [pd.DataFrame({"k": k, "share": [(own < n).mean() for n in k], "viewer": name}) for name, own in curves]
 text = {"xlabel": "k", "ylabel": "right image among the k best (share)"}
-title = f"Identification among {len(test)} images, virtual viewers"
-report.figure("identification", plotting.lines(found, "k", "share", hue="viewer", chance=band, **text, title=title))
-
-# %%
-rows = {name: [(own < n).mean() for n in (1, 5, 10)] + [own.median()] for name, own in ranks.items()}
-rows |= {
-    f"{name}, centred": [(own < n).mean() for n in (1, 5, 10)] + [own.median()] for name, own in ranks_centred.items()
-}
-rows["pictures exchanged"] = [chance[n - 1].mean() for n in (1, 5, 10)] + [np.median(null_ranks)]
-rows["guessing"] = [n / len(test) for n in (1, 5, 10)] + [(len(test) - 1) / 2]
-pd.DataFrame.from_dict(rows, "index", columns=["top-1", "top-5", "top-10", "median rank"]).round(3)
+text |= {"hue": "viewer", "chance": band, "title": f"Identification among {len(test)} images, virtual viewers"}
+report.figure("identification", plotting.lines(pd.concat(found), "k", "share", **text))
 
 # %%
 top_one, low, high = (ranks < 1).mean(), *band.loc[0, ["low", "high"]]
 report.add(least_top=top_one.min(), most_top=top_one.max(), times_chance=top_one.min() * len(test))
-report.add(
-    null_top=chance[0].mean(), null_low=low, null_high=high, guessing=1 / len(test), null_score=np.mean(null_scores)
-)
+report.add(null_top=chance[0].mean(), null_low=low, null_high=high, null_score=np.mean(null_scores))
 report.claim("exchanged pictures identify as often as guessing does", low <= 1 / len(test) <= high)
 report.claim("decoding identifies more often than exchanged pictures", top_one.min() > chance[0].max())
 report.claim("centring helps to identify", ((ranks_centred < 1).mean() > top_one).all())
@@ -223,13 +178,9 @@ report
 # %% [markdown]
 # *What to see:* the right image is the most similar one in {glue:text}`least_top:.0%` to {glue:text}`most_top:.0%` of the cases, at least
 # {glue:text}`times_chance:.0f` times as often as by guessing. With exchanged pictures it is {glue:text}`null_top:.1%` (95 % of the refits between
-# {glue:text}`null_low:.1%` and {glue:text}`null_high:.1%`; guessing gives {glue:text}`guessing:.1%`). The same decoders fitted to exchanged pictures still
-# reach a *correlation* of {glue:text}`null_score:.2f`: here the starting point of that score shows again. And centring helps to identify: a decoded embedding
-# that is shrunk towards the mean resembles images that are themselves close to the mean, whichever was seen.
-#
-# ### Where, and from how much?
-#
-# Does it matter where we look, and how many pictures a person saw?
+# {glue:text}`null_low:.1%` and {glue:text}`null_high:.1%`; guessing gives {glue:text}`guessing:.1%`). Fitted to exchanged pictures, decoders still reach a
+# *correlation* of {glue:text}`null_score:.2f`: the starting point of that score shows again. And centring helps to identify: a decoded embedding that is
+# shrunk towards the mean resembles images close to the mean, whichever was seen. Does it matter where we look, and at how many pictures?
 
 # %%
 vertices, rows = data.responses[first]["vertex"].values, {}
@@ -257,51 +208,39 @@ report
 # *What to see:* the {glue:text}`worst_region` region alone identifies {glue:text}`worst_top:.0%`, the {glue:text}`best_region` region
 # {glue:text}`best_top:.0%`. In virtual viewers early cortex responds to pixels, and what a picture looks like says a little about what it shows. From
 # {glue:text}`quarter` images of training instead of all, the share falls from {glue:text}`full_top:.0%` to {glue:text}`quarter_top:.0%`. Regions differ in
-# size, though: with noise independent between vertices, a region with more of them decodes better for that reason alone, so this is no map of where meaning is.
+# size, though, and with noise independent between vertices more of them decode better: this is no map of meaning.
+#
+# ## What we have shown
+#
+# Where responses follow sentence embeddings, ridge regression reads them back; chance is where guessing puts it; scores start far above zero until what all
+# captions share is taken out; and a single sentence is no upper bound. All of it is true by construction of these viewers. No sentence was read yet: [the
+# next page](10_reading_captions_in_people) looks sentences up for real people, [the one after](10_writing_captions) asks what looking up can do.
+#
+# ## What the paper found
+#
+# {cite:t}`doerig2025` decoded MPNet embeddings from all of visual cortex of people who each saw thousands of photographs, by fractional ridge regression
+# (their text: a penalty for each dimension; their code: one for all). They report that decoding comes close to the agreement between human captions. Their
+# human ceiling is defined as ours; the published code, as we read it, keeps the last caption of each image alone. Ridge and centring differ.
 #
 # ## Exercises
 #
 # 1. Repeat the decoding with the signal of chapter 7 (`snr` 0.35). Where are the scores now, beside the human ceiling?
 # 2. What is decoded here are means over three presentations. How well does the same decoder do with a single one?
 #
-# :::{admonition} Solution 1
+# :::{admonition} Solutions
 # :class: dropdown
-# Decoded embeddings are then closer to the mean of the captions than a single caption is, and identification is (nearly) perfect. The "ceiling" is none: it is
-# the score of one sentence, and a decoder of a mean over five can pass it. A number above 100 % of it is no miracle and no mistake.
+# 1. Decoded embeddings are then closer to the mean of the captions than a single caption is, and identification is (nearly) perfect. The "ceiling" is none:
+#    it is the score of one sentence, and a decoder of a mean over five can pass it. A number above 100 % of it is no miracle and no mistake.
+# 2. Worse, as noise has three times the variance. And a decoder trained on means is not even the best one for single presentations.
 # :::
 
 # %% tags=["hide-cell"]
 strong = datasets.load_viewing("virtual", **viewers, snr=0.35, embeddings=embeddings, device=device)
 strong = strong.mean_responses(first).astype("float32")
 fitted = decoding.CaptionDecoder().fit(strong.sel(image=list(data.train_images(first))).values, goals)
-guess = fitted.predict(strong.sel(image=test).values)
-print(f"of the ceiling: {decoding.correlations(guess, truth).mean() / report['human']:.0%}")
-print(f"top-1: {(decoding.image_ranks(guess, truth) < 1).mean():.0%}")
-
-# %% [markdown]
-# :::{admonition} Solution 2
-# :class: dropdown
-# Worse, as noise has three times the variance: identification falls, and the correlation with it. The decoder, trained on means, is not even the best one for
-# single presentations.
-# :::
-
-# %% tags=["hide-cell"]
-once = data.responses[first].isel(repeat=0).sel(image=test).values
-guess = decoders[first].coef_ @ once.T + decoders[first].intercept_[:, None]
-print(f"r: {decoding.correlations(guess.T, truth).mean():.2f} instead of {scores[first].mean():.2f}")
-print(f"top-1: {(decoding.image_ranks(guess.T, truth) < 1).mean():.0%}")
-
-# %% [markdown]
-# ## What we have shown
-#
-# Where responses follow sentence embeddings, ridge regression reads them back; chance is where guessing puts it; scores start far above zero until what all
-# captions share is taken out; and a single sentence is no upper bound. All of it is true by construction of these viewers. No sentence was read yet:
-# [the next page](10_reading_captions_in_people) looks sentences up for real people, and [the one after](10_writing_captions) asks what looking up can do and
-# what writing could add.
-#
-# ## What the paper found
-#
-# {cite:t}`doerig2025` decoded MPNet embeddings from all vertices of visual cortex of people who each saw thousands of photographs, by fractional ridge
-# regression (their text chooses a penalty for each dimension, their code, as we read it, one for all). They report that decoding comes close to the agreement
-# between human captions. Their text defines the human ceiling as ours does; their published code, as we read it, keeps only the last caption of each image. We
-# differ in the kind of ridge regression and in centring.
+once = data.responses[first].isel(repeat=0).sel(image=test)
+guesses = {"as above": decoded[first], "strong": fitted.predict(strong.sel(image=test).values)}
+guesses["once"] = decoders[first].predict(once)
+for name, guess in guesses.items():
+    r, top = decoding.correlations(guess, truth).mean(), (decoding.image_ranks(guess, truth) < 1).mean()
+    print(f"{name}: r {r:.2f}, {r / report['human']:.0%} of the ceiling, top-1 {top:.0%}")

@@ -1,25 +1,19 @@
 # %% [markdown]
 # # A network that sees in sentences
 #
-# In chapter 7 we compared visual cortex with sentences that somebody had written about a picture. But the eye is given no sentence. Can a network learn to get
-# from the pixels of a picture to what a language model makes of its captions? And does it then come to resemble the brain more than a network that learns only
-# which things are in the picture? {cite:t}`doerig2025` report that it does, and from far fewer pictures than its rivals were trained on.
-#
-# We build such a network at a size that trains in a minute, beside a twin that learns categories. This page asks what they learn. The next ones put them before
-# [virtual viewers](11_networks_and_viewers) and before [four people](11_a_network_that_sees_in_sentences_in_people).
+# In chapter 7 we compared visual cortex with sentences that somebody had written about a picture. But the eye gets no sentence. Can a network learn to get
+# from pixels to what a language model makes of the captions? And does it then resemble the brain more than one that learns only which things are in the
+# picture? {cite:t}`doerig2025` report that it does, and from far fewer pictures than its rivals. Here we build such a network, small, and a twin for
+# categories, and ask what they learn; then come [virtual viewers](11_networks_and_viewers) and [people](11_a_network_that_sees_in_sentences_in_people).
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# what a recurrent convolutional network is; how to train one on sentence embeddings; how to tell that it has learned something; and how to read one kind of
-# knowledge out of a network that was trained on another.
+# **You will learn** what a recurrent convolutional network is; how to train one on sentence embeddings; how to tell that it has learned something; and how
+# to read one kind of knowledge out of a network that was trained on another.
 #
-# **You need** sentence embeddings of [chapter 7](07_captions_and_visual_cortex). It helps to have trained a neural network once.
-#
-# **It takes** about 15 minutes to read. The first run embeds ten thousand captions and trains seven networks, which takes two cores some ten minutes;
-# both are kept, and the next run takes two minutes.
+# **You need** sentence embeddings of [chapter 7](07_captions_and_visual_cortex); it helps to have trained a network once. **It takes** about 15 minutes to
+# read. The first run trains seven networks, some ten minutes on two cores; they are kept, and the next run takes two.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -62,53 +56,37 @@ report = Report(results)
 # ## What there is to learn from
 #
 # The study trained its networks on {glue:text}`n_published:,` photographs of COCO {cite:p}`lin2014`, none of which its viewers saw. Ours have
-# {glue:text}`n_pictures:,` drawn scenes, all but {glue:text}`n_held_out` of them to learn from, like those of the virtual viewers ({term}`virtual cohort`), but
-# not the same ones. Each has five captions and a list of *categories*, what is in the picture.
+# {glue:text}`n_pictures:,` drawn scenes, all but {glue:text}`n_held_out` of them to learn from, like those of the virtual viewers ({term}`virtual cohort`),
+# but not the same ones. Each has five captions and a list of what is in the picture. A network needs numbers to aim at, its *targets*:
+#
+# - **Captions.** The study's sentence model, MPNet {cite:p}`reimers2019,song2020`, turns each caption into an {term}`embedding <sentence embedding>`; a
+#   picture's target is the mean over its captions, {glue:text}`n_embedding` numbers. They also tell how many things there are, how they look, what they do.
+# - **Categories.** A list of zeros with a one for each of {glue:text}`n_categories` categories that is in the picture: a {term}`multi-hot vector`.
 
-# %%
+# %% tags=["remove-stderr"] mystnb={"image": {"alt": "Four scenes, coarse as the networks see them, each with its first caption and the list of its categories beside it."}}
 config = rcnn.preset(preset, seed=seed, **changes)
 source, origin = training_folder or render_scenes(n_scenes, seed=1), training_folder or "rendered scenes"
 pictures, captions, categories = images.learning_set(source, config.image_size)
-names, first_caption = categories.index, captions.drop_duplicates("image").set_index("image")["caption"]
+targets = {"captions": embed(captions, embeddings, device=device).values}
+targets["categories"] = categories.to_numpy("float32")
 report.add(n_published=images.published_networks()["training_images"].iloc[0], n_pictures=len(pictures))
-report.add(n_held_out=n_held_out, n_permutations=n_permutations)
-{"pictures": pictures.shape, "captions": len(captions), "categories": categories.shape}
-
-# %% mystnb={"image": {"alt": "Four scenes, coarse as the networks see them, each with its first caption and the list of its categories beside it."}}
+report.add(n_held_out=n_held_out, n_permutations=n_permutations, n_seeds=n_seeds, n_epochs=config.epochs)
+report.add(n_embedding=targets["captions"].shape[1], n_categories=targets["categories"].shape[1])
+names, first_caption = categories.index, captions.drop_duplicates("image").set_index("image")["caption"]
 listed = categories.iloc[:4].apply(lambda row: ", ".join(row.index[row]), axis=1)
 texts = [f"{first_caption[name]}\n[{listed[name]}]" for name in names[:4]]
 report.figure("pictures", plotting.pictures(pictures[:4], texts, title=f"As the networks see them, {origin}"))
 
 # %% [markdown]
-# A network needs numbers to aim at, its *targets*.
-#
-# - **Captions.** The study's sentence model, MPNet {cite:p}`reimers2019,song2020`, turns each caption into an {term}`embedding <sentence embedding>`; a picture's
-#   target is the mean over its captions, {glue:text}`n_embedding` numbers.
-# - **Categories.** A list of zeros with a one for each of {glue:text}`n_categories` categories that is in the picture: a {term}`multi-hot vector`.
-#
-# Captions know what the list does not: how many, what they look like, what they do, and how they stand to each other.
-
-# %% tags=["remove-stderr"]
-targets = {"captions": embed(captions, embeddings, device=device).values}
-targets["categories"] = categories.to_numpy("float32")
-report.add(n_embedding=targets["captions"].shape[1], n_categories=targets["categories"].shape[1])
-{kind: target.shape for kind, target in targets.items()}
-
-# %% [markdown]
 # ## A recurrent network
 #
-# A *convolution* looks at a small window of a picture, adds up what it sees with certain weights, and does the same at every place. Layers of such sums, each
-# with a bend (negative values become zero), make a {term}`convolutional network`. In an ordinary one, activity runs once from the picture to the last layer.
-# Visual cortex does not work like that: areas have connections within themselves and back from later areas, and models with such connections describe it better
-# {cite:p}`spoerer2017,kietzmann2019`. A {term}`recurrent network` has these as well. Activity runs through it for several {term}`time steps <time step>`, and
-# at each, a layer adds up
-#
-# - *bottom-up*: the layer below at this time step,
-# - *lateral*: itself, one step ago,
-# - *top-down*: the layer above, one step ago.
-#
-# What is in the last layer, averaged over places, goes through one more weighted sum, the *read-out*, which has to come close to the target. The layers of ours
-# (*channels*: different sums at each place; *window* and *lateral and top-down*: sides of the windows; *places*: where sums are taken):
+# A {term}`convolutional network` has layers of weighted sums over a small window of what is below, the same at every place, each with a bend (negative
+# values become zero). In an ordinary one, activity runs once from the picture to the last layer. Visual cortex does not work like that: areas have
+# connections within themselves and back from later areas, and models with such connections describe it better {cite:p}`spoerer2017,kietzmann2019`. A
+# {term}`recurrent network` has these as well. Activity runs through it for several {term}`time steps <time step>`, and at each, a layer adds up what comes
+# *bottom-up* from the layer below, and, of one step ago, *lateral* from itself and *top-down* from the layer above. What is in the last layer, averaged
+# over places, goes through one more weighted sum, the *read-out*, which has to come close to the target. The layers of ours (*channels*: different sums at
+# each place; *window* and *lateral and top-down*: sides of the windows; *places*: where sums are taken):
 
 # %%
 network = rcnn.RecurrentNetwork(replace(config, n_targets=targets["captions"].shape[1]))
@@ -126,85 +104,58 @@ pd.DataFrame(layers).rename_axis("layer")
 #
 # ## Twins, and a control
 #
-# The *loss*, what training makes small, is the {term}`cosine distance` of read-out and target at every time step: only the direction counts, not the length.
-# The *twin* has the same layers, the same first weights, the same pictures in the same order and the same loss; it learns categories, and its read-out goes
-# through a sigmoid, which brings every number between 0 and 1. We train {glue:text}`n_seeds` networks of each kind, which differ in their first weights, for
-# {glue:text}`n_epochs` passes over the pictures ({term}`epoch`). The last {glue:text}`n_held_out` pictures are *held out*: no network learns from them.
-#
-# A *control* gets the captions of *other pictures* as targets, for half as long. It has nothing to learn that holds for new pictures.
+# The *loss*, what training makes small, is the {term}`cosine distance` of read-out and target at every time step: only the direction counts. The *twin* has
+# the same layers, the same first weights, the same pictures in the same order and the same loss; it learns categories, and its read-out goes through a
+# sigmoid, which brings every number between 0 and 1. We train {glue:text}`n_seeds` networks of each kind, which differ in their first weights, for
+# {glue:text}`n_epochs` passes over the pictures ({term}`epoch`). The last {glue:text}`n_held_out` pictures are *held out*: no network learns from them. A
+# *control* gets the captions of *other pictures* as targets, for half as long: nothing that holds for new pictures. All targets have much in common, so
+# that even the *mean target*, the same guess for every picture, comes close to those that were held out.
 
-# %% tags=["remove-stderr"]
+# %% tags=["remove-stderr"] mystnb={"image": {"alt": "Two panels of learning curves over epochs, trained on captions and on categories: held-out and training pictures rise and level off above the flat line of the mean target; the line of wrong captions stays at it."}}
 options = {"n_seeds": n_seeds, "n_held_out": n_held_out, "folder": checkpoints, "n_jobs": n_jobs, "device": device}
 twins = rcnn.train_twins(pictures, targets, config, control=True, **options)
 seen, new, means = twins.learned, twins.held_out, twins.means
-report.add(n_seeds=n_seeds, n_epochs=config.epochs)
-list(twins.networks)
-
-# %% [markdown]
-# ## Has anything been learned?
-#
-# After each pass the networks look at the pictures that were held out. What a guess would score has to be known: all targets have much in common, so that even
-# the *mean target*, the same guess for every picture, comes close.
-
-# %%
 base = {kind: cosine(np.tile(means[kind], (len(new), 1)), aims[new]).mean() for kind, aims in targets.items()}
 tall = twins.history.assign(training=1 - twins.history["loss"]).melt(["trained on", "epoch"], ["held_out", "training"])
 tall = tall[(tall["trained on"] != "control") | (tall["variable"] == "held_out")]
 curves = tall.groupby(["trained on", "variable", "epoch"], sort=False)["value"].agg(["mean", "min", "max"])
-curves = curves.reset_index()
+curves = curves.reset_index().rename(columns={"mean": "cosine", "min": "low", "max": "high"})
 curves["line"] = curves["variable"].map({"held_out": "held-out pictures", "training": "training pictures"})
 curves.loc[curves["trained on"] == "control", ["trained on", "line"]] = ["captions", "held-out, wrong captions"]
-for kind, value in base.items():
-    level = {"trained on": kind, "line": "mean target", "epoch": [1, config.epochs], "mean": value}
-    curves = pd.concat([curves, pd.DataFrame(level)], ignore_index=True)
-curves = curves.rename(columns={"mean": "cosine", "min": "low", "max": "high"})
-
-# %% mystnb={"image": {"alt": "Two panels of learning curves over epochs, trained on captions and on categories: held-out and training pictures rise and level off above the flat line of the mean target; the line of wrong captions stays at it."}}
+flat = [(kind, "mean target", epoch, value) for kind, value in base.items() for epoch in (1, config.epochs)]
+curves = pd.concat([curves, pd.DataFrame(flat, columns=["trained on", "line", "epoch", "cosine"])])
 text = {"xlabel": "epoch", "ylabel": "cosine of read-out and target", "title": f"Learning, {origin}"}
 report.figure("learning", plotting.lines(curves, "epoch", "cosine", hue="line", col="trained on", **text))
 
 # %%
-last = twins.history[twins.history["epoch"] == config.epochs].groupby("trained on")["held_out"]
-for kind in targets:
-    report.add(**{f"{kind}_low": last.min()[kind], f"{kind}_high": last.max()[kind], f"{kind}_base": base[kind]})
-report.add(control_end=twins.history["held_out"].iloc[-1])
-report
-
-# %% [markdown]
-# *What to see:* lines are means over networks, bands go from the lowest to the highest of them. Trained on captions they reach {glue:text}`captions_low:.2f` to
-# {glue:text}`captions_high:.2f` on pictures that they never saw, where the mean target has {glue:text}`captions_base:.2f`; trained on categories,
-# {glue:text}`categories_low:.2f` to {glue:text}`categories_high:.2f` against {glue:text}`categories_base:.2f`. (The two scales cannot be compared: targets
-# differ.) The control ends at {glue:text}`control_end:.2f`. Training pictures are moved and mirrored, and counted over a whole pass and all time steps.
-#
-# To take out what all targets share, we subtract the mean of the training targets from target and read-out before taking the cosine. Guessing the mean then
-# scores 0.
-
-# %%
-rows = {}
+rows, last = {}, twins.history[twins.history["epoch"] == config.epochs].groupby("trained on")["held_out"]
 for (kind, s), network in twins.networks.items():
     aim = kind if kind in targets else "captions"
     right = cosine(rcnn.predict(network, pictures[new]).values, targets[aim][new], means[aim])
-    rows[kind, s] = stats.Estimate(*stats.bootstrap_ci(right, n_resamples=n_resamples, seed=seed), len(new))
+    rows[kind, s] = stats.bootstrap_ci(right, n_resamples=n_resamples, seed=seed)
 learned = pd.Series(rows).rename_axis(["trained on", "seed"])[[*targets, "control"]]
-learned.to_frame("cosine, mean removed (95 % over pictures)")
-
-# %%
-report.add(control_learned=learned["control"].iloc[0])
 lowest = {kind: min(one.low for one in learned[kind]) for kind in targets}
 for kind, low in lowest.items():
+    report.add(**{f"{kind}_low": last.min()[kind], f"{kind}_high": last.max()[kind], f"{kind}_base": base[kind]})
     report.claim(f"every network trained on {kind} has learned what holds for new pictures", low > 0)
+report.add(control_end=twins.history["held_out"].iloc[-1], control_learned=learned["control"].iloc[0])
 report.claim("wrong captions teach next to nothing", report["control_learned"].high < lowest["captions"] / 5)
-report
+learned.to_frame("cosine, mean removed (95 % over pictures)")
 
 # %% [markdown]
-# Every network but the control has learned something that holds for new pictures. Wrong captions teach next to nothing: {glue:text}`control_learned`.
+# *What to see:* lines are means over networks, bands their range. Trained on captions they reach {glue:text}`captions_low:.2f` to
+# {glue:text}`captions_high:.2f` on pictures that they never saw, where the mean target has {glue:text}`captions_base:.2f`; trained on categories,
+# {glue:text}`categories_low:.2f` to {glue:text}`categories_high:.2f` against {glue:text}`categories_base:.2f`. (The two scales cannot be compared: targets
+# differ.) The control ends at {glue:text}`control_end:.2f`. Training pictures are moved and mirrored, and counted over a whole pass and all time steps. In
+# the table the mean target is subtracted first, so that guessing it scores 0. Every network but the control has learned something that holds for new
+# pictures; wrong captions teach next to nothing: {glue:text}`control_learned`.
 #
 # ## What does such a network see?
 #
 # We look up, for pictures it never saw, the nearest among the caption embeddings of all held-out pictures. The *rank* of the right one is 1 where it is the
 # nearest. For chance, read-outs are given to other pictures, {glue:text}`n_permutations` times.
 
-# %%
+# %% mystnb={"image": {"alt": "Six drawn scenes that no network learned from, from the best to the worst rank, each beside the caption that the network finds nearest."}}
 out = rcnn.predict(twins.networks["captions", seed], pictures[new]).values
 parts = [normalize(values - means["captions"]) for values in (out, targets["captions"][new])]
 near = parts[0] @ parts[1].T  # the cosine of each read-out and each target
@@ -214,34 +165,27 @@ rng, each = np.random.default_rng(seed), np.arange(len(new))
 orders = [rng.permutation(len(new)) for _ in range(n_permutations)]
 null_rank = np.array([1 + np.median((near[order] > near[order, each][:, None]).sum(1)) for order in orders])
 null_shared = np.array([shared[each, near[order].argmax(1)].mean() for order in orders])
-
-# %% mystnb={"image": {"alt": "Six drawn scenes that no network learned from, from the best to the worst rank, each beside the caption that the network finds nearest."}}
-some = np.argsort(rank, kind="stable")[np.linspace(0, len(rank) - 1, 6).astype(int)]
-found = [first_caption[names[new[near[k].argmax()]]] for k in some]
-texts = [f"{caption}\n(right picture: rank {rank[k]} of {len(rank)})" for caption, k in zip(found, some, strict=True)]
-title = f"Nearest captions of held-out pictures, {origin}"
-report.figure("nearest", plotting.pictures(pictures[new[some]], texts, title=title))
-
-# %%
 near_shared = shared[each, near.argmax(1)].mean()
 report.add(median_rank=np.median(rank), chance_rank=null_rank.mean(), top_one=(rank == 1).mean(), guessing=1 / len(new))
 report.add(near_shared=near_shared, chance_shared=null_shared.mean())
 report.claim("the right picture is nearer than by chance", stats.p_values(-np.median(rank), -null_rank) <= 0.05)
 report.claim("what is found shares more categories than chance", stats.p_values(near_shared, null_shared) <= 0.05)
-report
+some = np.argsort(rank, kind="stable")[np.linspace(0, len(rank) - 1, 6).astype(int)]
+texts = [f"{first_caption[names[new[near[k].argmax()]]]}\n(right picture: rank {rank[k]} of {len(rank)})" for k in some]
+title = f"Nearest captions of held-out pictures, {origin}"
+report.figure("nearest", plotting.pictures(pictures[new[some]], texts, title=title))
 
 # %% [markdown]
-# *What to see:* pictures from the best to the worst, at even steps through the order of ranks; beside each, the first caption of the picture that is nearest.
-# The right one has a median rank of {glue:text}`median_rank:g` (chance: {glue:text}`chance_rank:.0f`) and comes first for {glue:text}`top_one:.0%` of pictures
-# (guessing: {glue:text}`guessing:.1%`). The pictures found, the right ones among them, have {glue:text}`near_shared:.0%` of the categories of the picture
-# shown; chance gives {glue:text}`chance_shared:.0%`.
+# *What to see:* pictures at even steps from the best rank to the worst; beside each, a caption of the nearest one. The right one has a median rank of
+# {glue:text}`median_rank:g` (chance: {glue:text}`chance_rank:.0f`) and comes first in {glue:text}`top_one:.0%` (guessing: {glue:text}`guessing:.1%`). What
+# is found has {glue:text}`near_shared:.0%` of the picture's categories (chance: {glue:text}`chance_shared:.0%`).
 #
 # ## Reading one kind of knowledge out of the other
 #
-# Does a network that learned captions know the categories, and the reverse? We forget the read-outs, and learn new ones by {term}`ridge regression` from what
-# is in the last layer to *each* target: the study's test, there with read-outs that were trained like the networks.
+# Does a network that learned captions know the categories, and the reverse? We forget the read-outs, and learn new ones by {term}`ridge regression` from
+# what is in the last layer to *each* target: the study's test, there with read-outs that were trained like the networks.
 
-# %%
+# %% mystnb={"image": {"alt": "Two panels, captions and categories read out: one dot a network, for networks trained on captions, trained on categories, untrained, and the control; a dashed line at zero."}}
 rows = []
 for (kind, _), network in twins.networks.items():
     inside = activations(network, pictures).values
@@ -252,38 +196,31 @@ for (kind, _), network in twins.networks.items():
         score = cosine(probe.predict(inside[new]), target[new][:, varied], means[aim][varied])
         rows.append({"trained on": kind, "read out": aim, "cosine": score.mean(), "pictures": score})
 probes = pd.DataFrame(rows)
-
-# %% mystnb={"image": {"alt": "Two panels, captions and categories read out: one dot a network, for networks trained on captions, trained on categories, untrained, and the control; a dashed line at zero."}}
 text = {"xlabel": "trained on", "ylabel": "cosine, mean removed", "title": f"Read-outs of new pictures, {origin}"}
-where = {"x": "trained on", "y": "cosine", "col": "read out", "levels": {"mean target": 0}}
-report.figure("probes", plotting.points(probes, **where, **text))
+text |= {"col": "read out", "levels": {"mean target": 0}}
+report.figure("probes", plotting.points(probes, "trained on", "cosine", **text))
 
 # %%
 by_picture = probes.groupby(["read out", "trained on"])["pictures"].apply(lambda own: np.mean(list(own), axis=0))
-gains = {aim: {} for aim in targets}
-for aim in targets:
-    for kind in [*targets, "control"]:
-        more = by_picture[aim, kind] - by_picture[aim, "untrained"]
-        gains[aim][kind] = stats.Estimate(*stats.bootstrap_ci(more, n_resamples=n_resamples, seed=seed), len(new))
-pd.DataFrame(gains).rename_axis("trained on").add_suffix(": more than untrained")
-
-# %%
+gains = {
+    key: stats.bootstrap_ci(own - by_picture[key[0], "untrained"], n_resamples=n_resamples, seed=seed)
+    for key, own in by_picture.drop("untrained", level="trained on").items()
+}
 for aim, kind in (("captions", "categories"), ("categories", "captions")):
-    report.add(**{f"untrained_{aim}": by_picture[aim, "untrained"].mean()})
-    report.add(**{f"{aim}_share": gains[aim][kind].value / gains[aim][aim].value})
-    report.claim(f"training on {aim} raises the read-out of {aim}", gains[aim][aim].low > 0)
-    report.claim(f"training on {kind} raises the read-out of {aim}, too", gains[aim][kind].low > 0)
-report.add(control_gain=gains["captions"]["control"])
+    report.add(**{f"untrained_{aim}": by_picture[aim, "untrained"].mean(), f"{aim}_from_{kind}": gains[aim, kind]})
+    report.add(**{f"{aim}_share": gains[aim, kind].value / gains[aim, aim].value, f"{aim}_gain": gains[aim, aim]})
+    report.claim(f"training on {aim} raises the read-out of {aim}", gains[aim, aim].low > 0)
+    report.claim(f"training on {kind} raises the read-out of {aim}, too", gains[aim, kind].low > 0)
+report.add(control_gain=gains["captions", "control"])
 report
 
 # %% [markdown]
-# *What to see:* dots are networks; intervals in the table are over pictures, of means over networks. Even an *untrained* network, whose weights are random,
-# gives read-outs of {glue:text}`untrained_captions:.2f` and {glue:text}`untrained_categories:.2f`: a random mixture of pixels with a good regression behind it
-# is the baseline to beat. (The control differs from it by {glue:text}`control_gain` for captions; what it could learn is what pictures look like.) Each kind of
-# training raises the read-out of its own target, and of the other's, too. Training on categories brings {glue:text}`captions_share:.0%` of the rise that
-# training on captions brings to captions; training on captions brings {glue:text}`categories_share:.0%` of the rise of categories. In the study, categories can
-# be read from networks trained on captions, and the reverse fails. Here neither fails: our captions are made by a generator from these same categories, so this
-# says little about which is easier in general.
+# *What to see:* dots are networks. Even an *untrained* network, with random weights, gives read-outs of {glue:text}`untrained_captions:.2f` and
+# {glue:text}`untrained_categories:.2f`: a random mixture of pixels with a good regression behind it is the baseline to beat. (The control, which could
+# learn what pictures look like, differs from it by {glue:text}`control_gain` for captions.) Each kind of training raises the read-out of its own target,
+# and of the other's, too (intervals over pictures, of means over networks). Training on categories brings {glue:text}`captions_share:.0%` of the rise that
+# training on captions brings to captions; training on captions brings {glue:text}`categories_share:.0%` of the rise of categories. In the study, categories
+# can be read from networks trained on captions, and the reverse fails. Here neither fails: our captions are made from these categories.
 #
 # ## What we have shown
 #
@@ -297,15 +234,14 @@ report
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. The loss asks for a good read-out at every time step, so the first is no wreck, and later steps add a little. That does not show that recurrence is needed: a
-#    network with one time step has bottom-up connections only and fewer weights, and comes as far. Differences of this size need more seeds.
-# 2. It learns much less. But with a quarter of the pictures and as many passes it also takes a quarter of the steps, so that two things change at once. To tell
-#    them apart, train four times as long (`epochs`).
+# 1. The loss asks for a good read-out at every step, so later ones add little; a network of one step, with fewer weights, comes as far. More seeds would
+#    tell.
+# 2. Much less. But it also takes a quarter of the steps; to tell these apart, train four times as long (`epochs`).
 # :::
 
 # %% tags=["hide-cell"]
 first, few, goals = twins.networks["captions", seed], seen[::4], targets["captions"]
-same = {"checkpoint": twins.folder, "device": device}
+same = {"folder": twins.folder, "device": device}
 once = rcnn.train(pictures[seen], goals[seen], replace(first.config, time_steps=1), **same).network
 quarter = rcnn.train(pictures[few], goals[few], first.config, **same).network
 with torch.no_grad():

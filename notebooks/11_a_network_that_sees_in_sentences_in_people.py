@@ -75,7 +75,7 @@ twins = rcnn.train_twins(pictures, targets, config, **options)
 
 # %%
 data = datasets.load_viewing(dataset, **dataset_options)
-data.require(people=0, rois=False, images=True)
+data.require("images")
 test, people = list(data.test_images), data.subjects
 shown = images.resize(np.asarray(data.images), config.image_size)
 kinds = ["trained on captions", "trained on categories", "untrained"]
@@ -117,7 +117,7 @@ def of_kind(values):
 
 
 scores, draws, null = of_kind(each), of_kind(draws), of_kind(null).mean("subject")
-p = stats.p_values(scores.mean("subject"), null, dim="permutation")
+p = stats.p_values(scores.mean("subject"), null)
 
 # %% mystnb={"image": {"alt": "A panel for each region: scores of the three kinds of networks, caption embeddings and rivals, small dots for people, a large one for the mean with a bar for its interval over images, lines for chance and a gray band for the noise ceiling."}}
 order = scores.mean(["region", "subject"])
@@ -125,7 +125,7 @@ ordered = scores.sel(model=order.sortby(order)["model"].values)
 band = xr.concat([ceiling["lower"], ceiling["upper"]], "end")
 interval = draws.quantile([0.025, 0.975], "resample").rename(quantile="end")
 text = {"label": f"score ({method.capitalize()} correlation of RDMs)", "title": f"Match with the brain, {data.name}"}
-extra = {"chance": null.quantile(0.95, "permutation"), "interval": interval, "ceiling": band}
+extra = {"chance": null.quantile(0.95, "draw"), "interval": interval, "ceiling": band}
 report.figure("scores", plotting.places(ordered, p <= 0.05, **extra, **text))
 
 # %% [markdown]

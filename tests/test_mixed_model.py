@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import statsmodels.formula.api as smf
 
-from brainalign.stats import mixed_model
+from brainalign.mixed import mixed_model
 
 BOTH = {"subject": [], "item": []}
 SLOPES = {"subject": ["x"], "item": []}
@@ -32,29 +32,26 @@ def simulate(
     return trials[rng.random(len(trials)) < keep].reset_index(drop=True)
 
 
-@pytest.mark.parametrize("reml", [True, False])
 @pytest.mark.parametrize("groups", [BOTH, SLOPES])
-def test_equals_statsmodels(reml, groups):
+def test_equals_statsmodels(groups):
     trials = simulate(16, 12, of_item=False, keep=0.9, seed=3).assign(one=1)
     trials["centred"] = trials["x"] - trials["x"].mean()
     components = {"subject": "0 + C(subject)", "item": "0 + C(item)"}
     if groups is SLOPES:
         components["subject: x"] = "0 + C(subject):centred"
     theirs = smf.mixedlm("y ~ x", trials, groups="one", re_formula="0", vc_formula=components).fit(
-        reml=reml, method="powell", ftol=1e-12
+        method="powell", ftol=1e-12
     )
-    ours = mixed_model(trials, "y", ["x"], random_effects=groups, reml=reml)
+    ours = mixed_model(trials, "y", ["x"], random_effects=groups)
     np.testing.assert_allclose(ours.coefficients["estimate"], theirs.fe_params, atol=1e-3)
     np.testing.assert_allclose(ours.coefficients["se"], theirs.bse_fe, rtol=1e-3)
     variances = dict(zip(theirs.model.exog_vc.names, theirs.vcomp, strict=True), residual=theirs.scale)
     pd.testing.assert_series_equal(ours.variances, pd.Series(variances)[ours.variances.index], rtol=1e-3)
-    assert ours.log_likelihood == pytest.approx(theirs.llf, abs=1e-4) and ours.n == len(trials)
 
 
-@pytest.mark.parametrize("reml", [True, False])
-def test_likelihood_is_the_one_written_out_and_at_its_peak(reml):
+def test_likelihood_written_out_is_at_its_peak():
     trials = simulate(9, 7, keep=0.8, seed=1)
-    model = mixed_model(trials, "y", ["x"], random_effects={"item": [], "subject": ["x"]}, reml=reml)
+    model = mixed_model(trials, "y", ["x"], random_effects={"item": [], "subject": ["x"]})
     x, y = np.column_stack([np.ones(len(trials)), trials["x"]]), trials["y"].to_numpy()
     people, items = (pd.get_dummies(trials[name]).to_numpy(float) for name in ("subject", "item"))
     slopes = people * (trials["x"] - trials["x"].mean()).to_numpy()[:, None]
@@ -64,13 +61,10 @@ def test_likelihood_is_the_one_written_out_and_at_its_peak(reml):
         v = sum(variances[name] * z @ z.T for name, z in parts.items())
         information = x.T @ np.linalg.solve(v, x)
         beta = np.linalg.solve(information, x.T @ np.linalg.solve(v, y))
-        value = scipy.stats.multivariate_normal(x @ beta, v).logpdf(y)
-        if reml:
-            value += (2 * np.log(2 * np.pi) - np.linalg.slogdet(information)[1]) / 2
+        value = scipy.stats.multivariate_normal(x @ beta, v).logpdf(y) - np.linalg.slogdet(information)[1] / 2
         return value, beta, np.sqrt(np.diag(np.linalg.inv(information)))
 
     peak, beta, error = log_likelihood(model.variances)
-    assert model.log_likelihood == pytest.approx(peak, abs=1e-6)
     np.testing.assert_allclose(model.coefficients["estimate"], beta, rtol=1e-6)
     np.testing.assert_allclose(model.coefficients["se"], error, rtol=1e-6)
     for name in parts:
@@ -140,30 +134,25 @@ def test_chance_is_called_an_effect_at_the_nominal_rate():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({}, {"predictors": ["z"]}, r"must be different columns of trials.*not \['z'\]"),
+        ({}, {"predictors": ["z"]}, r"random_effects: expected different columns of trials.*not \['z'\]"),
         ({}, {"predictors": []}, "at least one of each"),
-        ({}, {"predictors": ["x", "x"]}, "must be different columns"),
-        ({}, {"random_effects": {}}, "random_effects must map"),
-        ({}, {"random_effects": ["subject"]}, "random_effects must map"),
-        (
-            {},
-            {"random_effects": {"subject": ["y"]}},
-            r"random_effects\['subject'\] must list some of the predictors \['x'\]",
-        ),
-        ({}, {"random_effects": {"subject": "x"}}, r"random_effects\['subject'\] must list some"),
-        ({}, {"confidence_level": 95}, "confidence_level must lie between 0 and 1"),
-        ({"x": np.nan}, {}, r"trials\['x'\] has 48 non-finite values"),
-        ({"x": 1.0}, {}, r"trials\['x'\] is constant"),
-        ({"y": 1.0}, {}, r"trials\['y'\] is constant"),
-        ({"x": "a"}, {}, r"trials\['x'\] must hold numbers"),
-        ({"subject": None}, {}, r"trials\['subject'\] must label every trial.*48 trials without"),
-        ({"subject": 1}, {}, r"trials\['subject'\].*got 1 labels"),
-        ({"subject": range(48)}, {}, r"trials\['subject'\].*got 48 labels"),
+        ({}, {"predictors": ["x", "x"]}, "expected different columns"),
+        ({}, {"random_effects": {}}, "at least one of each"),
+        ({}, {"random_effects": {"subject": ["y"]}}, r"random_effects\['subject'\]: expected some of \['x'\], got"),
+        ({}, {"random_effects": {"subject": "x"}}, r"random_effects\['subject'\]: expected some of"),
+        ({}, {"confidence_level": 95}, "confidence_level: expected a number between 0 and 1"),
+        ({"x": np.nan}, {}, r"trials\['x'\]: 48 of 48 values are not finite"),
+        ({"x": 1.0}, {}, "trials: 1 columns are constant: x"),
+        ({"y": 1.0}, {}, "trials: 1 columns are constant: y"),
+        ({"x": "a"}, {}, r"trials\['x'\]: expected numbers"),
+        ({"subject": None}, {}, r"trials\['subject'\]: expected 48 labels, none missing.*48 missing"),
+        ({"subject": 1}, {}, r"trials\['subject'\].* 1 different"),
+        ({"subject": range(48)}, {}, r"trials\['subject'\].*got 48 of each"),
         ({"z": lambda t: 2 * t["x"] + 1}, {"predictors": ["x", "z"]}, "are collinear"),
         ({"y": lambda t: 2 * t["x"] + 1}, {}, "follows from .* exactly"),
         (
-            {"person": lambda t: "p" + t["subject"].astype(str)},
-            {"random_effects": {"subject": [], "person": []}},
+            {"other": lambda t: "p" + t["subject"].astype(str)},
+            {"random_effects": {"subject": [], "other": []}},
             "alike",
         ),
     ],

@@ -76,8 +76,8 @@ def test_surface_maps_colour_one_hemisphere_and_leave_out_nan():
     around = np.unique(inflated.faces[(inflated.faces == 30).any(1)])
     mapped = pd.Series(2.0, index=first + around)
     empty = pd.Series([1.0, 3.0, np.nan], index=[first, first + 1, first + 2])  # lone vertices fill no face
-    figure = plotting.surface_maps({"a": mapped, "b": empty}, label="r", views=("lateral",), cmap="autumn")
-    shown, bare = (axis.collections[0].get_facecolors() for axis in figure.axes[:2])
+    figure = plotting.surface_maps({"a": mapped, "b": empty}, label="r", cmap="autumn")
+    shown, bare = (figure.axes[row].collections[0].get_facecolors() for row in (0, 3))
     coloured = shown[np.ptp(shown[:, :3], axis=1) > 0.1]  # drawn by depth, so in another order than the mesh's
     assert len(coloured) == (np.isin(inflated.faces, around).sum(1) >= 2).sum()
     np.testing.assert_allclose(coloured, np.tile(plt.get_cmap("autumn")(0.5), (len(coloured), 1)), atol=0.01)
@@ -99,7 +99,7 @@ def test_surface_view_holds_the_values_and_nothing_from_elsewhere():
     points = np.frombuffer(base64.b64decode(data["points"][1]), "<i2").reshape(-1, 3)
     vertices = cortex.mesh("right", "infl").vertices
     np.testing.assert_allclose(points / points.max() * vertices.max(), vertices, atol=0.01)
-    assert plotting.surface_view({"a": values, "b > c": -values}, label="r", alt="a ramp", limits=(-1, 1)).html == page
+    assert plotting.surface_view({"a": values, "b > c": -values}, label="r", alt="a ramp", limits=(-1, 1)).data == page
 
 
 def test_places_are_panels_of_regions_or_maps():

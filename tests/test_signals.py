@@ -8,7 +8,6 @@ from nilearn.glm.first_level import compute_regressor
 from scipy.stats import binomtest
 
 from brainalign.signals import (
-    delay,
     detrend_blocks,
     high_gamma,
     speech_responsive,
@@ -87,19 +86,18 @@ def test_high_gamma_sub_bands_count_alike_however_steep_the_spectrum():
 
 
 @pytest.mark.parametrize(
-    ("voltage", "rate", "options", "message"),
+    ("voltage", "rate", "message"),
     [
-        (np.ones((1, 2000)), 1000, {}, "never change"),
-        (np.full((1, 2000), np.nan), 1000, {}, "non-finite"),
-        (np.random.default_rng(0).normal(size=(1, 900)), 1000, {}, "at least 2 s"),
-        (np.zeros(2000), 1000, {}, r"expected shape \(channel, time\)"),
-        (np.random.default_rng(0).normal(size=(1, 2000)), 256, {}, "does not fit"),
-        (np.random.default_rng(0).normal(size=(1, 2000)), 1000, {"out_rate": 2000}, "at most the sampling rate"),
+        (np.ones((1, 2000)), 1000, "voltage: 1 channels are constant"),
+        (np.full((1, 2000), np.nan), 1000, "voltage: 2000 of 2000 values are not finite"),
+        (np.random.default_rng(0).normal(size=(1, 900)), 1000, "at least 2 s"),
+        (np.zeros(2000), 1000, r"voltage: expected shape \(channel, time\)"),
+        (np.random.default_rng(0).normal(size=(1, 2000)), 256, "does not fit"),
     ],
 )
-def test_high_gamma_refuses(voltage, rate, options, message):
+def test_high_gamma_refuses(voltage, rate, message):
     with pytest.raises(ValueError, match=message):
-        high_gamma(voltage, rate, **options)
+        high_gamma(voltage, rate)
 
 
 # word responses
@@ -137,7 +135,7 @@ def test_word_responses_refuse_words_beyond_the_recording_and_empty_windows():
         word_responses(signal, timed([0.301], [0.303]), window=1e-3)
     with pytest.raises(ValueError, match="anchor"):
         word_responses(signal, timed([0.3], [0.5]), anchor="offset")
-    with pytest.raises(ValueError, match="signal: non-finite values"):
+    with pytest.raises(ValueError, match=r"signal: 1 of 100 values are not finite .*, the first at \(10, 0\)"):
         word_responses(signal.where(signal["time"] != 0.1), timed([0.3], [0.5]))
 
 
@@ -173,23 +171,22 @@ def test_speech_responsive_keeps_the_nominal_rate_on_autocorrelated_noise():
 
 
 def test_speech_responsive_needs_pauses():
-    with pytest.raises(ValueError, match="five are needed"):
+    with pytest.raises(ValueError, match="expected five pauses, got 3"):
         speech_responsive(series(np.random.default_rng(0).standard_normal((3000, 1))), speech_words(3))
 
 
 # BOLD
 
 
-@pytest.mark.parametrize("hrf", ["spm", "glover"])
-def test_word_to_volume_equals_nilearn(hrf):
+def test_word_to_volume_equals_nilearn():
     rng = np.random.default_rng(0)
     onset = np.sort(rng.uniform(0, 100, 30))
     words = timed(onset, onset + rng.uniform(0.1, 0.6, 30))
     values, frames = rng.standard_normal(30), np.arange(60) * 2.0
-    found = word_to_volume(words, frames, hrf=hrf).values @ values
+    found = word_to_volume(words, frames).values @ values
     duration = (words.offset - words.onset).to_numpy()
     expected, _ = compute_regressor(
-        np.stack([onset, duration, values / duration]), hrf, frames, oversampling=200, min_onset=-40
+        np.stack([onset, duration, values / duration]), "spm", frames, oversampling=200, min_onset=-40
     )
     np.testing.assert_allclose(found, expected[:, 0], atol=0.06 * np.abs(expected).max())
 
@@ -209,14 +206,6 @@ def test_word_to_volume_refuses():
         word_to_volume(words, [0, 1, 5])
     with pytest.raises(ValueError, match="hrf: expected"):
         word_to_volume(words, np.arange(10) * 2.0, hrf="box")
-
-
-def test_delay_shifts_and_stacks():
-    x = xr.DataArray(np.arange(1.0, 9).reshape(4, 2), dims=("time", "feature"))
-    found = delay(x, [0, 2])
-    np.testing.assert_array_equal(found.values, [[1, 2, 0, 0], [3, 4, 0, 0], [5, 6, 1, 2], [7, 8, 3, 4]])
-    with pytest.raises(ValueError, match="delays"):
-        delay(x, [4])
 
 
 def in_time(values: np.ndarray) -> xr.DataArray:
@@ -254,11 +243,11 @@ def test_detrend_blocks_takes_confounds_that_are_a_trend_in_one_block():
 
 def test_detrend_blocks_refuses():
     x = in_time(np.zeros((60, 1)))
-    with pytest.raises(ValueError, match="n_blocks: expected 1 to 10"):
+    with pytest.raises(ValueError, match="n_blocks: expected a whole number from 1 to 10, got 11"):
         detrend_blocks(x, 11)
-    with pytest.raises(ValueError, match="confounds: expected 60 rows"):
+    with pytest.raises(ValueError, match=r"confounds: expected shape \(60, confound\), got \(50, 1\)"):
         detrend_blocks(x, 2, confounds=np.zeros((50, 1)))
-    with pytest.raises(ValueError, match="confounds: expected 60 rows of finite"):
+    with pytest.raises(ValueError, match="confounds: 60 of 60 values are not finite"):
         detrend_blocks(x, 2, confounds=np.full((60, 1), np.nan))
 
 
@@ -275,5 +264,5 @@ def test_word_regressors_are_the_two_steps():
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert found.dims == expected.dims and list(found["layer"].values) == [3, 7]
     np.testing.assert_allclose(word_regressors(values[0].values, words, times, n_blocks=4), found[0], atol=1e-6)
-    with pytest.raises(ValueError, match="one row for each of 300 words"):
+    with pytest.raises(ValueError, match="values, words: expected the same length, got 299, 300"):
         word_regressors(values[:, 1:], words, times)

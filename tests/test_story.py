@@ -11,7 +11,7 @@ import xarray as xr
 
 from brainalign import stats
 from brainalign.datasets import Audio, Listening
-from brainalign.ridge.encoding import content_null, cross_validate, word_sweep
+from brainalign.ridge import content_null, cross_validate, word_sweep
 from brainalign.signals import detrend_blocks, word_regressors
 from brainalign.story import AVERAGE, PEOPLE, story, story_spaces
 
@@ -59,9 +59,7 @@ def test_electrodes_are_people_without_an_average(rng):
     np.testing.assert_allclose(told.summary(value), [10 / 3])
     np.testing.assert_allclose(told.by_region(value), [[2, 6.5, 6]])
     found = told.interval(value)
-    low, high = stats.t_interval([1, 3, 6])[1:]
-    np.testing.assert_allclose([found.value[0], found.low[0], found.high[0]], [10 / 3, low, high])
-    assert found.n == 3
+    assert str(found[0]) == str(stats.t_interval([1, 3, 6])) and found.n == 3
 
 
 def test_ceilings_come_from_how_alike_people_are(rng):
@@ -150,11 +148,11 @@ def test_spaces_of_a_story(rng):
 
 
 def test_what_is_refused(rng):
-    with pytest.raises(ValueError, match='confounds: expected "strong" or "rate", got None'):
+    with pytest.raises(ValueError, match="confounds: expected one of 'strong', 'rate', got None"):
         story(electrodes(rng), 4, confounds=None)
     values = rng.standard_normal((N, 6))
     values[: N // 4, 1] = 3.0
-    with pytest.raises(ValueError, match="b/STG: values that never change in one of 4 blocks"):
+    with pytest.raises(ValueError, match="data: b/STG: values that .* never change in one of 4 blocks"):
         story(electrodes(rng, values), 4)
     lonely = electrodes(rng)
     lonely.responses[: N // 2, 0] = lonely.responses[N // 2 :, 1] = np.nan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
@@ -17,9 +16,6 @@ from brainalign._io import placed
 from brainalign.stats import Estimate
 
 __all__ = ["Report"]
-
-CLAIMS, NUMBERS = "claims.json", "numbers.json"
-NOT_SO = "not so here"
 
 
 class Report:
@@ -50,7 +46,6 @@ class Report:
         self.numbers: dict[str, Any] = {}
         self.claims: dict[str, bool] = {}
         self._shown: set[str] = set()
-        self.folder.mkdir(parents=True, exist_ok=True)
         for old in [*self.folder.glob("*.svg"), *self.folder.glob("*.json")]:
             old.unlink()
         self._write()
@@ -58,50 +53,24 @@ class Report:
     def add(self, **numbers: Any) -> None:
         """Name numbers for the text, the table and ``numbers.json``.
 
-        Parameters
-        ----------
-        **numbers : int, float, str, Estimate, or array of shape () or (1,)
-            A name stands for one number only: one that is there already may come again with the same value.
-
-        Raises
-        ------
-        ValueError
-            For an array of more elements, another value of a known name, or a name that the role cannot hold.
+        Each is one int, float, str, `Estimate` or array element. A name stands for one number only: one that is there
+        already may come again with the same value.
         """
         from myst_nb import glue
 
         for name, number in numbers.items():
             value = _plain(name, number)
-            if name in self.numbers and not _same(self.numbers[name], value):
-                raise ValueError(
-                    f"{name}: is {self.numbers[name]!r} in this report; choose another name for {value!r}."
-                )
-            self.numbers[name] = value
+            old = self.numbers.setdefault(name, value)
+            if old != value and (old == old or value == value):  # NaN is unlike itself
+                raise ValueError(f"{name}: is {old!r} in this report; choose another name for {value!r}.")
             glue(self.prefix + name, value, display=False)
         self._write()
 
     def claim(self, text: str, holds: Any) -> bool:
-        """State a conclusion of the page's text, and whether this run bears it.
+        """State a conclusion of the page's text, and whether this run bears it; give the latter back.
 
-        Where it does not, the table says "not so here"; a profile whose claims have to hold
-        (`Profile.claims_hold`) then fails the build.
-
-        Parameters
-        ----------
-        text : str
-            The conclusion as one statement, as the text draws it.
-        holds : bool
-            From numbers of this run.
-
-        Returns
-        -------
-        bool
-
-        Raises
-        ------
-        ValueError
-            If `holds` is no single truth value (a missing one, such as a comparison with NaN, is False), or the claim
-            was made before.
+        Where it does not, or compares with NaN, the table says "not so here"; a profile whose claims have to hold
+        (`Profile.claims_hold`) then fails the build. `text` is the conclusion as one statement, as the page draws it.
         """
         if text in self.claims or np.ndim(holds) or not isinstance(holds, (bool, np.bool_)):
             raise ValueError(f"holds: expected one truth value for each claim, got {holds!r} for {text!r}.")
@@ -110,17 +79,7 @@ class Report:
         return bool(holds)
 
     def figure(self, name: str, figure: Any) -> Any:
-        """Keep a figure as ``name.svg`` in the folder, and return it to be shown, once: it is closed.
-
-        Parameters
-        ----------
-        name : str
-        figure : matplotlib Figure, or what has one as `figure` (an Axes, a seaborn grid)
-
-        Returns
-        -------
-        matplotlib Figure
-        """
+        """Keep a figure, or that of an Axes or a seaborn grid, as ``name.svg``; close it, and return it to be shown."""
         import matplotlib.pyplot as plt
 
         whole = getattr(figure, "figure", figure)
@@ -131,30 +90,24 @@ class Report:
     def __getitem__(self, name: str) -> Any:
         return self.numbers[name]
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.numbers
-
-    def _new(self) -> tuple[Mapping[str, Any], Mapping[str, bool]]:
-        """What no table has shown yet."""
-        parts = self.numbers, self.claims
-        numbers, claims = ({key: part[key] for key in part if key not in self._shown} for part in parts)
-        self._shown |= {*numbers, *claims}
-        return numbers, claims
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        numbers, claims = self._new()
-        marks = {text: "holds" if held else NOT_SO for text, held in claims.items()}
-        texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in numbers.items()}
-        rows = [(self.prefix + name, text) for name, text in texts.items()] + [*marks.items()]
+        """A table of what none has shown yet."""
+        texts = {
+            name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in self.numbers.items()
+        }
+        texts |= {text: "holds" if held else "not so here" for text, held in self.claims.items()}
+        new = [key for key in texts if key not in self._shown]
+        self._shown |= set(new)
+        rows = [(self.prefix + key if key in self.numbers else key, texts[key]) for key in new]
         cells = "".join(f"<tr><td>{escape(key)}</td><td>{escape(value)}</td></tr>" for key, value in rows)
         plain = "\n".join(f"{key}: {value}" for key, value in rows)
         return {"text/html": f'<table class="dataframe report"><tbody>{cells}</tbody></table>', "text/plain": plain}
 
     def _write(self) -> None:
         numbers = {name: asdict(v) if isinstance(v, Estimate) else v for name, v in self.numbers.items()}
-        for file, content in ((NUMBERS, numbers), (CLAIMS, self.claims)):
+        for file, content in (("numbers.json", numbers), ("claims.json", self.claims)):
             with placed(self.folder / file) as partial:
-                partial.write_text(json.dumps(content, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+                partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _plain(name: str, number: Any) -> Any:
@@ -166,7 +119,3 @@ def _plain(name: str, number: Any) -> Any:
     if values.size != 1 or values.dtype.kind not in "biufU":
         raise ValueError(f"{name}: expected one number, text or Estimate, got {type(number).__name__} {values.shape}.")
     return values.item()
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a == b or (a != a and b != b)

@@ -11,80 +11,44 @@ import xarray as xr
 
 from brainalign import assets
 from brainalign.datasets.types import Listening
-from brainalign.signals import delay, detrend_blocks, word_regressors, word_to_volume
+from brainalign.signals import detrend_blocks, word_regressors, word_to_volume
 
-T_R = 2.0
-"""s, repetition time."""
-
-DROPPED = 10
-"""Volumes discarded at the start: row k of a time course was taken at (k + 10) x 2 s on the words' clock."""
-
-REGIONS = {
-    "LATL": ("left anterior temporal lobe", "left"),
-    "RATL": ("right anterior temporal lobe", "right"),
-    "LPTL": ("left posterior temporal lobe", "left"),
-    "LIPL": ("left inferior parietal lobe", "left"),
-    "LPreM": ("left premotor cortex", "left"),
-    "LIFG": ("left inferior frontal gyrus", "left"),
-}
-"""The columns of a time-course file, in order: name and hemisphere."""
-
-EMPTY_SUBJECTS = ("s33",)
-"""People whose file holds only zeros."""
+T_R, DROPPED = 2.0, 10  # s, and volumes: row k of a file was taken at (k + 10) x 2 s on the words' clock
+EMPTY_SUBJECTS = ("s33",)  # whose file holds only zeros
+# The columns of a time-course file: left and right anterior temporal, left posterior temporal and inferior parietal
+# lobe, left premotor cortex and inferior frontal gyrus.
+REGIONS = ("LATL", "RATL", "LPTL", "LIPL", "LPreM", "LIFG")
 
 
-def alice(*, radius: str = "6mm", merge_clitics: bool = True) -> Listening:
+def alice() -> Listening:
     """fMRI time courses of 27 people who listened to chapter 1 of Alice in Wonderland.
-
-    Parameters
-    ----------
-    radius : {"6mm", "10mm"}
-        Radius of the spheres over which the time courses were averaged.
-    merge_clitics : bool
-        Join "n't", "'s", "'ll" and their like, which the annotation times apart, to the word they belong to.
 
     Returns
     -------
     Listening
-        `signal` (time, channel): 362 volumes, 27 x 6 channels named "s18/LATL", in scanner units, with drift and head
-        motion still in it (`story.by_subject` takes them out); `words` 2,127 as annotated, fewer when clitics are
-        merged. Channels have no coordinates: the files name regions only. People up to s37 were recorded with one echo,
-        from s39 on with several. Some pairs of person and region that the study excluded are in the files, not named.
-
-    Raises
-    ------
-    ValueError
-        For an unknown radius.
-    brainalign.assets.AssetError
-        If the files cannot be had.
+        `signal` (time, channel): 362 volumes, 27 x 6 channels named "s18/LATL", in scanner units, averages over spheres
+        of 6 mm, with drift and head motion still in it (`story.by_subject` takes them out). "n't", "'s", "'ll" and
+        their like, which the annotation times apart, are joined to the word they belong to. Channels have no
+        coordinates: the files name regions only. People up to s37 were recorded with one echo, from s39 on with
+        several. Some pairs of person and region that the study excluded are in the files, not named.
 
     References
     ----------
     Brennan, Stabler, Van Wagenen, Luh & Hale (2016). Abstract linguistic structure correlates with temporal activity
     during naturalistic comprehension. Brain and Language 157-158, 81-94. Data: CC BY 4.0.
     """
-    if radius not in ("6mm", "10mm"):
-        raise ValueError(f"radius: expected '6mm' or '10mm', got {radius!r}.")
     folder = assets.fetch("alice")
-    courses, rows = [], []
-    for path in sorted((folder / radius).glob("s*-timecourses.txt")):
-        subject = path.name.split("-")[0]
-        if subject in EMPTY_SUBJECTS:
-            continue
-        courses.append(np.loadtxt(path))
-        rows += [(f"{subject}/{region}", subject, region, side) for region, (_, side) in REGIONS.items()]
+    courses = {path.name.split("-")[0]: path for path in sorted((folder / "6mm").glob("s*-timecourses.txt"))}
+    courses = {subject: np.loadtxt(path) for subject, path in courses.items() if subject not in EMPTY_SUBJECTS}
+    rows = [
+        (f"{s}/{region}", s, region, "left" if region[0] == "L" else "right") for s in courses for region in REGIONS
+    ]
     channels = pd.DataFrame(rows, columns=["channel", "subject", "region", "hemisphere"]).set_index("channel")
     channels[["x", "y", "z", "distance_pmc"]] = np.nan
-    values = np.hstack(courses).astype("float32")
-    signal = xr.DataArray(
-        values,
-        dims=("time", "channel"),
-        coords={"time": (np.arange(len(values)) + DROPPED) * T_R, "channel": channels.index.to_numpy()},
-        attrs={"units": "scanner units"},
-    )
-    words = _read_words(folder / "DownTheRabbitHoleFinal_exp120_pad_1.TextGrid")
-    if merge_clitics:
-        words = _merge_clitics(words)
+    values = np.hstack(list(courses.values())).astype("float32")
+    coords = {"time": (np.arange(len(values)) + DROPPED) * T_R, "channel": channels.index.to_numpy()}
+    signal = xr.DataArray(values, coords, ("time", "channel"), attrs={"units": "scanner units"})
+    words = _merge_clitics(_read_words(folder / "DownTheRabbitHoleFinal_exp120_pad_1.TextGrid"))
     return Listening(name="alice", modality="bold", words=words, channels=channels, signal=signal)
 
 
@@ -104,9 +68,6 @@ def _merge_clitics(words: pd.DataFrame) -> pd.DataFrame:
     return words.groupby(host, as_index=False).agg(
         word=("word", "".join), onset=("onset", "first"), offset=("offset", "last"), passage=("passage", "first")
     )
-
-
-# ------------------------------------------------------------------------------------------ what ships with the story
 
 
 def motion(data: Listening) -> xr.DataArray | None:
@@ -135,29 +96,19 @@ def sound_power(data: Listening) -> xr.DataArray:
     return xr.DataArray(power[:, None], {"time": data.signal["time"]}, ("time", "feature"))  # type: ignore[index]
 
 
-def strong_baseline(data: Listening, n_blocks: int, *, skip: int = 0) -> xr.DataArray:
+def strong_confounds(data: Listening, n_blocks: int, *, skip: int = 0) -> xr.DataArray:
     """What is known of the words without a language model, at the volumes, every block detrended by itself.
 
     Word rate at six delays of one to six volumes, so that no shape of the haemodynamic response is presumed; letters;
     the place of a word in its phrase, since the last pause of 0.2 s; the power of the sound; and of what ships with the
-    story the word's frequency, pauses, and surprisal from two- and three-word sequences of words and of word classes.
-
-    Parameters
-    ----------
-    data : Listening
-    n_blocks, skip : int
-        As in `story.by_subject`.
-
-    Returns
-    -------
-    DataArray of shape (time, feature)
-        15 columns.
+    story the word's frequency, pauses, and surprisal from two- and three-word sequences of words and of word classes:
+    (time, feature), 15 columns. `n_blocks` and `skip` are those of `story.by_subject`.
     """
     words, times = data.words, data.signal["time"]  # type: ignore[index]
     phrase = (words["onset"] - words["offset"].shift() > 0.2).cumsum()
     counted = np.column_stack([words["word"].str.len(), words.groupby(phrase).cumcount()])
-    rate = word_to_volume(words, times, hrf="none").sum("word").to_numpy()[:, None]
-    delayed = delay(xr.DataArray(rate, dims=("time", "feature")), range(1, 7))
+    rate = word_to_volume(words, times, hrf="none").sum("word")
+    delayed = xr.concat([rate.shift(time=volumes, fill_value=0) for volumes in range(1, 7)], "feature").T
     supplied = published_predictors(data).sel(feature=["frequency", "pause", *PREDICTORS[-4:]])
     columns = [delayed, word_regressors(counted, words, times), sound_power(data), supplied]
     values = np.hstack([np.asarray(column)[skip:] for column in columns]).astype(float)

@@ -10,14 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from brainalign import assets
+from brainalign._checks import whole
 from brainalign._io import placed
 from brainalign.datasets.types import Listening
 
-DOUBLED_ITEM = 29
-"""A merge error of the packaged table: each trial of this item appears twice, with the same voltage and both nouns."""
-
-TEXT = ("subj", "lab", "sentence", "article", "noun", "end")
-"""Columns of the packaged table that hold text; the others hold numbers."""
+DOUBLED_ITEM = 29  # by a merge error, each of its trials appears twice, with the same voltage and both nouns
+TEXT = ("subj", "lab", "sentence", "article", "noun", "end")  # columns of text; the others hold numbers
 
 
 def n400() -> Listening:
@@ -31,16 +29,10 @@ def n400() -> Listening:
     Returns
     -------
     Listening
-        `words` [word, onset, offset, passage, item, is_noun, cloze]: every word of the 158 sentences with its
-        punctuation; passages are named "15/education", after item and noun; `cloze` is the share of 44 other people
-        who completed the sentence with this noun, NaN at other words; the times are unknown (NaN). `responses`
-        (word, channel): microvolts, mean of the N400's window and electrodes, one channel a person; NaN but at nouns
-        that the person read. `channels` holds also the `lab`.
-
-    Raises
-    ------
-    brainalign.assets.AssetError
-        If the file cannot be had.
+        `words` have also item, is_noun and cloze: the share of 44 other people who completed the sentence with this
+        noun, NaN at other words; passages are named "15/education", after item and noun; times are unknown (NaN).
+        `responses` (word, channel): microvolts, mean of the N400's window and electrodes, one channel a person; NaN but
+        at nouns that the person read. `channels` have also the `lab`.
 
     References
     ----------
@@ -55,91 +47,47 @@ def n400() -> Listening:
 
     sentences = trials.drop_duplicates("passage").sort_values(["item", "noun"])
     words = pd.concat([_words(sentence) for sentence in sentences.itertuples()], ignore_index=True)
-    people = trials.drop_duplicates("subj").sort_values("subj")
-    channels = pd.DataFrame(index=pd.Index(people["subj"].astype(str), name="channel"))
-    channels["subject"], channels["region"], channels["hemisphere"] = channels.index, "", ""
+    labs = trials.drop_duplicates("subj").set_index("subj")["lab"].sort_index().astype(str)
+    channels = pd.DataFrame({"subject": labs.index.astype(str), "region": "", "hemisphere": ""})
     channels[["x", "y", "z", "distance_pmc"]] = np.nan
-    channels["lab"] = people["lab"].to_numpy(str)
+    channels = channels.assign(lab=labs.to_numpy()).set_index(pd.Index(channels["subject"], name="channel"))
 
     nouns = pd.Series(np.flatnonzero(words["is_noun"]), index=words.loc[words["is_noun"], "passage"])
     values = np.full((len(words), len(channels)), np.nan, dtype="float32")
     values[nouns[trials["passage"]], channels.index.get_indexer(trials["subj"])] = trials["n400"]
-    responses = xr.DataArray(
-        values,
-        dims=("word", "channel"),
-        coords={"channel": channels.index.to_numpy()},
-        attrs={
-            "units": "microvolt",
-            "dropped_doubled": int(doubled.sum()),
-            "dropped_without_text": int(without_text.sum()),
-        },
-    )
+    dropped = {"dropped_doubled": int(doubled.sum()), "dropped_without_text": int(without_text.sum())}
+    coords, attrs = {"channel": channels.index.to_numpy()}, {"units": "microvolt", **dropped}
+    responses = xr.DataArray(values, coords, ("word", "channel"), attrs=attrs)
     return Listening(name="N400", modality="erp", words=words, channels=channels, responses=responses)
 
 
 def n400_trials(data: Listening) -> pd.DataFrame:
-    """The trials as a table, one row for each noun that a person read.
+    """The trials of `n400`, or of people selected from it, one row for each noun that a person read.
 
-    Parameters
-    ----------
-    data : Listening
-        As `n400` gives it, or people selected from it.
-
-    Returns
-    -------
-    DataFrame [word, subject, lab, item, passage, cloze, n400]
-        `word` is the noun's row in ``data.words``, so that ``surprisal.values[trials["word"]]`` joins a predictor;
-        `n400` in microvolts.
-
-    Raises
-    ------
-    ValueError
-        For data without nouns, items or cloze.
+    Columns are word, subject, lab, item, passage, cloze and n400 (microvolts). `word` is the noun's row in
+    ``data.words``, so that ``surprisal.values[trials["word"]]`` joins a predictor.
     """
-    _check_nouns(data.words, ("item", "cloze"))
-    if data.responses is None:
-        raise ValueError("data: expected responses at the nouns, got none; pass load_listening('n400').")
+    _check_nouns(data.words, "item", "cloze")
+    data.require("responses")
     nouns = np.flatnonzero(data.words["is_noun"])
-    values = data.responses.to_numpy()[nouns]
-    noun, person = np.nonzero(np.isfinite(values))
-    trials = data.words.iloc[nouns[noun]][["item", "passage", "cloze"]].reset_index(drop=True)
-    for column in ("lab", "subject"):
-        trials.insert(0, column, data.channels[column].to_numpy()[person] if column in data.channels else "")
-    trials.insert(0, "word", nouns[noun])
-    return trials.assign(n400=values[noun, person].astype(float))
+    values = data.responses.to_numpy()[nouns]  # type: ignore[union-attr]
+    noun, subject = np.nonzero(np.isfinite(values))
+    of_noun = data.words.iloc[nouns[noun]][["item", "passage", "cloze"]].reset_index(drop=True)
+    of_subject = data.channels.iloc[subject].reindex(columns=["subject", "lab"]).reset_index(drop=True)
+    trials = pd.concat([pd.Series(nouns[noun], name="word"), of_subject, of_noun], axis=1)
+    return trials.assign(n400=values[noun, subject].astype(float))
 
 
 def before_noun(words: pd.DataFrame, context: int | None = None) -> pd.DataFrame:
     """Each sentence up to its noun: the noun and the words before it, and nothing of what follows.
 
-    Language models then read only what decides the noun's features, and no more than `context` words of it.
-
-    Parameters
-    ----------
-    words : DataFrame [word, passage, is_noun]
-        One noun a passage.
-    context : int, optional
-        Keep the last so many words, the noun included, or all where a sentence has fewer. Default: all.
-
-    Returns
-    -------
-    DataFrame
-        The rows that are kept, with their index and columns. The last row of each passage is its noun.
-
-    Raises
-    ------
-    ValueError
-        For missing columns, a passage without exactly one noun, or a context that is not a whole number from 1.
+    Language models then read only what decides the noun's features, and no more than `context` words of it, the noun
+    included; None: all. Each passage of `words` has one row with `is_noun`, which is the last that is kept.
     """
-    if context is not None and (int(context) != context or context < 1):
-        raise ValueError(f"context: expected a number of words from 1, the noun included, or None, got {context!r}.")
     _check_nouns(words)
     position = words.groupby("passage", sort=False).cumcount()
     noun = position.where(words["is_noun"]).groupby(words["passage"]).transform("max")
-    keep = position <= noun
-    if context is not None:
-        keep &= position > noun - context
-    return words[keep]
+    return words[(position <= noun) & (position > noun - (np.inf if context is None else whole("context", context)))]
 
 
 def _read_table() -> pd.DataFrame:
@@ -170,7 +118,7 @@ def _words(sentence: Any) -> pd.DataFrame:
     return words
 
 
-def _check_nouns(words: pd.DataFrame, more: tuple[str, ...] = ()) -> None:
+def _check_nouns(words: pd.DataFrame, *more: str) -> None:
     missing = [column for column in ("word", "passage", "is_noun", *more) if column not in words]
     if missing:
         raise ValueError(f"words: missing the column(s) {missing}; pass the words of load_listening('n400').")

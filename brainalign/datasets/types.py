@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
+
+from brainalign._checks import listed, one_of
 
 __all__ = ["Audio", "Listening", "Stimuli", "Viewing"]
 
@@ -18,9 +22,8 @@ Modality = Literal["high-gamma", "bold", "erp"]
 WORD_COLUMNS = ("word", "onset", "offset", "passage")
 CHANNEL_COLUMNS = ("subject", "region", "hemisphere", "x", "y", "z", "distance_pmc")
 CAPTION_COLUMNS = ("image", "caption", "caption_id")
-
-SURFACES = {"fsaverage5": 2 * 10_242, "fsaverage": 2 * 163_842}
-"""Vertices of the surfaces on which labels are numbers: both hemispheres, the left one first."""
+SURFACES = {"fsaverage5": 2 * 10_242, "fsaverage": 2 * 163_842}  # vertices, where their labels are numbers
+ONE_CLOCK = "; check the rate and that both use one clock in seconds."
 
 
 class Audio(NamedTuple):
@@ -38,11 +41,40 @@ class Stimuli(NamedTuple):
     categories: pd.DataFrame
 
 
+class _DataSet:
+    """What both kinds of data set share."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if problems := list(self._problems()):
+            raise ValueError("\n".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        """All that is wrong, one line each; what depends on a field that cannot be used is left out."""
+        if not (isinstance(self.name, str) and self.name.strip()):
+            yield f"name: expected a text, got {self.name!r}."
+
+    def require(self, *fields: str) -> None:
+        """Refuse, with a ValueError, data without these fields (such as "images"), which an analysis needs."""
+        if lacking := [field for field in fields if getattr(self, field) is None]:
+            raise ValueError(f"{self.name!r} cannot be used here, for it has no {' and no '.join(lacking)}.")
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the data set, less what was planted (`truth`), as a folder that `datasets.folder` describes.
+
+        The folder must not exist yet, or be empty; it appears when all of it has been written.
+        """
+        from brainalign.datasets.folder import write
+
+        return write(self, folder)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class Listening:
+class Listening(_DataSet):
     """Speech that people heard, word by word, and their responses to it.
 
-    Everything shares one clock in seconds. Construction validates each field.
+    Everything shares one clock in seconds. Construction lists all that is wrong in one ValueError.
 
     Parameters
     ----------
@@ -64,11 +96,6 @@ class Listening:
         The sound, on the same clock.
     truth : DataFrame, optional
         What was planted in each channel (virtual cohorts only), same index as `channels`.
-
-    Raises
-    ------
-    ValueError
-        Names the field, what was expected and what came.
     """
 
     name: str
@@ -80,89 +107,85 @@ class Listening:
     audio: Audio | None = None
     truth: pd.DataFrame | None = None
 
-    def __post_init__(self) -> None:
-        for problem in self._problems():
-            raise ValueError(problem)
-
     def _problems(self) -> Iterator[str]:
-        """What is wrong, the first thing first: later checks rely on what earlier ones have found sound."""
+        yield from super()._problems()
         if self.modality not in get_args(Modality):
-            yield f"modality: expected one of {get_args(Modality)}, got {self.modality!r}."
+            yield f"modality: expected one of {listed(get_args(Modality))}, got {self.modality!r}."
         untimed = self.modality == "erp" and self.signal is None and self.audio is None
-        yield from (f"words: {problem}" for problem in word_problems(self.words, untimed=untimed))
-        yield from (f"channels: {problem}" for problem in channel_problems(self.channels))
+        first, last = yield from word_problems(self.words, untimed=untimed)
+        tabled = yield from _table("channels", self.channels, CHANNEL_COLUMNS)
+        if tabled:
+            yield from _repeated("channels: names", self.channels.index)
+            for column in ("x", "y", "z", "distance_pmc"):
+                values = self.channels[column]
+                if not pd.api.types.is_numeric_dtype(values) or np.isinf(values.to_numpy(float)).any():
+                    yield f"channels: {column}: expected numbers in mm, NaN where unknown, and nothing else."
         if self.audio is not None:
-            yield from (f"audio: {problem}" for problem in audio_problems(self.audio, self.words))
+            samples, rate = np.asarray(self.audio.samples), self.audio.rate
+            if samples.ndim != 1 or not np.isfinite(samples).all() or not 0 < rate < np.inf:
+                yield f"audio: expected finite samples (sample,) and a rate in Hz, got {samples.shape} at {rate} Hz."
+            elif last > len(samples) / rate + 0.1:
+                yield f"audio: it lasts {len(samples) / rate:.2f} s, but words run to {last:.2f} s{ONE_CLOCK}"
         if self.responses is None and self.signal is None:
-            yield "responses, signal: at least one of the two is needed; both are None."
-        names = self.channels.index
-        if self.responses is not None:
-            yield from _array_problems("responses", self.responses, ("word", "channel"), names, self.modality == "erp")
-            if self.responses.sizes["word"] != len(self.words):
-                yield (
-                    f"responses: expected one row for each of the {len(self.words)} words, "
-                    f"got {self.responses.sizes['word']}; give a row (NaN for an ERP) to every word."
-                )
-        if self.signal is not None:
-            dims = ("repeat", "time", "channel") if "repeat" in self.signal.dims else ("time", "channel")
-            yield from _array_problems("signal", self.signal, dims, names)
-            if "time" not in self.signal.coords:
-                yield "signal: needs a 'time' coordinate in s."
-            yield from (f"signal: {problem}" for problem in time_problems(self.signal["time"].to_numpy(), self.words))
-        if self.truth is not None and not self.truth.index.equals(names):
+            yield "responses, signal: expected at least one of the two, got neither."
+        repeat = ("repeat",) if "repeat" in getattr(self.signal, "dims", ()) else ()
+        for field, dims in {"responses": ("word", "channel"), "signal": (*repeat, "time", "channel")}.items():
+            array, named = getattr(self, field), [dim for dim in dims if dim in ("time", "channel")]
+            if array is None or not (yield from _array(field, array, dims, named)):
+                continue
+            labels = pd.Index(array["channel"].to_numpy())
+            if tabled and not labels.equals(self.channels.index):
+                yield f"{field}: its 'channel' coordinate must equal the index of channels, in order."
+            missing = field == "responses" and self.modality == "erp"
+            yield from number_problems(field, array.to_numpy(), labels, "channels", missing)
+            if field == "signal":
+                yield from _time_problems(array["time"].to_numpy(), first, last)
+            elif isinstance(self.words, pd.DataFrame) and len(array) != len(self.words):
+                wanted = f"one row (NaN for an ERP without value) for each of the {len(self.words)} words"
+                yield f"responses: expected {wanted}, got {len(array)}."
+        if self.truth is not None and tabled and not self.truth.index.equals(self.channels.index):
             yield "truth: its index must equal the index of channels, name by name and in order."
 
     @property
-    def sampling_rate(self) -> float:
-        """Samples of `signal` per second (Hz)."""
-        if self.signal is None:
-            raise ValueError("signal: this data set has none, so it has no sampling rate.")
-        return 1 / float(np.median(np.diff(self.signal["time"].to_numpy())))
+    def subjects(self) -> list[str]:
+        """Names of the people."""
+        return [subject for subject in self.channels["subject"].unique() if subject]
 
     def select(self, channels: ArrayLike) -> Listening:
         """The same data set with only some channels (a boolean mask over channels or a list of names)."""
-        index = self.channels.index
-        keep = index[np.asarray(channels)] if np.asarray(channels).dtype == bool else pd.Index(channels)
-        missing = keep.difference(index)
-        if len(missing):
-            raise ValueError(f"channels: not in this data set: {list(missing[:5])}.")
+        keep = pd.Index(np.asarray(channels))
+        rows = np.flatnonzero(keep) if keep.dtype == bool else self.channels.index.get_indexer(keep)
+        if (rows < 0).any():
+            raise ValueError(f"channels: not in this data set: {listed(keep[rows < 0])}.")
         return replace(
             self,
-            channels=self.channels.loc[keep],
-            responses=None if self.responses is None else self.responses.sel(channel=keep.to_numpy()),
-            signal=None if self.signal is None else self.signal.sel(channel=keep.to_numpy()),
-            truth=None if self.truth is None else self.truth.loc[keep],
+            channels=self.channels.iloc[rows],
+            responses=None if self.responses is None else self.responses.isel(channel=rows),
+            signal=None if self.signal is None else self.signal.isel(channel=rows),
+            truth=None if self.truth is None else self.truth.iloc[rows],
         )
 
     def __repr__(self) -> str:
-        n_subjects = len(set(self.channels["subject"]) - {""})
-        onset = self.words["onset"].min()
-        parts = [
-            f"Listening {self.name!r} ({self.modality})",
-            f"  words      {len(self.words)} in {self.words['passage'].nunique()} passage(s), "
-            + (f"{onset:.1f} to {self.words['offset'].max():.1f} s" if np.isfinite(onset) else "times unknown"),
-            f"  channels   {len(self.channels)} from {n_subjects} subject(s)",
-        ]
-        for field in ("responses", "signal"):
-            array = getattr(self, field)
-            if array is not None:
-                shape = ", ".join(f"{dim} {size}" for dim, size in array.sizes.items())
-                parts.append(
-                    f"  {field:<10} ({shape})" + (f" at {self.sampling_rate:.4g} Hz" if field == "signal" else "")
-                )
-        if self.audio is not None:
-            parts.append(f"  audio      {len(self.audio.samples) / self.audio.rate:.1f} s at {self.audio.rate:.0f} Hz")
-        if self.truth is not None:
-            parts.append("  truth      planted: a virtual cohort")
-        return "\n".join(parts)
+        onset, n_located = self.words["onset"].min(), self.channels["distance_pmc"].notna().sum()
+        times = f"{onset:.1f} to {self.words['offset'].max():.1f} s" if np.isfinite(onset) else "times unknown"
+        rate = np.nan if self.signal is None else 1 / np.median(np.diff(self.signal["time"]))
+        parts = {
+            "words": f"{len(self.words)} in {self.words['passage'].nunique()} passage(s), {times}",
+            "channels": f"{len(self.channels)} from {len(self.subjects)} subject(s), {n_located} with a distance",
+            "responses": self.responses is not None and _sizes(self.responses),
+            "signal": self.signal is not None and f"{_sizes(self.signal)} at {rate:.4g} Hz",
+            "audio": self.audio and f"{len(self.audio.samples) / self.audio.rate:.1f} s at {self.audio.rate:.0f} Hz",
+            "truth": self.truth is not None and "planted: a virtual cohort",
+        }
+        return _described(f"Listening {self.name!r} ({self.modality})", parts)
 
 
 @dataclass(frozen=True)
-class Viewing:
+class Viewing(_DataSet):
     """Images that people saw, sentences that describe them, and the people's responses.
 
-    Construction validates each field. Numbers that are still on disk (memory-mapped) are checked when
-    `mean_responses` reads them.
+    Construction lists all that is wrong in one ValueError. Numbers that are still on disk (memory-mapped) are checked
+    when `mean_responses` reads them.
 
     Parameters
     ----------
@@ -179,7 +202,7 @@ class Viewing:
         The pictures. A DataArray's `image` coordinate must have the order of images.
     categories : DataFrame of shape (image, label), bool, optional
         What is in each image.
-    responses : mapping of person to DataArray of shape (repeat, image, vertex), optional
+    responses : mapping of subject to DataArray of shape (repeat, image, vertex), optional
         With coordinates `image` and `vertex`. Each person has their own images and vertices, all the same repeats.
     rdms : DataArray of shape (subject, session, pair), optional
         Where only dissimilarities are known; pairs as in ``numpy.triu_indices(n, 1)`` over the order of images.
@@ -187,11 +210,6 @@ class Viewing:
         Its index holds vertex labels, at least those of everybody's responses.
     truth : DataFrame, optional
         What was planted in each vertex (virtual viewers only), index as in `rois`.
-
-    Raises
-    ------
-    ValueError
-        Names the field, what was expected and what came.
     """
 
     name: str
@@ -205,91 +223,67 @@ class Viewing:
     rois: pd.DataFrame | None = None
     truth: pd.DataFrame | None = None
 
-    def __post_init__(self) -> None:
-        for problem in self._problems():
-            raise ValueError(problem)
-
-    @classmethod
-    def problems(cls, **fields: Any) -> list[str]:
-        """All that is wrong with fields of the right types, each problem a line; empty for a sound data set."""
-        draft = object.__new__(cls)
-        for field in cls.__dataclass_fields__.values():
-            object.__setattr__(draft, field.name, fields.get(field.name, field.default))
-        return list(draft._problems())
-
     def _problems(self) -> Iterator[str]:
-        yield from (f"captions: {problem}" for problem in caption_problems(self.captions))
-        names = self.image_names
-        if self.images is not None:
-            yield from (f"images: {problem}" for problem in picture_problems(self.images, names))
-        if self.categories is not None:
-            yield from _mask_problems("categories", self.categories)
-            if not self.categories.index.equals(names):
-                yield "categories: its index must be the images of captions, in their order of first appearance."
-        if self.responses is None and self.rdms is None:
-            yield "responses, rdms: at least one of the two is needed; both are None."
-        for person, array in (self.responses or {}).items():
-            yield from (f"responses[{person!r}]: {problem}" for problem in response_problems(array, self.space))
-        if self.responses is not None:
-            yield from self._people_problems(names)
-        if self.rdms is not None:
-            yield from (f"rdms: {problem}" for problem in rdm_problems(self.rdms, len(names)))
-        yield from self._test_problems(names)
-        yield from self._vertex_problems()
-
-    def _people_problems(self, names: pd.Index) -> Iterator[str]:
-        """Whether the people's responses fit each other and the captions."""
-        if not self.responses:
-            yield "responses: the mapping is empty; give at least one person."
+        yield from super()._problems()
+        if not isinstance(self.space, str):
+            yield f"space: expected a text, got {self.space!r}."
+        if not (yield from _table("captions", self.captions, CAPTION_COLUMNS)):
             return
-        repeats = {person: array.sizes["repeat"] for person, array in self.responses.items()}
-        if len(set(repeats.values())) > 1:
-            yield f"responses: expected as many repeats in everybody, got {repeats}; keep what all have."
-        seen = pd.Index([])
-        for person, array in self.responses.items():
-            shown = pd.Index(array["image"].to_numpy())
-            bare = shown.difference(names)
-            if len(bare):
-                yield (
-                    f"responses[{person!r}]: {len(bare)} image(s) have no caption, first {bare[:5].tolist()}; write "
-                    "them one or leave them out."
-                )
-            seen = seen.union(shown)
-        unseen = names.difference(seen)
-        if self.images is None and self.rdms is None and len(unseen):
-            yield (
-                f"captions: {len(unseen)} of their images were seen by nobody and have no picture, first "
-                f"{unseen[:5].tolist()}; drop these captions."
-            )
-
-    def _test_problems(self, names: pd.Index) -> Iterator[str]:
+        captions, names = self.captions, self.image_names
+        yield from bad_rows("captions", captions, captions["image"].isna(), "name no image; name it")
+        yield from bad_rows("captions", captions, _blank(captions["caption"]), "have no text; caption every image")
+        yield from _repeated("captions: caption_id", pd.Index(captions["caption_id"]))
+        if self.images is not None:
+            yield from _picture_problems(self.images, names)
+        labelled = self.categories
+        if labelled is not None and (yield from _masks("categories", labelled)) and not labelled.index.equals(names):
+            yield "categories: its index must be the images of captions, in their order of first appearance."
+        if self.responses is None and self.rdms is None:
+            yield "responses, rdms: expected at least one of the two, got neither."
+        usable = yield from self._response_problems(names)
+        if self.rdms is not None:
+            yield from _rdm_problems(self.rdms, len(names))
         test = pd.Index(self.test_images)
         if len(test) < 3 or test.has_duplicates:
             yield f"test_images: expected three images or more, each once, got {len(test)}, {test.nunique()} different."
-        for person, shown in [("captions", names), *((p, self.images_of(p)) for p in self.responses or {})]:
-            missing = test.difference(shown)
-            if len(missing):
-                where = "captions" if person == "captions" else f"the responses of {person!r}"
-                yield f"test_images: {len(missing)} image(s) are not in {where}, first {missing[:5].tolist()}."
-
-    def _vertex_problems(self) -> Iterator[str]:
-        """Whether the tables of vertices are those of the responses."""
-        for field in ("rois", "truth"):
-            table = getattr(self, field)
-            if table is None:
+        yield from absent("test_images", test, names, "are not in captions")
+        for subject, array in usable.items():
+            yield from absent("test_images", test, array["image"].to_numpy(), f"were not seen by {subject!r}")
+        for field, table in (("rois", self.rois), ("truth", self.truth)):
+            if table is None or (field == "rois" and not (yield from _masks(field, table))):
                 continue
-            if field == "rois":
-                yield from _mask_problems(field, table)
-            if table.index.has_duplicates:
-                yield f"{field}: {int(table.index.duplicated().sum())} vertices appear more than once in its index."
-            yield from (f"{field}: {problem}" for problem in label_problems(table.index.to_numpy(), self.space))
-            for person, array in (self.responses or {}).items():
-                absent = ~np.isin(array["vertex"].to_numpy(), table.index.to_numpy())
-                if absent.any():
-                    yield (
-                        f"{field}: {int(absent.sum())} of the {len(absent)} vertices of {person!r} are not in its "
-                        f"index ({len(table)} rows); is it a table of another surface or person?"
-                    )
+            yield from _label_problems(field, table.index, self.space)
+            for subject, array in usable.items():
+                what = f"vertices of {subject!r} are not in its index; it may be a table of another surface or person"
+                yield from absent(field, pd.Index(array["vertex"].to_numpy()), table.index, what)
+
+    def _response_problems(self, names: pd.Index) -> Generator[str, None, dict[str, xr.DataArray]]:
+        """What is wrong with responses; gives back those that other fields can be held against."""
+        usable, seen = {}, set()
+        if self.responses is not None and not self.responses:
+            yield "responses: expected those of one person or more, got none."
+        for subject, array in (self.responses or {}).items():
+            field = f"responses[{subject!r}]"
+            if not (yield from _array(field, array, ("repeat", "image", "vertex"), ("image", "vertex"))):
+                continue
+            usable[subject] = array
+            images, vertices = (pd.Index(array[dim].to_numpy()) for dim in ("image", "vertex"))
+            seen |= set(images)
+            if array.dtype.kind != "f":
+                yield f"{field}: expected floating-point numbers, got {array.dtype}."
+            yield from _repeated(f"{field}: image", images)
+            yield from absent(field, images, names, "images have no caption; write them one or leave them out")
+            yield from _label_problems(field, vertices, self.space)
+            if not _on_disk(array):
+                yield from repeat_problems(subject, array)
+        repeats = {subject: array.sizes["repeat"] for subject, array in usable.items()}
+        if len(set(repeats.values())) > 1:
+            yield f"responses: expected as many repeats in everybody, got {repeats}; keep what all have."
+        if usable and self.images is None and self.rdms is None:
+            yield from absent(
+                "captions", names, list(seen), "images were seen by nobody and have no picture; drop them"
+            )
+        return usable
 
     @property
     def image_names(self) -> pd.Index:
@@ -301,409 +295,225 @@ class Viewing:
         """Names of the people."""
         return list(self.responses) if self.responses is not None else [str(s) for s in self.rdms["subject"].to_numpy()]  # type: ignore[index]
 
-    def images_of(self, person: str) -> pd.Index:
+    def images_of(self, subject: str) -> pd.Index:
         """Names of the images that a person saw, in the order of the responses."""
-        return pd.Index(self._array_of(person)["image"].to_numpy(), name="image")
+        return pd.Index(self._array_of(subject)["image"].to_numpy(), name="image")
 
-    def train_images(self, person: str) -> pd.Index:
+    def train_images(self, subject: str) -> pd.Index:
         """Names of the images that a person saw and that are not in the shared test set, in order."""
-        shown = self.images_of(person)
+        shown = self.images_of(subject)
         return shown[~shown.isin(self.test_images)]
 
-    def mean_responses(self, person: str, images: Sequence[Hashable] | None = None) -> xr.DataArray:
-        """A person's mean response over repeats.
-
-        Parameters
-        ----------
-        person : str
-        images : sequence, optional
-            Names of the images wanted, in that order; default all.
-
-        Returns
-        -------
-        DataArray of shape (image, vertex)
-            In memory.
-
-        Raises
-        ------
-        ValueError
-            For a person or images that are not there, or numbers on disk that are not finite.
-        """
-        array = self._array_of(person)
+    def mean_responses(self, subject: str, images: Sequence[Hashable] | None = None) -> xr.DataArray:
+        """A person's mean response over repeats (image, vertex), in memory; to some images only, in the order given."""
+        array = self._array_of(subject)
         if images is not None:
-            missing = pd.Index(images).difference(self.images_of(person))
-            if len(missing):
-                raise ValueError(f"images: {person!r} did not see {missing[:5].tolist()} ({len(missing)} in all).")
+            for problem in absent("images", pd.Index(images), self.images_of(subject), f"were not seen by {subject!r}"):
+                raise ValueError(problem)
             array = array.sel(image=np.asarray(images))
         mean = array.mean("repeat", skipna=False)
-        for problem in number_problems(mean):
-            raise ValueError(f"responses[{person!r}]: {problem}")
+        labels = pd.Index(mean["vertex"].to_numpy())
+        for problem in number_problems(f"responses[{subject!r}]", mean.to_numpy(), labels, "vertices"):
+            raise ValueError(problem)
         return mean
 
-    def require(
-        self, *, people: int = 1, repeats: int = 1, rois: bool = True, images: bool = False, training: int = 0
-    ) -> None:
-        """Refuse data that an analysis cannot use, sound as they may be.
+    def select(self, *, subjects: Sequence[str] | None = None, vertices: Any = None) -> Viewing:
+        """The same data set with only some people, or some vertices, of which each keeps those that they have.
 
-        Parameters
-        ----------
-        people, repeats : int
-            How many of them, at least, with responses.
-        rois, images : bool
-            Whether regions of interest, or the pictures, are needed.
-        training : int
-            Images of each person outside of the test set, at least.
-
-        Raises
-        ------
-        ValueError
-            Lists all that is lacking.
+        Vertices are labels, or a bool Series over labels such as a column of `rois`.
         """
-        lacking = []
-        arrays = self.responses or {}
-        if len(arrays) < people:
-            lacking.append(f"responses of {people} people or more, here of {len(arrays)}")
-        for person, array in arrays.items():
-            if array.sizes["repeat"] < repeats:
-                lacking.append(f"{repeats} repeats or more, {person!r} has {array.sizes['repeat']}")
-            n_training = len(self.train_images(person))
-            if n_training < training:
-                lacking.append(f"{training} images or more outside of the test set, {person!r} has {n_training}")
-        if rois and (self.rois is None or not self.rois.any(axis=None)):
-            lacking.append("regions of interest, a table of vertex x ROI that marks some vertex")
-        if images and self.images is None:
-            lacking.append("the pictures")
-        if lacking:
-            raise ValueError(f"{self.name!r} cannot be used here. Needed: {'; '.join(lacking)}.")
-
-    def select(self, *, people: Sequence[str] | None = None, vertices: Any = None) -> Viewing:
-        """The same data set with only some people, or some vertices.
-
-        Parameters
-        ----------
-        people : sequence of str, optional
-        vertices : sequence of labels, or bool Series over vertices (such as a column of `rois`), optional
-            Each person keeps those that they have, in their own order.
-
-        Returns
-        -------
-        Viewing
-
-        Raises
-        ------
-        ValueError
-            For data without responses, unknown people, or vertices none of which everybody has.
-        """
-        if self.responses is None:
-            raise ValueError("responses: this data set has none, so nothing can be selected from them.")
-        responses = {person: self._array_of(person) for person in (self.responses if people is None else people)}
+        responses = {subject: self._array_of(subject) for subject in (self.subjects if subjects is None else subjects)}
         rois, truth = self.rois, self.truth
         if vertices is not None:
             if isinstance(vertices, pd.Series) and vertices.dtype == bool:
                 vertices = vertices.index[vertices]
             wanted = pd.Index(vertices)
-            masks = {p: np.isin(array["vertex"].to_numpy(), wanted.to_numpy()) for p, array in responses.items()}
-            if not all(mask.any() for mask in masks.values()):
+            responses = {s: a[:, :, np.isin(a["vertex"].to_numpy(), wanted.to_numpy())] for s, a in responses.items()}
+            if not all(array.size for array in responses.values()):
                 raise ValueError(f"vertices: none of the {len(wanted)} wanted is there in everybody's responses.")
-            responses = {p: array[:, :, masks[p]] for p, array in responses.items()}
             rois, truth = (None if table is None else table[table.index.isin(wanted)] for table in (rois, truth))
         return replace(self, responses=responses, rois=rois, truth=truth)
 
-    def _array_of(self, person: str) -> xr.DataArray:
-        if self.responses is None:
-            raise ValueError("responses: this data set has none; only rdms are known.")
-        if person not in self.responses:
-            raise ValueError(f"person: expected one of {list(self.responses)}, got {person!r}.")
-        return self.responses[person]
+    def _array_of(self, subject: str) -> xr.DataArray:
+        self.require("responses")
+        return self.responses[one_of("subject", subject, self.subjects)]  # type: ignore[index]
 
     def __repr__(self) -> str:
-        parts = [
-            f"Viewing {self.name!r}" + (f" ({self.space})" if self.space else ""),
-            f"  captions   {len(self.captions)} of {len(self.image_names)} images, {len(self.test_images)} for testing",
-        ]
-        if self.images is not None:
-            parts.append(f"  images     {' x '.join(map(str, self.images.shape[1:]))}")
-        for person, array in (self.responses or {}).items():
-            parts.append(f"  {person:<10} (" + ", ".join(f"{dim} {size}" for dim, size in array.sizes.items()) + ")")
-        if self.rdms is not None:
-            parts.append("  rdms       (" + ", ".join(f"{dim} {size}" for dim, size in self.rdms.sizes.items()) + ")")
-        if self.rois is not None:
-            parts.append(f"  rois       {', '.join(map(str, self.rois.columns))}")
-        if self.truth is not None:
-            parts.append("  truth      planted: virtual viewers")
-        return "\n".join(parts)
+        parts = {
+            "captions": f"{len(self.captions)} of {len(self.image_names)} images, {len(self.test_images)} for testing",
+            "images": self.images is not None and " x ".join(map(str, self.images.shape[1:])),
+            **{subject: _sizes(array) for subject, array in (self.responses or {}).items()},
+            "rdms": self.rdms is not None and _sizes(self.rdms),
+            "rois": self.rois is not None and ", ".join(map(str, self.rois.columns)),
+            "truth": self.truth is not None and "planted: virtual viewers",
+        }
+        return _described(f"Viewing {self.name!r}" + f" ({self.space})" * bool(self.space), parts)
 
 
-# -------------------------------------------------------------------------------------------- what is wrong: listening
+def _described(title: str, parts: Mapping[str, Any]) -> str:
+    return "\n".join([title, *(f"  {label:<10} {text}" for label, text in parts.items() if text)])
 
 
-def word_problems(words: pd.DataFrame, *, untimed: bool = False) -> Iterator[str]:
-    """What keeps `words` from being a table of timed words in order (see `Listening`).
+def _sizes(array: xr.DataArray) -> str:
+    return "(" + ", ".join(f"{dim} {size}" for dim, size in array.sizes.items()) + ")"
 
-    Rows are named by their index, here and below. With `untimed`, all times may be NaN.
-    """
-    if not isinstance(words, pd.DataFrame):
-        yield f"expected a DataFrame, got {type(words).__name__}."
-        return
-    missing = [column for column in WORD_COLUMNS if column not in words]
-    if missing:
-        yield f"missing the column(s) {missing}; expected {list(WORD_COLUMNS)}."
-        return
-    if not len(words):
-        yield "the table is empty."
-        return
+
+# What is wrong, a line for each problem. Some also give back whether a field can be held against others.
+
+
+def _table(field: str, table: Any, columns: Sequence[str]) -> Generator[str, None, bool]:
+    """A table that has these columns, and rows."""
+    if not isinstance(table, pd.DataFrame):
+        yield f"{field}: expected a DataFrame, got {type(table).__name__}."
+    elif missing := [column for column in columns if column not in table]:
+        yield f"{field}: missing the column(s) {missing}; expected {list(columns)}."
+    elif table.empty:
+        yield f"{field}: the table is empty."
+    else:
+        return True
+    return False
+
+
+def _array(field: str, array: Any, dims: tuple[str, ...], named: Collection[str]) -> Generator[str, None, bool]:
+    """An array of these dimensions, some of them with coordinates."""
+    if not isinstance(array, xr.DataArray) or array.dims != dims:
+        yield f"{field}: expected a DataArray of shape {dims}, got {getattr(array, 'dims', type(array).__name__)}."
+        return False
+    bare = [dim for dim in named if dim not in array.coords]
+    for dim in bare:
+        yield f"{field}: needs a {dim!r} coordinate that names its {array.sizes[dim]} entries."
+    if 0 in array.shape:
+        yield f"{field}: expected no empty dimension, got shape {array.shape}."
+    return not bare and 0 not in array.shape
+
+
+def bad_rows(field: str, table: pd.DataFrame, bad: ArrayLike, what: str) -> Iterator[str]:
+    """Where some rows of a table are bad: how many, what ails them, the first one, and what to do."""
+    bad = np.asarray(bad, dtype=bool)
+    if bad.any():
+        fault, _, advice = what.partition("; ")
+        row = int(np.argmax(bad))
+        cells = " ".join(listed(table.iloc[row], 12).split())
+        yield f"{field}: {bad.sum()} row(s) {fault}, first row {table.index[row]} ({cells}); {advice}."
+
+
+def absent(field: str, wanted: pd.Index, there: ArrayLike, what: str) -> Iterator[str]:
+    """Labels that are not among others."""
+    lacking = wanted[~wanted.isin(there)]
+    if len(lacking):
+        fault, _, advice = what.partition("; ")
+        yield f"{field}: {len(lacking)} of {len(wanted)} {fault}: {listed(lacking, 5)}{advice and '; '}{advice}."
+
+
+def _repeated(field: str, labels: pd.Index) -> Iterator[str]:
+    if labels.has_duplicates:
+        yield f"{field}: expected each once, got {listed(labels[labels.duplicated()].unique(), 5)} more than once."
+
+
+def _blank(cells: pd.Series) -> pd.Series:
+    return cells.isna() | (cells.astype(str).str.strip() == "")
+
+
+def number_problems(
+    field: str, values: np.ndarray, labels: pd.Index, what: str, missing: bool = False
+) -> Iterator[str]:
+    """Numbers of shape (..., sample, column) that are not finite, or never change; `missing`: some may be NaN."""
+    bad = np.isinf(values) if missing else ~np.isfinite(values)
+    if bad.any():
+        where = bad.reshape(-1, len(labels)).any(0)
+        shown = f"in {where.sum()} of {len(labels)} {what}: {listed(labels[where], 5)}"
+        yield f"{field}: {bad.sum()} values are not finite, {shown}; repair these {what} or leave them out."
+        values, labels = values[..., ~where], labels[~where]
+    if len(labels) and values.shape[-2] > 1:
+        span = np.fmax.reduce(values, axis=-2) - np.fmin.reduce(values, axis=-2)  # NaN where all values are
+        flat = ~(span > 0).reshape(-1, len(labels)).all(0)
+        if flat.any():
+            never = "never change, or have no value at all" if missing else "never change"
+            yield f"{field}: {flat.sum()} of {len(labels)} {what} {never}: {listed(labels[flat], 5)}; leave them out."
+
+
+def word_problems(words: pd.DataFrame, *, untimed: bool = False) -> Generator[str, None, tuple[float, float]]:
+    """Also gives back when words begin and end, if that is known; with `untimed`, all their times may be NaN."""
+    if not (yield from _table("words", words, WORD_COLUMNS)):
+        return np.nan, np.nan
     yield from text_problems(words)
-    yield from timing_problems(words, untimed=untimed)
+    shown, times = words[list(WORD_COLUMNS)], words[["onset", "offset"]].to_numpy(float)
+    if untimed and np.isnan(times).all():
+        return np.nan, np.nan
+    finite = np.isfinite(times).all(1)
+    yield from bad_rows("words", shown, ~finite, "have an onset or offset that is no finite number of s; mend them")
+    shown, times = shown[finite], times[finite]
+    yield from bad_rows("words", shown, times[:, 1] <= times[:, 0], "have an offset that is not after onset; mend them")
+    earlier = np.diff(times[:, 0], prepend=-np.inf) < 0
+    yield from bad_rows("words", shown, earlier, "start before the word above; sort the table by onset")
+    return (times[:, 0].min(), times[:, 1].max()) if len(times) else (np.nan, np.nan)
 
 
 def text_problems(words: pd.DataFrame) -> Iterator[str]:
-    """What is wrong with the text and the passages of `words`."""
-    empty = words["word"].isna() | (words["word"].astype(str).str.strip() == "")
-    if empty.any():
-        first = words.index[int(np.argmax(empty))]
-        yield f"{int(empty.sum())} rows have no text, the first is row {first}; drop them."
-    padded = ~empty & (words["word"].astype(str) != words["word"].astype(str).str.strip())
-    if padded.any():
-        first = words.index[int(np.argmax(padded))]
-        yield f"{int(padded.sum())} words have spaces around them, the first is row {first}; strip them."
-    passages = words["passage"].to_numpy()
-    unnamed = words["passage"].isna() | (words["passage"].astype(str).str.strip() == "")
-    if unnamed.any() and not unnamed.all():
-        yield f"{int(unnamed.sum())} rows have no passage, but others have; name it for every word."
-    if int((passages[1:] != passages[:-1]).sum()) + 1 != words["passage"].nunique(dropna=False):
-        yield "the rows of each passage must be contiguous; a passage label comes back after another."
+    """What is wrong with the text and the passages of words."""
+    text, passage = words["word"].astype(str), words["passage"]
+    empty, unnamed = _blank(words["word"]), _blank(passage)
+    yield from bad_rows("words", words, empty, "have no text; drop them")
+    yield from bad_rows("words", words, ~empty & (text != text.str.strip()), "have spaces around the word; strip them")
+    yield from bad_rows("words", words, unnamed & ~unnamed.all(), "have no passage, but others have; name it for all")
+    if (passage.to_numpy()[1:] != passage.to_numpy()[:-1]).sum() + 1 != passage.nunique(dropna=False):
+        yield "words: the rows of each passage must be contiguous; a passage label comes back after another."
 
 
-def timing_problems(words: pd.DataFrame, *, untimed: bool = False) -> Iterator[str]:
-    """What is wrong with the onsets and offsets of `words`; with `untimed`, all may be NaN."""
-    times = words[["onset", "offset"]].to_numpy(float)
-    if untimed and np.isnan(times).all():
-        return
-    finite = np.isfinite(times).all(1)
-    if not finite.all():
-        yield f"onset and offset must be finite seconds; {_rows(words, ~finite)} is not."
-    words, times = words[finite], times[finite]
-    reverse = times[:, 1] <= times[:, 0]
-    if reverse.any():
-        row = int(np.argmax(reverse))
-        yield f"offset must come after onset; {_rows(words, reverse)} has {times[row]}."
-    earlier = np.append(False, np.diff(times[:, 0]) < 0)
-    if earlier.any():
-        row = int(np.argmax(earlier))
-        yield (
-            f"onsets must not decrease; {_rows(words, earlier)} starts at {times[row, 0]:.3f} s, before the word above "
-            "it; sort the table by onset."
-        )
-
-
-def _rows(words: pd.DataFrame, which: np.ndarray) -> str:
-    """The first of some rows, and how many more there are."""
-    row, more = int(np.argmax(which)), int(which.sum()) - 1
-    return f"row {words.index[row]} ({words['word'].iloc[row]!r})" + (f", as {more} more," if more else "")
-
-
-def channel_problems(channels: pd.DataFrame) -> Iterator[str]:
-    """What keeps `channels` from being a table of channels (see `Listening`)."""
-    if not isinstance(channels, pd.DataFrame):
-        yield f"expected a DataFrame, got {type(channels).__name__}."
-        return
-    missing = [column for column in CHANNEL_COLUMNS if column not in channels]
-    if missing:
-        yield f"missing the column(s) {missing}; fill unknown numbers with NaN and text with ''."
-    for column in ("x", "y", "z", "distance_pmc"):
-        if column not in channels:
-            continue
-        if not pd.api.types.is_numeric_dtype(channels[column]) or np.isinf(channels[column].to_numpy(float)).any():
-            yield f"{column} must hold numbers in mm, NaN where unknown, and nothing else."
-    if channels.index.has_duplicates:
-        yield f"names must be unique; repeated: {list(channels.index[channels.index.duplicated()].unique()[:5])}."
-
-
-def audio_problems(audio: Audio, words: pd.DataFrame) -> Iterator[str]:
-    """What keeps a sound from being that of `words`."""
-    samples, rate = np.asarray(audio.samples), audio.rate
-    if samples.ndim != 1 or not np.isfinite(samples).all() or not (np.isfinite(rate) and rate > 0):
-        yield (
-            f"expected finite samples of one channel and a positive rate in Hz, got shape {samples.shape} at {rate} Hz."
-        )
-    elif words["offset"].max() > len(samples) / rate + 0.1:
-        yield (
-            f"it lasts {len(samples) / rate:.2f} s, but words run to {words['offset'].max():.2f} s; check the rate and "
-            "that both use one clock in seconds."
-        )
-
-
-def time_problems(times: np.ndarray, words: pd.DataFrame) -> Iterator[str]:
-    """What keeps `times` (time,) from being those of a recording of `words`."""
+def _time_problems(times: np.ndarray, first: float, last: float) -> Iterator[str]:
     if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        yield "its times must be at least two finite, strictly increasing times in s."
+        yield "signal: its times must be at least two finite, strictly increasing times in s."
         return
     step = float(np.median(np.diff(times)))
-    first, last = words["onset"].min(), words["offset"].max()
     if first < times[0] - step or last > times[-1] + step:
-        yield (
-            f"words run from {first:.2f} to {last:.2f} s, beyond the recording, which runs from {times[0]:.2f} to "
-            f"{times[-1]:.2f} s; check that both use one clock in seconds."
-        )
+        recorded = f"beyond the recording, which runs from {times[0]:.2f} to {times[-1]:.2f} s"
+        yield f"signal: words run from {first:.2f} to {last:.2f} s, {recorded}{ONE_CLOCK}"
 
 
-def value_problems(values: np.ndarray, names: pd.Index, *, nan_ok: bool = False) -> Iterator[str]:
-    """What is wrong with the numbers of an array of shape (..., sample, channel)."""
-    bad = ~np.isfinite(values) if not nan_ok else np.isinf(values)
-    if bad.any():
-        found = names[bad.any(tuple(range(values.ndim - 1)))]
-        yield (
-            f"{int(bad.sum())} non-finite values in {len(found)} channel(s), first {list(found[:5])}; drop or repair "
-            "these channels."
-        )
-        values = np.where(bad, np.nan, values)
-    void = np.isnan(values).all(axis=-2)
-    void = void.any(axis=0) if void.ndim > 1 else void
-    if void.any():
-        if nan_ok:
-            yield f"{int(void.sum())} channel(s) have no value at all: {list(names[void][:5])}; drop them."
-        values, names = values[..., ~void], names[~void]
-    if not len(names):
-        return
-    highest, lowest = (np.nanmax, np.nanmin) if np.isnan(values).any() else (np.max, np.min)  # quicker, and no copies
-    span = highest(values, axis=-2) - lowest(values, axis=-2)
-    flat = (span == 0).any(axis=0) if span.ndim > 1 else span == 0
-    if flat.any():
-        yield f"{int(flat.sum())} channel(s) never change: {list(names[flat][:5])}; drop them."
-
-
-def _array_problems(
-    field: str, array: xr.DataArray, dims: tuple[str, ...], names: pd.Index, nan_ok: bool = False
-) -> Iterator[str]:
-    if not isinstance(array, xr.DataArray):
-        yield f"{field}: expected an xarray DataArray, got {type(array).__name__}."
-    if array.dims != dims:
-        yield f"{field}: expected dimensions {dims}, got {array.dims}."
-    if "channel" not in array.coords or not pd.Index(array["channel"].to_numpy()).equals(names):
-        yield (
-            f"{field}: its 'channel' coordinate ({array.sizes['channel']} names) must equal the index of channels "
-            f"({len(names)} names), in order."
-        )
-    yield from (f"{field}: {problem}" for problem in value_problems(array.to_numpy(), names, nan_ok=nan_ok))
-
-
-# ---------------------------------------------------------------------------------------------- what is wrong: viewing
-
-
-def caption_problems(captions: pd.DataFrame) -> Iterator[str]:
-    """What keeps `captions` from being a table of captions (see `Viewing`)."""
-    if not isinstance(captions, pd.DataFrame):
-        yield f"expected a DataFrame, got {type(captions).__name__}."
-        return
-    missing = [column for column in CAPTION_COLUMNS if column not in captions]
-    if missing:
-        yield f"missing the column(s) {missing}; expected {list(CAPTION_COLUMNS)}."
-        return
-    if not len(captions):
-        yield "the table is empty."
-    text = captions["caption"]
-    empty = text.isna() | (text.astype(str).str.strip() == "")
-    if empty.any():
-        row = int(np.argmax(empty))
-        yield (
-            f"{int(empty.sum())} rows have no text, the first is row {captions.index[row]} "
-            f"(image {captions['image'].iloc[row]!r}); every image needs a caption."
-        )
-    if captions["image"].isna().any():
-        yield f"{int(captions['image'].isna().sum())} rows name no image."
-    repeated = captions["caption_id"].duplicated() | captions["caption_id"].isna()
-    if repeated.any():
-        yield f"caption_id must be there and unique; see {captions['caption_id'][repeated].unique()[:5].tolist()}."
-
-
-def picture_problems(images: np.ndarray | xr.DataArray, names: pd.Index) -> Iterator[str]:
-    """What keeps `images` from being pictures of the captioned images `names`."""
+def _picture_problems(images: np.ndarray | xr.DataArray, names: pd.Index) -> Iterator[str]:
     shape: Any = getattr(images, "shape", ())
     dtype = getattr(images, "dtype", type(images).__name__)
     if len(shape) != 4 or shape[3] != 3 or dtype != np.uint8:
-        yield f"expected a uint8 array of shape (image, height, width, 3), got {dtype} of shape {shape}."
+        yield f"images: expected a uint8 array of shape (image, height, width, 3), got {dtype} of shape {shape}."
+    elif shape[0] != len(names):
+        yield f"images: expected one picture for each of the {len(names)} captioned images, got {shape[0]}."
     elif isinstance(images, xr.DataArray) and "image" in images.coords:
         shown = pd.Index(images["image"].to_numpy())
-        bare, absent = shown.difference(names), names.difference(shown)
-        if len(bare):
-            yield f"{len(bare)} image(s) have no caption, first {bare[:5].tolist()}."
-        elif len(absent):
-            yield f"captions describe {len(absent)} image(s) that are not there, first {absent[:5].tolist()}."
-        elif not shown.equals(names):
-            yield "its 'image' coordinate must have the order in which captions name the images, each once."
-    elif shape[0] != len(names):
-        yield f"expected one picture for each of the {len(names)} captioned images, got {shape[0]}."
+        yield from absent("images", shown, names, "have no caption; caption them or leave them out")
+        if set(shown) == set(names) and not shown.equals(names):
+            yield "images: its 'image' coordinate must have the order in which captions name the images, each once."
 
 
-def response_problems(array: xr.DataArray, space: str) -> Iterator[str]:
-    """What keeps `array` from being one person's responses (see `Viewing`)."""
-    dims = ("repeat", "image", "vertex")
-    if not isinstance(array, xr.DataArray) or array.dims != dims:
-        yield f"expected a DataArray with dimensions {dims}, got {getattr(array, 'dims', type(array).__name__)}."
-        return
-    if array.dtype.kind != "f" or 0 in array.shape:
-        yield f"expected floating-point numbers and no empty dimension, got {array.dtype} of shape {array.shape}."
-    for dim in ("image", "vertex"):
-        if dim not in array.coords:
-            yield f"needs a {dim!r} coordinate that names its {array.sizes[dim]} {dim} entries."
-            return
-        labels = pd.Index(array[dim].to_numpy())
-        if labels.has_duplicates:
-            yield f"{dim} labels must be unique; repeated: {labels[labels.duplicated()].unique()[:5].tolist()}."
-    yield from label_problems(array["vertex"].to_numpy(), space)
-    if not _on_disk(array):
-        for repeat in range(array.sizes["repeat"]):  # one at a time: less memory
-            yield from number_problems(array[repeat])
+def _rdm_problems(rdms: xr.DataArray, n_images: int) -> Iterator[str]:
+    if (yield from _array("rdms", rdms, ("subject", "session", "pair"), ["subject"])):
+        n_sessions, found, n_pairs = *rdms.shape[1:], n_images * (n_images - 1) // 2
+        if found != n_pairs:
+            yield f"rdms: expected {n_pairs} pairs for the {n_images} captioned images, got {found}."
+        labels = pd.Index([f"{subject}/{k + 1}" for subject in rdms["subject"].to_numpy() for k in range(n_sessions)])
+        yield from number_problems("rdms", rdms.to_numpy().reshape(-1, found).T, labels, "RDMs")
 
 
-def label_problems(labels: np.ndarray, space: str) -> Iterator[str]:
-    """What keeps vertex labels from being numbers of vertices of a surface; in other spaces, anything goes."""
+def repeat_problems(subject: str, array: xr.DataArray) -> Iterator[str]:
+    """What is wrong with the numbers of a person's responses, read repeat by repeat to save memory."""
+    for repeat, values in enumerate(array, start=1):
+        field = f"responses[{subject!r}], repeat {repeat}"
+        yield from number_problems(field, values.to_numpy(), pd.Index(array["vertex"].to_numpy()), "vertices")
+
+
+def _label_problems(field: str, labels: pd.Index, space: str) -> Iterator[str]:
+    """Whether labels of vertices are different and, on a surface, numbers of its vertices."""
+    yield from _repeated(f"{field}: vertex", labels)
     size = SURFACES.get(space)
-    if size is None:
-        return
-    if labels.dtype.kind not in "iu" or (len(labels) and (labels.min() < 0 or labels.max() >= size)):
-        span = f", from {labels.min()} to {labels.max()}" if labels.dtype.kind in "iu" else ""
-        yield (
-            f"vertex labels of {space} are whole numbers from 0 to {size - 1}, left hemisphere first; got "
-            f"{labels.dtype}{span}. Is it another surface?"
-        )
+    if size and len(labels) and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= size):
+        found = f"{labels.dtype}, from {labels.min()} to {labels.max()}; is it another surface?"
+        yield f"{field}: vertex labels of {space} are whole numbers from 0 to {size - 1}, left side first; got {found}"
 
 
-def rdm_problems(rdms: xr.DataArray, n_images: int) -> Iterator[str]:
-    """What keeps `rdms` from being condensed dissimilarity matrices of `n_images` images."""
-    dims = ("subject", "session", "pair")
-    if not isinstance(rdms, xr.DataArray) or rdms.dims != dims:
-        yield f"expected a DataArray with dimensions {dims}, got {getattr(rdms, 'dims', type(rdms).__name__)}."
-        return
-    if "subject" not in rdms.coords:
-        yield "needs a 'subject' coordinate that names the people."
-    if rdms.sizes["pair"] != n_images * (n_images - 1) // 2:
-        yield (
-            f"expected {n_images * (n_images - 1) // 2} pairs for the {n_images} captioned images, "
-            f"got {rdms.sizes['pair']}."
-        )
-    yield from number_problems(rdms.transpose("pair", ...).rename(pair="image"))
-
-
-def number_problems(array: xr.DataArray) -> Iterator[str]:
-    """What is wrong with numbers of shape (image, ...)."""
-    values = array.to_numpy()
-    where = array.sizes.get("vertex", 0)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        found = f" in {int(bad.any(0).sum())} of {where} vertices" if where else ""
-        labels = f", first {array['vertex'].to_numpy()[bad.any(0)][:5].tolist()}" if where else ""
-        yield f"{int(bad.sum())} values are not finite{found}{labels}; leave out these vertices or repair them."
-    elif len(values) > 1:
-        flat = values.max(0) == values.min(0)
-        if flat.any():
-            labels = f", first {array['vertex'].to_numpy()[flat][:5].tolist()}" if where else ""
-            yield f"{int(flat.sum())} vertices or RDMs never change{labels}; leave them out."
-
-
-def _mask_problems(field: str, table: pd.DataFrame) -> Iterator[str]:
-    if not isinstance(table, pd.DataFrame) or any(column.kind != "b" for column in table.dtypes):
+def _masks(field: str, table: pd.DataFrame) -> Generator[str, None, bool]:
+    usable = isinstance(table, pd.DataFrame) and all(column.kind == "b" for column in table.dtypes)
+    if not usable:
         yield f"{field}: expected a DataFrame whose columns are all bool."
+    return usable
 
 
 def _on_disk(array: xr.DataArray) -> bool:

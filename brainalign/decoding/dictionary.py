@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
-from brainalign._checks import torch_device
+from brainalign._checks import alike, finite, listed, one_of, shaped, torch_device, whole
+from brainalign.decoding.identification import _unit
 from brainalign.features.captions import embed
 
 METRICS = ("correlation", "cosine")
@@ -40,35 +40,19 @@ class CaptionIndex:
     ----------
     captions : sequence of str
     embeddings : array or DataArray of shape (caption, dimension)
-        Kept as float16, which costs about 0.0003 of a similarity.
-    model : str, optional
-        Name of the model that made the embeddings; default the DataArray's attribute of that name. Queries that name
-        another model are refused.
-
-    Raises
-    ------
-    ValueError
-        No captions, as many embeddings as captions are not there, or embeddings that are not finite or beyond float16.
+        Kept as float16, which costs about 0.0003 of a similarity. The attribute ``model`` names what made them.
     """
 
-    def __init__(self, captions: Sequence[str], embeddings: ArrayLike, *, model: str | None = None) -> None:
-        if isinstance(captions, str) or not len(captions):
-            raise ValueError(f"captions: expected a list of at least one sentence, got {captions!r}.")
+    def __init__(self, captions: Sequence[str], embeddings: ArrayLike) -> None:
         captions = list(captions)  # by place, whatever labels a Series has
         strange = [caption for caption in captions if not isinstance(caption, str)]
-        if strange:
-            raise ValueError(f"captions: expected texts, {len(strange)} are something else, first {strange[0]!r}.")
-        if model is None:
-            model = embeddings.attrs.get("model", "") if isinstance(embeddings, xr.DataArray) else ""
-        values = np.asarray(embeddings)
-        if values.ndim != 2 or len(values) != len(captions) or values.shape[1] < 2:
-            raise ValueError(
-                f"embeddings: expected one row of two dimensions or more for each of the {len(captions)} captions, got "
-                f"shape {values.shape}."
-            )
+        if strange or not captions:
+            raise ValueError(f"captions: expected texts, got {len(strange)} others of {len(captions)}: {strange[:1]}.")
+        values = shaped("embeddings", embeddings, "caption", "dimension")
+        alike(captions=captions, embeddings=values)
         self.captions: Sequence[str] = captions
-        self.model = str(model)
-        self.embeddings = _half(values, "embeddings")
+        self.model = _model_of(embeddings)
+        self.embeddings = _half(values)
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -78,221 +62,112 @@ class CaptionIndex:
         return f"CaptionIndex({len(self):,} captions, {self.embeddings.shape[1]} dimensions{made_by})"
 
     def search(
-        self,
-        queries: ArrayLike,
-        k: int = 10,
-        *,
-        metric: str = "correlation",
-        centre: ArrayLike | None = None,
-        device: str = "auto",
-        progress: bool = False,
+        self, queries: ArrayLike, k: int = 10, *, metric: str = "correlation", centre: ArrayLike | None = None
     ) -> Matches:
         """Find the k captions closest to each query.
+
+        Similarities are matrix products in single precision. Their error is below d + 16 units of rounding for d
+        dimensions (Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter 3), so every caption that could
+        belong to the k best is computed again in double precision: the result is exact for the stored numbers.
 
         Parameters
         ----------
         queries : array or DataArray of shape (query, dimension)
+            Not of another model than the captions' embeddings, if both name theirs.
         k : int
         metric : {"correlation", "cosine"}
             Over dimensions.
         centre : array of shape (dimension,), optional
             An embedding that is taken off queries and captions first, such as the mean over the training images.
-        device : {"auto", "cpu", "cuda"}
-        progress : bool
-            Show a progress bar.
 
         Returns
         -------
         Matches
             By falling similarity; of captions that are equally similar, the one that comes first in the dictionary.
-
-        Raises
-        ------
-        ValueError
-            Queries of another dimension or model, that are not finite or have no direction; an unknown metric; more
-            neighbours than there are captions; a caption whose embedding has no direction.
-
-        Notes
-        -----
-        Similarities are matrix products in single precision. Their error is below d + 16 units of rounding for d
-        dimensions (Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter 3), so every caption that could
-        belong to the k best is computed again in double precision: the result is exact for the stored numbers.
         """
-        vectors = self._check_queries(queries, k, metric)
-        if centre is not None:
-            centre = np.asarray(centre, dtype=np.float32).astype(np.float64)  # as it is in the products
-            if centre.shape != vectors.shape[1:] or not np.isfinite(centre).all():
-                raise ValueError(f"centre: expected {vectors.shape[1]} finite numbers, got shape {centre.shape}.")
-        vectors = _unit(vectors, metric, centre, "queries")
-        indices, scores = np.empty((len(vectors), k), dtype=np.int64), np.empty((len(vectors), k))
+        one_of("metric", metric, METRICS)
+        k, size, made_by = whole("k", k, 1, len(self)), self.embeddings.shape[1], _model_of(queries)
+        if made_by and self.model:  # embeddings of different models cannot be compared
+            one_of("model of queries", made_by, [self.model])
+        vectors = finite("queries", shaped("queries", queries, "query", size))
+        centre = np.zeros(size) if centre is None else shaped("centre", centre, size)
+        centre = finite("centre", centre, np.float32).astype(float)  # as it is in the products
+        vectors = _unit("queries", vectors - centre, metric)
+        indices, scores = np.full((len(vectors), k), len(self)), np.full((len(vectors), k), -np.inf)
         for start in range(0, len(vectors), _QUERIES):
-            part = slice(start, start + _QUERIES)
-            search = _Search(self.embeddings, vectors[part], k, metric, centre, torch_device(device, double=True))
-            indices[part], scores[part] = search.run(progress)
+            here = slice(start, start + _QUERIES)
+            self._rank(vectors[here], metric, centre, indices[here], scores[here])
         return Matches(indices, scores, [[self.captions[i] for i in row] for row in indices.tolist()])
 
-    def _check_queries(self, queries: ArrayLike, k: int, metric: str) -> np.ndarray:
-        if metric not in METRICS:
-            raise ValueError(f"metric: expected one of {METRICS}, got {metric!r}.")
-        if int(k) != k or not 1 <= k <= len(self):
-            raise ValueError(f"k: expected a number from 1 to the {len(self)} captions of this dictionary, got {k!r}.")
-        made_by = queries.attrs.get("model", "") if isinstance(queries, xr.DataArray) else ""
-        if made_by and self.model and made_by != self.model:
-            raise ValueError(
-                f"queries: embeddings of {made_by!r}, but this dictionary is of {self.model!r}, and embeddings of "
-                "different models cannot be compared; build a dictionary with that model, or decode this one's."
-            )
-        values = np.asarray(queries, dtype=np.float64)
-        if values.ndim != 2 or values.shape[1] != self.embeddings.shape[1]:
-            raise ValueError(
-                f"queries: expected shape (query, {self.embeddings.shape[1]}), the dimensions of this dictionary, got "
-                f"{values.shape}; are they of another model?"
-            )
-        if not np.isfinite(values).all():
-            raise ValueError(f"queries: {int((~np.isfinite(values)).sum())} values are NaN or inf; leave them out.")
-        return values
+    def _rank(self, queries: np.ndarray, metric: str, centre: np.ndarray, indices: Any, scores: Any) -> None:
+        """Fill in the k best of some queries (query, k), kept up to date while the dictionary passes by."""
+        k, device = indices.shape[1], torch_device("auto")
+        fast = torch.tensor(queries, dtype=torch.float32, device=device)
+        shift = torch.tensor(centre, dtype=torch.float32, device=device)
+        # the error of a product of single precision, of vectors of length 1 that were rounded themselves
+        margin = (queries.shape[1] + 16) * torch.finfo(torch.float32).eps
+        for start in range(0, len(self), _ROWS):
+            with warnings.catch_warnings():  # embeddings may be a read-only map, and nothing is written to it
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                rows = torch.from_numpy(self.embeddings[start : start + _ROWS])
+            rows = rows.to(device).float()
+            rows -= shift
+            similar = fast @ _unit("embeddings", rows, metric, first=start).T
+            # a candidate reaches what the k-th best has so far; before there are k of them, that of this block
+            least = torch.tensor(scores[:, -1], dtype=torch.float32, device=device)
+            if start < k:
+                least = similar.topk(min(k, len(rows))).values[:, -1] - margin
+            some = torch.nonzero(similar.amax(1) >= least - margin)[:, 0]  # few queries have a candidate in a block
+            hits = torch.nonzero(similar[some] >= least[some, None] - margin)
+            query, row = some[hits[:, 0]].cpu().numpy(), hits[:, 1].cpu().numpy() + start
+            score = np.empty(len(row))
+            for first in range(0, len(row), _PAIRS):
+                here = slice(first, first + _PAIRS)
+                exact = _unit("embeddings", self.embeddings[row[here]] - centre, metric)
+                score[here] = (exact * queries[query[here]]).sum(1)
+            touched = np.unique(query)
+            query = np.concatenate([np.repeat(touched, k), query])
+            row = np.concatenate([indices[touched].ravel(), row])
+            score = np.concatenate([scores[touched].ravel(), score])
+            order = np.lexsort((row, -score, query))
+            best = order[np.searchsorted(query[order], touched)[:, None] + np.arange(k)]
+            indices[touched], scores[touched] = row[best], score[best]
 
     @classmethod
-    def read(
-        cls, source: str | os.PathLike[str], model: str = "all-mpnet-base-v2", *, progress: bool = False, **options: Any
-    ) -> CaptionIndex:
+    def read(cls, source: str | os.PathLike[str], model: str = "all-mpnet-base-v2", **options: Any) -> CaptionIndex:
         """A dictionary of all captions of a text file, which are embedded in parts and kept in the store.
 
-        An interrupted run loses a part at most (unless ``store=False``): call it again. In memory each caption takes
-        two bytes a dimension, five gigabytes for the three million of Conceptual Captions, and twice that while parts
-        are joined.
-
-        Parameters
-        ----------
-        source : path
-            UTF-8, one caption a line, what follows a tab is ignored; so the files of Conceptual Captions (caption, tab,
-            address) can be read as they come. Empty lines are left out, and of equal captions all but the first.
-        model : str
-            Sentence model, see `features.captions.embed`.
-        progress : bool
-            Show a progress bar.
-        **options
-            Of `features.captions.embed`: device, batch_size, store.
-
-        Returns
-        -------
-        CaptionIndex
-
-        Raises
-        ------
-        ValueError
-            If the source cannot be read or holds no caption.
+        UTF-8, one caption a line, what follows a tab is ignored; so the files of Conceptual Captions (caption, tab,
+        address) can be read as they come. Empty lines are left out, and of equal captions all but the first. An
+        interrupted run loses a part at most (unless ``store=False``): call it again. In memory each caption takes two
+        bytes a dimension, five gigabytes for the three million of Conceptual Captions, and twice that while parts are
+        joined. The model and options (device, store, progress) are those of `features.captions.embed`.
         """
-        captions = _read_captions(Path(source))
-        starts = tqdm(range(0, len(captions), _PART), disable=not progress, desc="captions", unit_scale=_PART)
-        parts = [_half(embed(captions[i : i + _PART], model, **options).values, "embeddings") for i in starts]
-        return cls(captions, np.concatenate(parts), model=model)
+        try:
+            with Path(source).open(encoding="utf-8-sig", newline="\n") as file:
+                lines = dict.fromkeys(" ".join(line.split("\t")[0].split()) for line in file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"source: expected a text file in UTF-8, one caption a line; {error}.") from error
+        captions = [line for line in lines if line]
+        if not captions:
+            raise ValueError(f"source: {source} holds no caption; expected one a line.")
+        parts = [_half(embed(captions[i : i + _PART], model, **options).values) for i in range(0, len(captions), _PART)]
+        return cls(captions, xr.DataArray(np.concatenate(parts), attrs={"model": model}))
 
 
-class _Search:
-    """The k best of some queries, kept up to date while the dictionary passes by."""
-
-    def __init__(self, embeddings, queries: np.ndarray, k: int, metric: str, centre, device: torch.device) -> None:
-        self.embeddings, self.queries, self.k = embeddings, queries, k
-        self.metric, self.centre, self.device = metric, centre, device
-        self.fast = torch.tensor(queries, dtype=torch.float32, device=device)
-        self.shift = None if centre is None else torch.tensor(centre, dtype=torch.float32, device=device)
-        self.scores = np.full((len(queries), k), -np.inf)
-        self.indices = np.full((len(queries), k), len(embeddings))
-        # the error of a product of single precision, of vectors of length 1 that were rounded themselves
-        self.margin = (queries.shape[1] + 16) * torch.finfo(torch.float32).eps
-
-    def run(self, progress: bool) -> tuple[np.ndarray, np.ndarray]:
-        starts = range(0, len(self.embeddings), _ROWS)
-        for start in tqdm(starts, disable=not progress, desc="captions", unit_scale=_ROWS):
-            similar = self.fast @ self._directions(start).T
-            # a candidate reaches what the k-th best has so far; before there are k of them, that of this block
-            least = torch.tensor(self.scores[:, -1], dtype=torch.float32, device=self.device)
-            if start < self.k <= similar.shape[1]:
-                least = similar.topk(self.k).values[:, -1] - self.margin
-            least = least - self.margin
-            some = torch.nonzero(similar.amax(1) >= least)[:, 0]  # few queries have a candidate in a block
-            if len(some):
-                hits = torch.nonzero(similar[some] >= least[some, None])
-                self._take(some[hits[:, 0]].cpu().numpy(), hits[:, 1].cpu().numpy() + start)
-        return self.indices, self.scores
-
-    def _directions(self, start: int) -> torch.Tensor:
-        """A block of the dictionary in single precision, rows of length 1."""
-        with warnings.catch_warnings():  # embeddings may be a read-only map, and nothing is written to it
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            rows = torch.from_numpy(self.embeddings[start : start + _ROWS])
-        rows = rows.to(self.device).float()
-        if self.shift is not None:
-            rows -= self.shift
-        if self.metric == "correlation":
-            rows -= rows.mean(1, keepdim=True)
-        length = rows.norm(dim=1, keepdim=True)
-        if not bool(length.min() > 0):
-            row = start + int(length.argmin())
-            raise ValueError(f"embeddings: row {row} has no direction for the metric {self.metric!r}; leave it out.")
-        return rows.div_(length)
-
-    def _take(self, queries: np.ndarray, indices: np.ndarray) -> None:
-        """Rank candidates, pairs of a query and a caption, among what was found so far."""
-        scores = np.concatenate(
-            [self._exact(queries[i : i + _PAIRS], indices[i : i + _PAIRS]) for i in range(0, len(queries), _PAIRS)]
-        )
-        touched = np.unique(queries)
-        queries = np.concatenate([np.repeat(touched, self.k), queries])
-        indices = np.concatenate([self.indices[touched].ravel(), indices])
-        scores = np.concatenate([self.scores[touched].ravel(), scores])
-        order = np.lexsort((indices, -scores, queries))
-        first = np.searchsorted(queries[order], touched)
-        best = order[first[:, None] + np.arange(self.k)]
-        self.indices[touched], self.scores[touched] = indices[best], scores[best]
-
-    def _exact(self, queries: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        rows = _unit(self.embeddings[indices].astype(np.float64), self.metric, self.centre, "embeddings", indices)
-        return (rows * self.queries[queries]).sum(1)
+def _model_of(embeddings: Any) -> str:
+    return embeddings.attrs.get("model", "") if isinstance(embeddings, xr.DataArray) else ""
 
 
-def _unit(values: np.ndarray, metric: str, centre, name: str, labels: np.ndarray | None = None) -> np.ndarray:
-    """Rows of length 1 (and for correlations, of mean 0), double precision."""
-    if centre is not None:
-        values = values - centre
-    if metric == "correlation":
-        values = values - values.mean(1, keepdims=True)
-    length = np.sqrt((values * values).sum(1, keepdims=True))
-    if not (length > 0).all():
-        row = int(np.argmin(length)) if labels is None else int(labels[np.argmin(length)])
-        raise ValueError(f"{name}: row {row} has no direction for the metric {metric!r}; leave it out.")
-    return values / length
-
-
-def _half(values: np.ndarray, name: str) -> np.ndarray:
-    """Numbers as float16, if they are finite and not beyond it and every row has a direction."""
-    if values.dtype.kind != "f":
-        raise ValueError(f"{name}: expected floating-point numbers, got {values.dtype}.")
-    with np.errstate(over="ignore"):
+def _half(values: np.ndarray) -> np.ndarray:
+    """Embeddings as float16."""
+    with np.errstate(over="ignore", invalid="ignore"):
         half = values.astype(np.float16, copy=False)
-    bad = ~np.isfinite(half).all(1)
-    if bad.any():
+        spread = half.max(1).astype(np.float32) - half.min(1)
+    bad = np.flatnonzero(~(np.isfinite(spread) & (spread > 0)))
+    if len(bad):
         raise ValueError(
-            f"{name}: {int(bad.sum())} rows hold NaN, inf or numbers beyond float16 (65504), the first is row "
-            f"{int(np.argmax(bad))}; leave these captions out."
+            f"embeddings: expected finite numbers within float16 (65504), not all equal, but {len(bad)} rows are not "
+            f"so: {listed(bad)}; leave these captions out."
         )
-    flat = half.min(1) == half.max(1)
-    if flat.any():
-        raise ValueError(f"{name}: row {int(np.argmax(flat))} has no direction: all its numbers are equal.")
     return half
-
-
-def _read_captions(source: Path) -> list[str]:
-    """Captions of a text file, each once."""
-    if not source.is_file():
-        raise ValueError(f"source: {source} is no file; expected a text file with one caption a line.")
-    try:
-        with source.open(encoding="utf-8-sig", newline="\n") as file:
-            captions = dict.fromkeys(" ".join(line.split("\t")[0].split()) for line in file)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"source: {source} is not UTF-8 text ({error}); convert it.") from error
-    found = [caption for caption in captions if caption]
-    if not found:
-        raise ValueError(f"source: {source} holds no caption; expected one a line.")
-    return found

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from brainalign.features import captions as sentence
+from brainalign._checks import alike, shaped, whole
+from brainalign.features.captions import Encoder
 
 TokenEncoder = Callable[[list[str]], Sequence[ArrayLike]]
 
@@ -36,67 +37,42 @@ def token_match(
     DataFrame [precision, recall, f1], one row a candidate
         Mean over the candidate's tokens of the cosine with the most similar token of the reference; mean over the
         reference's tokens likewise; and their harmonic mean. Of the reference with the highest f1.
-
-    Raises
-    ------
-    ValueError
-        Lists of different length, a candidate without references, sentences without tokens.
     """
-    if len(candidates) != len(references) or not len(candidates):
-        raise ValueError(
-            f"candidates, references: expected one list of references for each candidate, got {len(candidates)} and "
-            f"{len(references)}."
-        )
-    bare = [row for row, some in enumerate(references) if isinstance(some, str) or not len(some)]
-    if bare:
-        raise ValueError(f"references: {len(bare)} candidates have no list of sentences, first {bare[:5]}.")
+    alike(candidates=candidates, references=references)
+    for row, some in enumerate(references):
+        whole(f"references of candidate {row}", 0 if isinstance(some, str) else len(some))
     texts = sorted({*candidates, *(text for some in references for text in some)})
     vectors = {}
     for text, tokens in zip(texts, encode_tokens(texts), strict=True):
-        tokens = np.asarray(tokens, dtype=float)
-        if tokens.ndim != 2 or not len(tokens):
-            raise ValueError(f"candidates, references: {text!r} has no tokens; leave it out.")
+        tokens = shaped(f"tokens of {text!r}", np.asarray(tokens, dtype=float), "token", "dimension")
         vectors[text] = tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
-    rows = []
-    for candidate, some in zip(candidates, references, strict=True):
-        rows.append(max((_greedy(vectors[candidate], vectors[text]) for text in some), key=lambda row: row[2]))
-    return pd.DataFrame(rows, columns=["precision", "recall", "f1"])
+
+    def match(candidate: str, reference: str) -> tuple[float, float, float]:
+        cosines = vectors[candidate] @ vectors[reference].T
+        precision, recall = float(cosines.max(1).mean()), float(cosines.max(0).mean())
+        total = precision + recall
+        return precision, recall, 2 * precision * recall / total if total > 0 else 0.0
+
+    pairs = zip(candidates, references, strict=True)
+    best = [max((match(candidate, text) for text in some), key=lambda row: row[2]) for candidate, some in pairs]
+    return pd.DataFrame(best, columns=["precision", "recall", "f1"])
 
 
-def token_encoder(model: str = "all-minilm-l6-v2", *, device: str = "auto", batch_size: int = 64) -> TokenEncoder:
-    """Contextual embeddings of the tokens of sentences, without those that are no part of a word.
+def token_encoder(model: str = "all-minilm-l6-v2", *, device: str = "auto") -> TokenEncoder:
+    """From a list of sentences to contextual embeddings of their tokens, each an array of shape (token, dimension).
 
-    Parameters
-    ----------
-    model, device, batch_size
-        As in `features.captions.embed`.
-
-    Returns
-    -------
-    callable
-        From a list of sentences to arrays of shape (token, dimension).
+    Tokens that are no part of a word are left out; `model` and `device` are as in `features.captions.embed`.
     """
-    loaded = sentence.open_encoder(model, device, batch_size, None, False).load()  # type: ignore[attr-defined]
+    loaded = Encoder(model, device).load()
+    special = set(loaded.tokenizer.all_special_ids)
 
     def encode(texts: list[str]) -> list[np.ndarray]:
-        found = loaded.encode(texts, batch_size=batch_size, output_value="token_embeddings", show_progress_bar=False)
-        special, tokenizer = set(loaded.tokenizer.all_special_ids), loaded.tokenizer
-        rows = []
-        for text, vectors in zip(texts, found, strict=True):
-            ids = tokenizer(text, truncation=True, max_length=loaded.max_seq_length)["input_ids"]
-            kept = [
-                place
-                for place, (number, token) in enumerate(zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True))
-                if number not in special and any(character.isalnum() for character in token)
-            ]
-            rows.append(vectors.float().cpu().numpy()[kept])
-        return rows
+        found = []
+        for told in loaded.encode(texts, batch_size=64, output_value=None, show_progress_bar=False):
+            ids = told["input_ids"].tolist()
+            words = zip(ids, loaded.tokenizer.convert_ids_to_tokens(ids), strict=True)
+            kept = [number not in special and any(map(str.isalnum, word)) for number, word in words]
+            found.append(told["token_embeddings"].float().cpu().numpy()[kept])
+        return found
 
     return encode
-
-
-def _greedy(candidate: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
-    cosines = candidate @ reference.T
-    precision, recall = float(cosines.max(1).mean()), float(cosines.max(0).mean())
-    total = precision + recall
-    return precision, recall, 2 * precision * recall / total if total > 0 else 0.0

@@ -18,16 +18,15 @@ from brainalign.rsa import brain_rdms
 _TOGETHER = 4  # exchanges that are decoded at once
 
 
-def decode_subjects(
-    data: Viewing, embeddings: xr.DataArray, *, n_folds: int = 5, seed: int = 0, device: str = "auto"
-) -> xr.DataArray:
+def decode_subjects(data: Viewing, embeddings: xr.DataArray, *, device: str = "auto") -> xr.DataArray:
     """What each person's brain tells of the embeddings of the test images.
 
     A `CaptionDecoder` is fitted to each person's images outside of the test set, from all vertices of the regions of
     interest. Where only RDMs are known there are no vertices and, in objects92, no other images. But ridge regression
     needs of patterns only their products, and 1 - the distance, a correlation, is one. So patterns are made that have
-    these correlations (classical scaling, mean RDM over sessions), and each part of the test images is decoded from the
-    other parts.
+    these correlations (classical scaling, mean RDM over sessions), and each fifth of the test images is decoded from
+    the other four. Chance then lies below what guessing gives, for the images learned from lack what the image left out
+    is like: compare with `chance_for_subjects`.
 
     Parameters
     ----------
@@ -35,8 +34,6 @@ def decode_subjects(
     embeddings : DataArray of shape (item, feature)
         Of all images, from `features.captions.embed`. Several embeddings side by side cost little more than one: each
         dimension is decoded by itself.
-    n_folds, seed : int
-        Parts of the test images and how they are drawn, where only RDMs are known.
     device : {"auto", "cpu", "cuda"}
 
     Returns
@@ -44,30 +41,27 @@ def decode_subjects(
     DataArray of shape (subject, image, feature)
         Less the mean embedding of the images that the decoder was fitted to, so that an image is compared by what sets
         it apart (`identification`).
-
-    Notes
-    -----
-    Where parts are decoded from each other, chance lies below what guessing gives: the images learned from lack what
-    the image left out is like. Compare with embeddings that were exchanged between images before the fit.
     """
     test, found = list(data.test_images), []
+
+    def decode(patterns: np.ndarray, aims: np.ndarray, left: np.ndarray) -> np.ndarray:
+        decoder = CaptionDecoder(device=device).fit(patterns, aims)
+        return (decoder.predict(left) - decoder.mean_).astype("float32")
+
     if data.responses is None:
-        folds = list(KFold(n_folds, shuffle=True, random_state=seed).split(test))
         aims = embeddings.sel(item=test).values
         for pairs in brain_rdms(data).mean("region").values:
             lengths, axes = np.linalg.eigh(1 - squareform(pairs))
             patterns, decoded = axes * np.sqrt(lengths.clip(min=0)), np.empty(aims.shape, dtype="float32")
-            for train, left in folds:
-                decoder = CaptionDecoder(device=device).fit(patterns[train], aims[train])
-                decoded[left] = decoder.predict(patterns[left]) - decoder.mean_
+            for train, left in KFold(5, shuffle=True, random_state=0).split(test):
+                decoded[left] = decode(patterns[train], aims[train], patterns[left])
             found.append(decoded)
     else:
         seen = data if data.rois is None else data.select(vertices=data.rois.any(axis=1))
-        for person in data.subjects:
-            responses, train = seen.mean_responses(person).astype("float32"), list(data.train_images(person))
-            decoder = CaptionDecoder(device=device)
-            decoder.fit(responses.sel(image=train).values, embeddings.sel(item=train).values)
-            found.append((decoder.predict(responses.sel(image=test).values) - decoder.mean_).astype("float32"))
+        for subject in data.subjects:
+            responses, train = seen.mean_responses(subject).astype("float32"), list(data.train_images(subject))
+            aims = embeddings.sel(item=train).values
+            found.append(decode(responses.sel(image=train).values, aims, responses.sel(image=test).values))
     return xr.DataArray(np.array(found), {"subject": data.subjects, "image": test}, ("subject", "image", "feature"))
 
 
@@ -82,18 +76,8 @@ def chance_for_subjects(
 ) -> np.ndarray:
     """Mean share of rivals beaten by what `decode_subjects` makes of embeddings that were exchanged between images.
 
-    Parameters
-    ----------
-    data, embeddings, device
-        As in `decode_subjects`.
-    groups : sequence of shape (item,), optional
-        Images exchange their embeddings within these groups, and only rivals of the same group count.
-    n_refits, seed : int
-
-    Returns
-    -------
-    array of shape (refit,)
-        Mean over people and images.
+    Of shape (refit,), over subjects and images. Images exchange their embeddings within `groups`, of shape (item,), and
+    only rivals of the same group count; the other parameters are as in `decode_subjects`.
     """
     rng, places = np.random.default_rng(seed), pd.Series(np.arange(len(embeddings)))
     labels = pd.Series(0, places.index) if groups is None else pd.Series(list(groups))

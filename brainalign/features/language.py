@@ -1,38 +1,37 @@
 """Word-aligned features from language models: the hidden states of every layer, and how well words are predicted.
 
-How a word gets its features:
-
 1. A *window* of words is joined by single spaces and tokenised once, with the tokenizer's own conventions. Tokens
-   belong to words by their character offsets; a space belongs to the word after it. A word is represented by the
-   hidden state of its last token, or by the mean over its tokens.
-2. Passages are boundaries: a window never holds words of two passages. With ``context=None`` a window is a whole
-   passage, as far as it fits the model; longer passages take several windows that overlap by `min_context` words.
-   With ``context=c`` a window holds exactly the c words up to and including the word, fewer at a passage's start.
+   belong to words by their character offsets; a space belongs to the word after it.
+2. A window never holds words of two passages. With ``context=None`` it is a whole passage, as far as it fits the model;
+   longer passages take several windows that overlap by `min_context` words. With ``context=c`` it holds exactly the c
+   words up to and including the word, fewer at a passage's start.
 3. In a causal model nothing that follows a token changes its state. A window run for C words therefore holds, at its
-   k-th word, the features of that word with exactly k words of context, and one run serves all context lengths up to
-   C. This needs the tokens of the first k words to be the same whatever follows; that is checked for each window, and
-   where it does not hold those words get a window of their own.
+   k-th word, the features of that word with exactly k words of context, and one run serves all lengths up to C. That
+   the tokens of the first k words are the same whatever follows is checked for each window; where they are not, those
+   words get a window of their own.
 4. In a bidirectional model (BERT, MPNet) every state depends on the whole window. Each word and context length gets a
-   window of its own, which ends at the word, so that no later word is seen; ``context=None`` is refused.
+   window of its own, which ends at the word; ``context=None`` is refused.
 
 The first token of a text becomes an *attention sink* in most language models: its hidden states are outliers, in the
 middle layers often a hundred times the norm of all others, and carry little about the word (Xiao et al. 2024,
 "Efficient streaming language models with attention sinks"; Sun et al. 2024, "Massive activations in large language
-models"). With a short context this concerns many words, with ``context=1`` all of them. ``start_token=True`` puts the
-token that separates documents in pretraining in front of every window, which then takes that role.
+models"). With ``context=1`` this concerns all words. ``start_token=True`` puts the token that separates documents in
+pretraining in front of every window, which then takes that role.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +41,25 @@ import torch
 import transformers
 import xarray as xr
 from huggingface_hub import snapshot_download
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
-from brainalign._checks import torch_device
+from brainalign._checks import listed, one_of, torch_device, whole
+from brainalign.datasets.types import text_problems
 from brainalign.features import lesions
-from brainalign.features.store import Entry, FeatureStore, digest_files, locked
+from brainalign.features.store import Entry, FeatureStore, digest_files, locked, open_store
 
 __all__ = ["LanguageModel", "context_features", "layer_features", "n_layers", "surprisal"]
 
-Model = str | os.PathLike[str] | tuple[Any, Any]
+Model = str | os.PathLike[str]
+Context = int | None | Sequence[int | None]
+Layers = Sequence[int] | None
 Store = FeatureStore | str | os.PathLike[str] | bool | None
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LOCAL = {"trust_remote_code": False, "local_files_only": True}
+DTYPES = ("float32", "bfloat16", "float16")
 SHARD_WORDS = 256  # words whose features are stored together: what an interruption can cost
 LOGIT_TOKENS = 1024  # tokens whose logits are held at once: 200 MB at a vocabulary of 49,152
 BITS, RANK = 0, 1  # where the two numbers about predicted words are stored
@@ -70,45 +74,29 @@ class LanguageModel:
 
     Parameters
     ----------
-    model : str, path or (model, tokenizer), default="smollm2-135m"
-        Name of an asset, a folder in the layout of transformers, a name on the Hugging Face hub, or a model and its
-        tokenizer already loaded. Weights are read from safetensors only, and no remote code is run. A name or folder
-        may be followed by damages, as in "smollm2-135m@noise=0.3" (see `brainalign.features.lesions`).
+    model : str or path, default="smollm2-135m"
+        An asset, a folder in the layout of transformers, or a name on the Hugging Face hub; safetensors only, and no
+        remote code is run. Lesions may follow, as in "smollm2-135m@noise=0.3" (`features.lesions`).
     device : str, default="auto"
-        Where the model runs: "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one. A loaded model is
-        copied if it has another device or precision.
+        "cpu", "cuda", "cuda:1", ...; "auto" takes CUDA where there is one.
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the model's run; what is returned is float32.
     pooling : {"last", "mean"}
         A word of several tokens is represented by the state of its last token or by the mean over its tokens.
-    start_token : {"tokenizer", True, False} or str
-        "tokenizer": special tokens as the tokenizer adds them by itself. True: the token that separates documents,
-        put in front of every window (``"<|endoftext|>"`` where the vocabulary has it, else the model's beginning- or
-        end-of-text token). False: none. Any other str is itself the token to put in front. See the notes on attention
-        sinks above. A bidirectional model takes True as "tokenizer": its own special tokens do that.
+    start_token : {"tokenizer", True, False}
+        "tokenizer": special tokens as the tokenizer adds them by itself. True: the token that separates documents, in
+        front of every window (``"<|endoftext|>"`` where the vocabulary has it, else the model's beginning- or
+        end-of-text token); as "tokenizer" in a bidirectional model, which has special tokens of its own. False: none.
     min_context : int, default=256
-        For passages longer than the model's window, with ``context=None``: the least number of words before a word,
-        or all of them since the passage's start.
+        The least number of words before a word, or all since the passage's start, in passages longer than a window.
     max_tokens : int, optional
         Length of a window in tokens. Default: what the model was made for.
     batch_tokens : int, default=2048
-        Tokens, padding included, that are run at once (for predictions at most 1,024); bounds the memory. A single
-        window may be longer.
+        Tokens that are run at once (for predictions at most 1,024), which bounds the memory; a window may be longer.
     store : FeatureStore, path, False or None
         Where features are kept and looked up; None is the default store, False keeps nothing.
-    progress : bool, default=False
-        Show a progress bar.
-
-    Raises
-    ------
-    ValueError
-        For an unknown model, a damage the architecture does not allow, or settings that do not fit.
-
-    Examples
-    --------
-    >>> model = LanguageModel("smollm2-135m", start_token=True)
-    >>> model.states(words, context=[1, 8, None], layers=[15]).dims  # doctest: +SKIP
-    ('context', 'layer', 'word', 'feature')
+    progress : bool, default=True
+        Show a bar on stderr while something is computed.
     """
 
     def __init__(
@@ -123,68 +111,86 @@ class LanguageModel:
         max_tokens: int | None = None,
         batch_tokens: int = 2048,
         store: Store = None,
-        progress: bool = False,
+        progress: bool = True,
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-        if pooling not in ("last", "mean"):
-            raise ValueError(f"pooling: expected 'last' or 'mean', got {pooling!r}")
-        if not isinstance(start_token, bool | str):
-            raise ValueError(f"start_token: expected True, False, 'tokenizer' or a token, got {start_token!r}")
-        if not _is_int(min_context) or min_context < 0:
-            raise ValueError(f"min_context: expected a number of words, 0 or more, got {min_context!r}")
-        for name, value in (("max_tokens", max_tokens), ("batch_tokens", batch_tokens)):
-            if not (name == "max_tokens" and value is None) and (not _is_int(value) or value < 1):  # type: ignore[operator]
-                raise ValueError(f"{name}: expected a number of tokens, 1 or more, got {value!r}")
-        if store is True or not isinstance(store, FeatureStore | str | os.PathLike | bool | None):
+        self.name, self.store, self.progress = str(model), open_store(store), progress
+        self.device, self.dtype = str(torch_device(device)), one_of("dtype", dtype, DTYPES)
+        self.pooling = one_of("pooling", pooling, ["last", "mean"])
+        self.min_context, self.batch_tokens = whole("min_context", min_context, 0), whole("batch_tokens", batch_tokens)
+        base, self.lesions = (model, {}) if Path(model).is_dir() else lesions.parse(self.name)
+        self.folder = _model_folder(base)
+        patterns = ("*.safetensors", "config.json", "*token*", "vocab*", "merges.txt")
+        self.fingerprint = digest_files({path for pattern in patterns for path in self.folder.glob(pattern)})
+        config = AutoConfig.from_pretrained(self.folder, **LOCAL)
+        if config.is_encoder_decoder:
+            raise ValueError(f"model: expected an encoder or a decoder alone, got {self.name}, which has both.")
+        # made to predict the next token, and not, as BERT and MPNet are, masked ones
+        is_masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+        self.causal = getattr(config, "is_decoder", False) or not is_masked
+        self.tokenizer = _tokenizer(self.folder, self.fingerprint)
+        if not getattr(self.tokenizer, "is_fast", False):
             raise ValueError(
-                f"store: expected a FeatureStore, a path, None for the default or False for none, got {store!r}"
+                f"model: expected a fast tokenizer, which knows the characters of each token, got that of {self.name}; "
+                "use a model that has a tokenizer.json."
             )
-        self.device, self.dtype, self.pooling = str(torch_device(device)), dtype, pooling
-        self.start_token, self.min_context = start_token, min_context
-        self.batch_tokens, self.progress = batch_tokens, progress
-        self.store = None if store is False else store if isinstance(store, FeatureStore) else FeatureStore(store)  # type: ignore[arg-type]
-        self._opened = open_model(model)
-        longest = self._opened.max_tokens
-        if max_tokens is not None and max_tokens > longest:
-            raise ValueError(f"max_tokens: {self.name} was made for {longest} tokens, got {max_tokens}")
-        self.max_tokens = max_tokens or longest
-        if not self._opened.causal and start_token is True:
-            self.start_token = "tokenizer"
-
-    @property
-    def name(self) -> str:
-        """The model's name, folder or spec."""
-        return self._opened.name
+        if self.lesions:
+            self.fingerprint += f"@{lesions.VERSION}:{json.dumps(self.lesions)}"
+        self.config = lesions.lesioned_config(config.get_text_config(), self.lesions, self.name)
+        # MPNet and RoBERTa count positions that no token can have; their tokenizers know
+        places, known = getattr(self.config, "max_position_embeddings", None), self.tokenizer.model_max_length
+        longest = places if places and self.causal else min(places or 2048, known)
+        self.max_tokens = longest if max_tokens is None else whole("max_tokens", max_tokens, most=longest)
+        one_of("start_token", start_token, ["tokenizer", True, False])
+        self.start_token = start_token if self.causal or not start_token else "tokenizer"
+        self.start_id = None
+        if self.start_token is True:
+            tokens = ["<|endoftext|>", self.tokenizer.bos_token, self.tokenizer.eos_token]
+            to_id = self.tokenizer.backend_tokenizer.token_to_id  # a dict of the whole vocabulary would take its time
+            ids = [to_id(token) for token in tokens if token is not None]
+            found = [number for number in ids if number is not None]
+            if not found:
+                raise ValueError(f"start_token: expected one of {tokens} in the vocabulary, got none for {self.name}.")
+            self.start_id = found[0]
 
     @property
     def n_layers(self) -> int:
         """Number of blocks: `states` has the layers 0 (input embedding) to this number."""
-        return self._opened.n_layers
+        return self.config.num_hidden_layers
 
-    def states(
-        self,
-        words: pd.DataFrame,
-        *,
-        context: int | None | Sequence[int | None] = None,
-        layers: Sequence[int] | None = None,
-    ) -> xr.DataArray:
+    def load(self) -> torch.nn.Module:
+        """The model with its weights, ready to run; refused if some lack, or if later tokens change earlier states."""
+        with lesions.no_progress_bar():
+            model, report = (AutoModelForCausalLM if self.causal else AutoModel).from_pretrained(
+                self.folder, dtype=self.dtype, use_safetensors=True, output_loading_info=True, **LOCAL
+            )
+        # poolers are not run
+        lacking = sorted(key for key in report["missing_keys"] if self.causal or not key.startswith("pooler."))
+        if lacking:  # transformers would fill them with random numbers
+            raise ValueError(f"model: expected all weights in {self.folder}, got none for {listed(lacking, 5)}.")
+        model = (lesions.lesioned(model, self.lesions, self.name) if self.lesions else model).to(self.device).eval()
+        if self.causal:
+            ids = torch.arange(8, device=model.device)[None] % self.config.vocab_size
+            with torch.inference_mode():
+                states = [_run_states(model, some, torch.ones_like(some))[-1].float() for some in (ids, ids[:, :4])]
+            difference, tolerance = states[0][:, :4] - states[1], 1e-3 if self.dtype == "float32" else 0.05
+            if difference.norm() > tolerance * states[1].norm():
+                raise ValueError(f"model: expected a causal one, got {self.name}: later words change earlier states.")
+        return model
+
+    def states(self, words: pd.DataFrame, *, context: Context = None, layers: Layers = None) -> xr.DataArray:
         """Hidden states at every word.
 
         Parameters
         ----------
         words : DataFrame
             One row a word, in order, with the column ``word`` and, where the text has boundaries, ``passage``: the
-            words of a passage follow each other, and nothing is seen across passages. Without it all words are one
-            passage.
+            words of a passage follow each other, and nothing is seen across passages.
         context : int, None or sequence of them
             The model sees exactly this many words, the word itself included; fewer where the passage has fewer. None:
-            all words of the passage so far, for causal models only. In a causal model several lengths cost one
-            pass; None takes another.
+            all words of the passage so far. In a causal model several lengths cost one pass; None takes another.
         layers : sequence of int, optional
-            Layers to return; negative ones count from the last. Layer 0 is the input embedding, layer l the output of
-            block l as ``hidden_states`` of transformers gives it: the last one comes after the model's final
-            normalisation in most architectures. Default: all.
+            Layer 0 is the input embedding, layer l the output of block l as ``hidden_states`` of transformers gives it:
+            the last one (-1) comes after the model's final normalisation in most architectures. Default: all.
 
         Returns
         -------
@@ -194,379 +200,96 @@ class LanguageModel:
         Raises
         ------
         ValueError
-            For missing columns, missing or empty words, a passage in several pieces, layers the model does not have, a
-            context that does not fit the model, contexts that are empty or name one length twice, a start token that
-            the tokenizer does not know, a `min_context` that does not fit, a bidirectional model without a context, a
-            model that claims to be causal and is not, non-finite states.
+            For words, layers or contexts that are wrong or do not fit the model, and for states that are not finite.
         """
-        chosen = _check_layers(layers, self.n_layers)
-        return _extract(self, "states", words, context, chosen)
+        numbers = range(self.n_layers + 1)
+        asked = numbers if layers is None else layers
+        chosen = [numbers[whole("layers", layer, -len(numbers), self.n_layers)] for layer in asked]
+        if len(set(chosen)) < max(1, len(chosen)):
+            raise ValueError(f"layers: expected different layers, at least one, got {chosen}.")
+        return self._extract("states", words, context, chosen)
 
-    def predictions(self, words: pd.DataFrame, *, context: int | None | Sequence[int | None] = None) -> xr.Dataset:
-        """How well every word is predicted from the words before it, by a causal model.
-
-        A space counts as part of the word after it, as in the tokens of most models. With ``context=c`` the word is
-        predicted from the c - 1 words before it.
+    def predictions(self, words: pd.DataFrame, *, context: Context = None) -> xr.Dataset:
+        """How well every word is predicted from the words before it, the c - 1 before it with ``context=c``.
 
         Parameters
         ----------
         words, context
-            As in `states`.
+            As in `states`, errors too.
 
         Returns
         -------
         Dataset with two variables of shape (word,), or (context, word) for a sequence of contexts
             ``bits``: surprisal, -log2 of the word's probability, summed over its tokens. ``rank``: place of the token
             in the vocabulary ordered by probability, 1 for the most probable one; the worst over the word's tokens,
-            each given all that stands before it. Of equally probable tokens it takes the last place, so a model that
-            tells nothing apart gets no credit. Both are NaN at the first word of a passage unless a token stands before
-            it (`start_token`).
+            each given all that stands before it. Equally probable tokens take the last place, so that a model that
+            tells nothing apart gets no credit. Both are NaN at the first word of a passage without a `start_token`.
 
         Raises
         ------
         ValueError
-            As in `states`, for a model that is not causal, and if no word has anything before it (``context=1`` without
-            a start token).
+            For a model that is not causal, and if no word has anything before it.
         """
-        found = _extract(self, "surprisal", words, context, [BITS, RANK]).isel(feature=0, drop=True)
+        found = self._extract("surprisal", words, context, [BITS, RANK]).isel(feature=0, drop=True)
         if found.isnull().all(("layer", "word")).any():
-            raise ValueError(
-                f"context: no word has anything before it to be predicted from (context={context}); "
-                "ask for a longer context or pass start_token=True"
-            )
+            raise ValueError(f"context: expected words to predict from, got none in {context}; pass start_token=True.")
         bits, rank = (found.sel(layer=number, drop=True) for number in (BITS, RANK))
         return xr.Dataset({"bits": bits.assign_attrs(units="bit"), "rank": rank}, attrs=found.attrs)
 
-    def surprisal(self, words: pd.DataFrame, *, context: int | None | Sequence[int | None] = None) -> xr.DataArray:
-        """Surprisal of every word, the part ``bits`` of `predictions`.
-
-        Parameters
-        ----------
-        words, context
-            As in `states`.
-
-        Returns
-        -------
-        DataArray of shape (word,), or (context, word) for a sequence of contexts
-            Bits. NaN at the first word of a passage unless a token stands before it (`start_token`).
-
-        Raises
-        ------
-        ValueError
-            As in `predictions`.
-        """
+    def surprisal(self, words: pd.DataFrame, *, context: Context = None) -> xr.DataArray:
+        """Surprisal (bits) of every word: the part ``bits`` of `predictions`, with its parameters and errors."""
         return self.predictions(words, context=context)["bits"].rename("surprisal")
+
+    def _extract(self, kind: str, words: pd.DataFrame, context: Context, layers: list[int]) -> xr.DataArray:
+        several = np.ndim(context) > 0  # type: ignore[arg-type]
+        found = _Extraction(self, kind, words, list(context) if several else [context], layers).run()  # type: ignore[arg-type]
+        return found if several else found.isel(context=0, drop=True).assign_attrs(context=context or "all")
 
 
 def layer_features(
     words: pd.DataFrame,
     model: Model = "smollm2-135m",
     *,
-    context: int | None = None,
-    layers: Sequence[int] | None = None,
+    context: Context = None,
+    layers: Layers = None,
     **settings: Any,
 ) -> xr.DataArray:
-    """Hidden states of a language model at every word: `LanguageModel.states` in one line.
+    """Hidden states of a language model at every word, of shape (layer, word, feature), in one line.
 
-    Parameters
-    ----------
-    words, context, layers
-        As in `LanguageModel.states`.
-    model, **settings
-        As in `LanguageModel`.
-
-    Returns
-    -------
-    DataArray of shape (layer, word, feature)
-
-    Raises
-    ------
-    ValueError
-        As in `LanguageModel` and `LanguageModel.states`.
+    `model` and `settings` are as in `LanguageModel`, the others and errors as in `LanguageModel.states`.
     """
     return LanguageModel(model, **settings).states(words, context=context, layers=layers)
 
 
 def context_features(
-    words: pd.DataFrame,
-    model: Model,
-    contexts: Sequence[int | None],
-    *,
-    layers: Sequence[int] | None = None,
-    **settings: Any,
+    words: pd.DataFrame, model: Model, contexts: Sequence[int | None], *, layers: Layers = None, **settings: Any
 ) -> xr.DataArray:
-    """Hidden states at every word for several context lengths, in one pass of the model over each window.
+    """Hidden states at every word for several context lengths, of shape (context, layer, word, feature), in one pass.
 
-    The numbers are those of `layer_features` for each context, and both share the store.
-
-    Parameters
-    ----------
-    words, layers
-        As in `LanguageModel.states`.
-    contexts : sequence of int or None
-        Context lengths in words, the word itself included; None is the whole passage so far.
-    model, **settings
-        As in `LanguageModel`.
-
-    Returns
-    -------
-    DataArray of shape (context, layer, word, feature)
-
-    Raises
-    ------
-    ValueError
-        As in `LanguageModel` and `LanguageModel.states`.
+    `model` and `settings` are as in `LanguageModel`, the others and errors as in `LanguageModel.states`.
     """
-    return LanguageModel(model, **settings).states(words, context=_check_contexts(contexts), layers=layers)
+    return LanguageModel(model, **settings).states(words, context=list(contexts), layers=layers)
 
 
 def surprisal(
-    words: pd.DataFrame,
-    model: Model = "smollm2-135m",
-    *,
-    context: int | None | Sequence[int | None] = None,
-    **settings: Any,
+    words: pd.DataFrame, model: Model = "smollm2-135m", *, context: Context = None, **settings: Any
 ) -> xr.DataArray:
-    """Surprisal of every word given the words before it: `LanguageModel.surprisal` in one line.
+    """Surprisal (bits) of every word given the words before it, in one line.
 
-    Parameters
-    ----------
-    words, context
-        As in `LanguageModel.states`.
-    model, **settings
-        As in `LanguageModel`.
-
-    Returns
-    -------
-    DataArray of shape (word,), or (context, word) for a sequence of contexts
-        Bits.
-
-    Raises
-    ------
-    ValueError
-        As in `LanguageModel` and `LanguageModel.predictions`.
+    `model` and `settings` are as in `LanguageModel`, the others, shapes and errors as in `LanguageModel.predictions`.
     """
     return LanguageModel(model, **settings).surprisal(words, context=context)
 
 
 def n_layers(model: Model) -> int:
-    """Return the number of a model's blocks: `layer_features` has the layers 0 (input embedding) to this number.
-
-    Parameters
-    ----------
-    model
-        As in `layer_features`.
-
-    Returns
-    -------
-    int
-    """
-    return open_model(model).n_layers
-
-
-def fingerprint(model: Model) -> str:
-    """Return a digest of all that the numbers of a model depend on: its weights, tokenizer and damage.
-
-    Parameters
-    ----------
-    model
-        As in `layer_features`.
-
-    Returns
-    -------
-    str
-    """
-    return open_model(model).fingerprint
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _passages(words: pd.DataFrame) -> tuple[list[str], list[tuple[int, int]]]:
-    """Check the words and return them with the (start, stop) of each passage."""
-    if not isinstance(words, pd.DataFrame) or "word" not in words:
-        columns = list(words.columns) if isinstance(words, pd.DataFrame) else type(words).__name__
-        raise ValueError(f"words: expected a DataFrame with a column 'word' (and 'passage'), got {columns}")
-    if not len(words):
-        raise ValueError("words: expected at least one word, got none")
-    texts = words["word"].tolist()
-    for row, text in enumerate(texts):
-        if not isinstance(text, str) or not text or text != text.strip():
-            raise ValueError(
-                f"words: row {row} of 'word' must be text without spaces around it, got {text!r}; drop or fix it"
-            )
-    if "passage" not in words:
-        return texts, [(0, len(texts))]
-    passage = words["passage"]
-    if passage.isna().any():
-        raise ValueError(
-            f"words: row {int(passage.isna().to_numpy().argmax())} has no 'passage'; name one for every word"
-        )
-    labels = passage.tolist()
-    starts = [0] + [row for row in range(1, len(labels)) if labels[row] != labels[row - 1]]
-    seen = set()
-    for row in starts:
-        if labels[row] in seen:
-            raise ValueError(
-                f"words: passage {labels[row]!r} comes again at row {row} after another passage; "
-                "the words of a passage must follow each other: sort them, or name the pieces differently"
-            )
-        seen.add(labels[row])
-    return texts, list(zip(starts, [*starts[1:], len(texts)], strict=True))
-
-
-def _check_contexts(contexts: Sequence[int | None]) -> list[int | None]:
-    try:
-        contexts = list(contexts)
-    except TypeError:
-        raise ValueError(f"contexts: expected a list of context lengths in words, got {contexts!r}") from None
-    if not contexts:
-        raise ValueError("contexts: expected at least one context length, got none")
-    for context in contexts:
-        if context is not None and (not _is_int(context) or context < 1):
-            raise ValueError(
-                f"context: expected a number of words, 1 or more, or None for the whole passage, got {context!r}"
-            )
-    if len(set(contexts)) < len(contexts):
-        raise ValueError(f"contexts: expected different context lengths, got {contexts}")
-    return [None if context is None else int(context) for context in contexts]
-
-
-def _check_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
-    """Return the layers counted from 0, of the n_layers + 1 there are."""
-    if layers is None:
-        return list(range(n_layers + 1))
-    if (
-        isinstance(layers, str)
-        or not np.iterable(layers)
-        or not all(_is_int(layer) for layer in layers)
-        or not len(layers)
-    ):
-        raise ValueError(f"layers: expected a list of layer numbers or None for all, got {layers!r}")
-    chosen = []
-    for layer in layers:
-        if not -n_layers - 1 <= layer <= n_layers:
-            raise ValueError(f"layers: {layer} does not exist; the model has layers 0 (input embedding) to {n_layers}")
-        chosen.append(int(layer) % (n_layers + 1))
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"layers: expected different layers, got {list(layers)}")
-    return chosen
-
-
-@dataclass
-class _Opened:
-    """A model that is described at once and loaded only when something has to be computed."""
-
-    name: str
-    tokenizer: Any
-    config: Any
-    causal: bool
-    fingerprint: str
-    load: Callable[[str, str], torch.nn.Module]  # (device, dtype) -> model in evaluation mode
-
-    @property
-    def n_layers(self) -> int:
-        return self.config.num_hidden_layers
-
-    @property
-    def max_tokens(self) -> int:
-        longest = getattr(self.config, "max_position_embeddings", None)
-        if longest is None:
-            return min(self.tokenizer.model_max_length, 2048)
-        # MPNet and RoBERTa count positions that no token can have; their tokenizers know
-        return longest if self.causal else min(longest, self.tokenizer.model_max_length)
-
-    def start_id(self, start_token: bool | str) -> int | None:
-        """Return the id of the token to put in front of every window, None for none."""
-        if start_token is False or start_token == "tokenizer":
-            return None
-        token_to_id = self.tokenizer.backend_tokenizer.token_to_id  # a dict of the whole vocabulary would take its time
-        if start_token is True:
-            candidates = ["<|endoftext|>", self.tokenizer.bos_token, self.tokenizer.eos_token]
-        else:
-            candidates = [start_token]
-        for token in candidates:
-            if token is not None and token_to_id(token) is not None:
-                return token_to_id(token)
-        raise ValueError(f"start_token: the tokenizer of {self.name} knows no {' or '.join(map(repr, candidates))}")
-
-
-def open_model(model: Model) -> _Opened:
-    """A language model by name, folder, spec or as a pair of model and tokenizer; its weights are read by ``load``."""
-    if isinstance(model, tuple):
-        return _open_pair(model)
-    base, damage = (model, {}) if Path(model).is_dir() else lesions.parse(str(model))
-    folder = _model_folder(base)
-    for pattern, what in (
-        ("config.json", "config.json"),
-        ("*.safetensors", "weights in safetensors"),
-        ("tokenizer*", "tokenizer"),
-    ):
-        if not any(folder.glob(pattern)):
-            raise ValueError(
-                f"model: the folder of {str(base)!r} ({folder}) holds no {what}; save it with save_pretrained"
-            )
-    files = [
-        path
-        for pattern in ("*.safetensors", "config.json", "*token*", "vocab*", "merges.txt")
-        for path in folder.glob(pattern)
-    ]
-    fingerprint = digest_files(set(files))
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    tokenizer = _tokenizer(folder, fingerprint)
-    if damage:
-        fingerprint += f"@{lesions.VERSION}:{json.dumps(damage)}"
-    _check_kind(str(model), tokenizer, config)
-    causal = _is_causal(config)
-    load = functools.partial(_load, str(folder), causal, damage, str(model))
-    config = lesions.lesioned_config(config.get_text_config(), damage, str(model))
-    return _Opened(str(model), tokenizer, config, causal, fingerprint, load)
+    """Number of a model's blocks: `layer_features` has the layers 0 (input embedding) to this number."""
+    return LanguageModel(model).n_layers
 
 
 @functools.lru_cache(maxsize=8)
 def _tokenizer(folder: Path, fingerprint: str) -> Any:
     """Load a tokenizer, which takes longer than reading features from the store; until its files change, once."""
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-
-
-def _open_pair(pair: tuple[Any, Any]) -> _Opened:
-    if len(pair) != 2 or not isinstance(pair[0], transformers.PreTrainedModel):
-        raise ValueError(
-            f"model: expected a pair (model, tokenizer) of transformers, got {tuple(type(p).__name__ for p in pair)}"
-        )
-    model, tokenizer = pair
-    _check_kind(type(model).__name__, tokenizer, model.config)
-    digest = hashlib.sha256(model.config.to_json_string().encode())
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state.update(padding=None, truncation=None)  # left over from earlier calls, and set anew in ours
-    digest.update(json.dumps(state, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-
-    def load(device: str, dtype: str) -> torch.nn.Module:
-        device = torch.device(device)
-        ready = model.dtype == DTYPES[dtype] and model.device.type == device.type and not model.training
-        return model if ready else copy.deepcopy(model).to(device=device, dtype=DTYPES[dtype]).eval()
-
-    name, config = type(model).__name__, model.config.get_text_config()
-    return _Opened(name, tokenizer, config, _is_causal(model.config), digest.hexdigest(), load)
-
-
-def _is_causal(config: Any) -> bool:
-    """Whether a model is made to predict the next token, and not, as BERT and MPNet are, masked ones."""
-    return getattr(config, "is_decoder", False) or type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING
-
-
-def _check_kind(name: str, tokenizer: Any, config: Any) -> None:
-    if config.is_encoder_decoder:
-        raise ValueError(f"model: {name} has an encoder and a decoder; a model that is only one of them is needed")
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(
-            f"model: the tokenizer of {name} is not a fast one, which knows the characters of each token; "
-            "load it with use_fast=True, or use a model that has a tokenizer.json"
-        )
+    return AutoTokenizer.from_pretrained(folder, **LOCAL)
 
 
 def _model_folder(model: str | os.PathLike[str]) -> Path:
@@ -581,110 +304,87 @@ def _model_folder(model: str | os.PathLike[str]) -> Path:
         return Path(snapshot_download(str(model), allow_patterns=patterns, ignore_patterns=["*/*"]))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"model: {str(model)!r} is no folder, none of the assets ({', '.join(known)}), and cannot be had from "
-            f"the Hugging Face hub ({type(error).__name__}: {str(error).splitlines()[0]}). Check the name, or pass "
-            "a folder"
+            f"model: expected a folder, an asset ({', '.join(known)}) or a name on the Hugging Face hub, got "
+            f"{str(model)!r} ({type(error).__name__}: {str(error).splitlines()[0]})."
         ) from error
 
 
-def _load(folder: str, causal: bool, damage: lesions.Damage, name: str, device: str, dtype: str) -> torch.nn.Module:
-    """Load a model from a folder. It is not kept: it would stay in memory beside whatever is done with its features."""
-    with lesions.no_progress_bar():
-        model, report = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
-            folder,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    missing = [key for key in report["missing_keys"] if causal or not key.startswith("pooler.")]  # poolers are not run
-    if missing:  # transformers would fill them with random numbers
-        raise ValueError(f"model: {folder} lacks weights of the model: {', '.join(sorted(missing)[:5])}, ...")
-    if damage:
-        model = lesions.damaged(model, damage, name)
-    return model.to(device).eval()
+def _passages(words: pd.DataFrame) -> tuple[list[str], list[tuple[int, int]]]:
+    """Check the words and return them with the (start, stop) of each passage."""
+    if "word" not in words or not len(words):
+        raise ValueError(f"words: expected rows with a column 'word' (and 'passage'), got {words!r:.200}.")
+    words = words[["word"]].assign(passage=words.get("passage", 0))
+    for problem in text_problems(words):
+        raise ValueError(problem)
+    starts = np.flatnonzero(np.diff(pd.factorize(words["passage"])[0], prepend=-2)).tolist()
+    return words["word"].tolist(), list(zip(starts, [*starts[1:], len(words)], strict=True))
 
 
 @dataclass
 class _Window:
-    """Words [start, stop) that are run together, and what to take from the run: (number of the context, word)."""
+    """Words [start, stop) that are run together, what to take from the run (context, word), and the shard it is for."""
 
     start: int
-    stop: int
-    wanted: list[tuple[int, int]]
+    wanted: list[tuple[int | None, int]]
+    shard: int = 0
     ids: list[int] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)  # token positions [first, last + 1) of each word
 
+    @property
+    def stop(self) -> int:
+        return max(word for _, word in self.wanted) + 1
 
-def _sliding_windows(bounds: list[tuple[int, int]], contexts: list[int], starts: range) -> list[_Window]:
-    """Windows that begin at the given words: the k-th word of a window has a context of k words."""
-    windows = []
+
+def _context_windows(bounds: list[tuple[int, int]], contexts: list[int], causal: bool) -> list[_Window]:
+    """Windows of words in context: one for all that begin at a word, or in a bidirectional model, which end at one."""
+    wanted: dict[tuple[int, int], list[tuple[int | None, int]]] = defaultdict(list)
     for first, end in bounds:
-        for start in range(max(first, starts.start), min(end, starts.stop)):
-            wanted = []
-            for number, context in enumerate(contexts):
-                if start == first:  # words that have fewer than `context` words see all there are
-                    wanted += [(number, word) for word in range(first, min(first + context, end))]
-                elif start + context <= end:
-                    wanted.append((number, start + context - 1))
-            if wanted:
-                windows.append(_Window(start, max(word for _, word in wanted) + 1, wanted))
-    return windows
+        for context, word in itertools.product(contexts, range(first, end)):
+            start = max(first, word + 1 - context)  # words that have fewer than `context` words see all there are
+            wanted[start, 0 if causal else word].append((context, word))
+    return [_Window(start, wanted[start, last], start // SHARD_WORDS) for start, last in sorted(wanted)]
 
 
-def _ending_windows(windows: list[_Window]) -> list[_Window]:
-    """Windows that end at the word they are for: a bidirectional model's states depend on the whole window."""
-    return [
-        _Window(window.start, stop, [(number, word) for number, word in window.wanted if word + 1 == stop])
-        for window in windows
-        for stop in sorted({word + 1 for _, word in window.wanted})
-    ]
-
-
-def _passage_windows(
-    texts: list[str], bounds: list[tuple[int, int]], encode: Callable, max_tokens: int, min_context: int
-) -> list[_Window]:
+def _passage_windows(texts: list[str], bounds: list[tuple[int, int]], reader: LanguageModel) -> list[_Window]:
     """One window a passage, or as many as needed, each but the first with `min_context` words that are only context."""
-    windows = []
-    whole = encode([texts[first:end] for first, end in bounds])  # all at once: texts may be thousands of sentences
-    for (first, end), (ids, _) in zip(bounds, whole, strict=True):
+    windows: list[_Window] = []
+    shard, n_words = 0, 0
+    encoded = _encode(reader, [texts[first:end] for first, end in bounds])  # all at once: there may be thousands
+    for (first, end), (ids, _) in zip(bounds, encoded, strict=True):
         start, done = first, first
         while done < end:
-            stop = end if len(ids) <= max_tokens else _longest(texts, start, end, encode, max_tokens)
+            stop = end if len(ids) <= reader.max_tokens else _longest(texts, start, end, reader)
             if stop <= done:
                 raise ValueError(
-                    f"min_context: {min_context} words before word {done} ({texts[done]!r}) and the word itself do "
-                    f"not fit into max_tokens={max_tokens} tokens; ask for less min_context or more max_tokens"
+                    f"min_context: expected words that fit into max_tokens={reader.max_tokens} with word {done}, got "
+                    f"{reader.min_context}; ask for less min_context or more max_tokens."
                 )
-            windows.append(_Window(start, stop, [(0, word) for word in range(done, stop)]))
-            start, done = max(first, stop - min_context), stop
+            n_words += stop - done
+            if windows and n_words > SHARD_WORDS:
+                shard, n_words = shard + 1, stop - done
+            windows.append(_Window(start, [(None, word) for word in range(done, stop)], shard))
+            start, done = max(first, stop - reader.min_context), stop
     return windows
 
 
-def _longest(texts: list[str], start: int, end: int, encode: Callable, max_tokens: int) -> int:
-    """Return the largest stop for which the words [start, stop) fit into max_tokens."""
-    stop = min(end, start + max_tokens)  # a word has at least one token
-    while stop > start:
-        ids, spans = encode([texts[start:stop]])[0]
-        if len(ids) <= max_tokens:
-            break
-        room = max_tokens - (len(ids) - spans[-1][1])  # what follows the last word is counted too
-        stop = start + sum(last <= room for _, last in spans[:-1])
-    return stop
+def _longest(texts: list[str], start: int, end: int, reader: LanguageModel) -> int:
+    """The largest stop for which the words [start, stop) fit into max_tokens."""
+    stops = range(start + 1, min(end, start + reader.max_tokens) + 1)  # a word has at least one token
+
+    def length(stop: int) -> int:
+        return len(_encode(reader, [texts[start:stop]])[0][0])
+
+    return start + bisect_right(stops, reader.max_tokens, key=length)
 
 
-def _encode(tokenizer: Any, texts: list[list[str]], special: bool, start_id: int | None) -> list[tuple[list, list]]:
+def _encode(reader: LanguageModel, texts: list[list[str]]) -> list[tuple[list[int], list[tuple[int, int]]]]:
     """Tokenise each list of words as one text; return its token ids and each word's positions [first, last + 1)."""
-    encoded = tokenizer(
-        [" ".join(words) for words in texts],
-        add_special_tokens=special,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        truncation=False,
-        padding=False,
-        verbose=False,
+    joined = [" ".join(words) for words in texts]
+    special = reader.start_token == "tokenizer"
+    encoded = reader.tokenizer(
+        joined, add_special_tokens=special, return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False
     )
+    front = [] if reader.start_id is None else [reader.start_id]
     result = []
     columns = (encoded[name] for name in ("input_ids", "offset_mapping", "special_tokens_mask"))
     for words, ids, offsets, is_special in zip(texts, *columns, strict=True):
@@ -699,36 +399,36 @@ def _encode(tokenizer: Any, texts: list[list[str]], special: bool, start_id: int
         if (first == last).any() or across.any() or (np.diff(owner) < 0).any():
             word = words[int((first == last).argmax() if (first == last).any() else owner[across.argmax()])]
             raise ValueError(
-                f"words: the tokenizer gives the word {word!r} no tokens of its own in {' '.join(words)[:80]!r}; "
-                "drop the word, or use a model whose tokens do not cross spaces"
+                f"words: expected tokens of its own for each word, got none for {word!r} in {' '.join(words)[:80]!r}; "
+                "drop the word, or use a model whose tokens do not cross spaces."
             )
-        spans = np.column_stack([positions[first], positions[last - 1] + 1])
-        if start_id is not None:
-            ids, spans = [start_id, *ids], spans + 1
-        result.append((list(ids), [(int(a), int(b)) for a, b in spans]))
+        spans = np.column_stack([positions[first], positions[last - 1] + 1]) + len(front)
+        result.append(([*front, *ids], [(a, b) for a, b in spans.tolist()]))
     return result
 
 
-def _encode_windows(windows: list[_Window], texts: list[str], encode: Callable, max_tokens: int) -> list[_Window]:
+def _encode_windows(windows: list[_Window], texts: list[str], reader: LanguageModel) -> list[_Window]:
     """Tokenise windows, and split off what would have other tokens if the text ended where the context ends."""
-    for window, (ids, spans) in zip(windows, encode([texts[w.start : w.stop] for w in windows]), strict=True):
+    encoded = _encode(reader, [texts[window.start : window.stop] for window in windows])
+    for window, (ids, spans) in zip(windows, encoded, strict=True):
         window.ids, window.spans = ids, spans
-        if len(ids) > max_tokens:
+        if len(ids) > reader.max_tokens:
             raise ValueError(
-                f"context: the {window.stop - window.start} words from word {window.start} on take {len(ids)} tokens, "
-                f"more than the {max_tokens} that fit; ask for a shorter context"
+                f"context: expected windows of at most {reader.max_tokens} tokens, got {len(ids)} in the "
+                f"{window.stop - window.start} words from word {window.start} on; ask for a shorter context."
             )
     prefixes = [(w, stop) for w in windows for stop in sorted({word + 1 for _, word in w.wanted} - {w.stop})]
     if not prefixes:
         return windows
     split = []
-    for (window, stop), (ids, spans) in zip(prefixes, encode([texts[w.start : s] for w, s in prefixes]), strict=True):
+    encoded = _encode(reader, [texts[window.start : stop] for window, stop in prefixes])
+    for (window, stop), (ids, spans) in zip(prefixes, encoded, strict=True):
         length = spans[-1][1]
         if ids[:length] != window.ids[:length] or spans != window.spans[: len(spans)]:
-            own = [(number, word) for number, word in window.wanted if word + 1 == stop]
+            own = [(context, word) for context, word in window.wanted if word + 1 == stop]
             window.wanted = [item for item in window.wanted if item not in own]
-            split.append(_Window(window.start, stop, own, ids, spans))
-    return [window for window in [*windows, *split] if window.wanted]
+            split.append(_Window(window.start, own, window.shard, ids, spans))
+    return windows + split
 
 
 def _batches(windows: list[_Window], batch_tokens: int) -> Iterator[list[_Window]]:
@@ -739,18 +439,7 @@ def _batches(windows: list[_Window], batch_tokens: int) -> Iterator[list[_Window
             yield batch
             batch = []
         batch.append(window)
-    if batch:
-        yield batch
-
-
-def _padded(batch: list[_Window], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token ids and attention mask; padding comes last, where a causal model cannot see it."""
-    lengths = torch.tensor([len(window.ids) for window in batch])
-    ids = torch.zeros(len(batch), int(lengths.max()), dtype=torch.long)
-    for row, window in enumerate(batch):
-        ids[row, : len(window.ids)] = torch.tensor(window.ids)
-    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    return ids.to(device), mask.to(device)
+    yield batch
 
 
 def _take(values: torch.Tensor, spans: np.ndarray, pooling: str) -> torch.Tensor:
@@ -769,9 +458,7 @@ def _take(values: torch.Tensor, spans: np.ndarray, pooling: str) -> torch.Tensor
 
 def _run_states(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> Sequence[torch.Tensor]:
     # the base model: features need no logits
-    return model.base_model(
-        input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False
-    ).hidden_states
+    return model.base_model(ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states
 
 
 def _run_predictions(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -784,9 +471,7 @@ def _run_predictions(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tens
     for begin in range(0, length, step):  # a long window is run piece by piece so that its logits never exist at once
         end = min(begin + step, length)
         if begin and past is None:
-            raise ValueError(
-                f"model: surprisal of more than {step} tokens at once needs a model with a key-value cache"
-            )
+            raise ValueError(f"model: expected one with a key-value cache for more than {step} tokens at once.")
         output = model(
             input_ids=ids[:, begin:end], attention_mask=mask[:, :end], past_key_values=past, use_cache=length > step
         )
@@ -800,173 +485,122 @@ def _run_predictions(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tens
 
 
 @torch.inference_mode()
-def _check_causal(model: Any, name: str) -> None:
-    """Refuse a model in which later tokens change the states of earlier ones."""
-    ids = torch.arange(8, device=model.device)[None] % model.config.get_text_config().vocab_size
-    whole = _run_states(model, ids, torch.ones_like(ids))[-1][:, :4].float()
-    part = _run_states(model, ids[:, :4], torch.ones_like(ids[:, :4]))[-1].float()
-    if (whole - part).norm() > (1e-3 if model.dtype == torch.float32 else 0.05) * part.norm():
-        raise ValueError(f"model: {name} is not causal: words that come later change the states of earlier words")
-
-
-@torch.inference_mode()
 def _compute(
-    model: Any, windows: list[_Window], layers: list[int], n_contexts: int, kind: str, reader: LanguageModel
-) -> list[np.ndarray]:
-    """Run windows; return, for each context, an array of shape (layer, word, feature), words in ascending order."""
-    run = _run_states if kind == "states" else _run_predictions
-    pooling = dict.fromkeys(layers, reader.pooling) if kind == "states" else POOLING
-    budget = reader.batch_tokens if kind == "states" else min(reader.batch_tokens, LOGIT_TOKENS)
-    pieces: list[list[np.ndarray]] = [[] for _ in layers]
-    items = []
-    for batch in _batches(windows, budget):
-        values = run(model, *_padded(batch, model.device))
-        wanted = [(number, word, row) for row, window in enumerate(batch) for number, word in window.wanted]
-        spans = np.array([(row, *batch[row].spans[word - batch[row].start]) for _, word, row in wanted])
-        for layer, piece in zip(layers, pieces, strict=True):
-            piece.append(_take(values[layer], spans, pooling[layer]).cpu().numpy())
-        items += wanted
-    number, word = np.array([item[:2] for item in items]).T
-    order = np.lexsort([word, number])
-    counts = np.bincount(number, minlength=n_contexts)
-    states = np.stack([np.concatenate(piece)[order] for piece in pieces])
-    if kind == "states" and not np.isfinite(states).all():
-        raise ValueError(f"dtype: the model's states in {reader.dtype} are not finite; use 'float32' or 'bfloat16'")
-    return np.split(states, np.cumsum(counts)[:-1], axis=1)
-
-
-def _check_bidirectional(name: str, contexts: list[int | None], kind: str) -> None:
+    model: Any, windows: list[_Window], layers: list[int], kind: str, reader: LanguageModel
+) -> dict[int | None, np.ndarray]:
+    """Run windows; for each context an array of shape (layer, word, feature), words in ascending order."""
+    run, budget, poolings = _run_states, reader.batch_tokens, dict.fromkeys(layers, reader.pooling)
     if kind != "states":
-        raise ValueError(f"model: {name} is bidirectional and predicts no next word; use a causal language model")
-    if None in contexts:
-        raise ValueError(
-            f"context: {name} is bidirectional, its states depend on the words that follow; give the number of words "
-            "that it sees up to and including each word, such as context=16"
-        )
+        run, budget, poolings = _run_predictions, min(budget, LOGIT_TOKENS), POOLING
+    pieces: list[Any] = [[] for _ in layers]
+    items: list[tuple[int | None, int]] = []
+    for batch in _batches(windows, budget):
+        lengths = torch.tensor([len(window.ids) for window in batch])  # padding comes last, where nothing sees it
+        ids = pad_sequence([torch.tensor(window.ids) for window in batch], batch_first=True)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        values = run(model, ids.to(model.device), mask.to(model.device))
+        spans = [(row, *w.spans[word - w.start]) for row, w in enumerate(batch) for _, word in w.wanted]
+        for layer, piece in zip(layers, pieces, strict=True):
+            piece.append(_take(values[layer], np.array(spans), poolings[layer]).cpu().numpy())
+        items += [item for window in batch for item in window.wanted]
+    pieces = [np.concatenate(piece) for piece in pieces]
+    if kind == "states" and not all(np.isfinite(piece).all() for piece in pieces):
+        raise ValueError(f"dtype: expected finite states, got others in {reader.dtype!r}; use 'float32' or 'bfloat16'.")
+    order = sorted(range(len(items)), key=lambda place: items[place][1])
+    places = {context: [place for place in order if items[place][0] == context] for context, _ in items}
+    return {context: np.stack([piece[some] for piece in pieces]) for context, some in places.items()}
 
 
-@dataclass
-class _Job:
-    """What is the same for all shards of one call."""
+class _Extraction:
+    """Features of one text: looked up in the store, else computed and kept in it, shard by shard."""
 
-    texts: list[str]
-    bounds: list[tuple[int, int]]
-    reader: LanguageModel
-    kind: str  # "states" or "surprisal" (with the rank)
-    layers: list[int]
-
-    @functools.cached_property
-    def start_id(self) -> int | None:
-        return self.reader._opened.start_id(self.reader.start_token)
-
-    @functools.cached_property
-    def model(self) -> torch.nn.Module:
-        """The loaded model; asked for only if something is not in the store."""
-        opened = self.reader._opened
-        model = opened.load(self.reader.device, self.reader.dtype)
-        if opened.causal:
-            _check_causal(model, opened.name)
-        return model
-
-    def encode(self, texts: list[list[str]]) -> list[tuple[list, list]]:
-        return _encode(self.reader._opened.tokenizer, texts, self.reader.start_token == "tokenizer", self.start_id)
-
-    def entry(self, context: int | None) -> Entry:
-        reader = self.reader
+    def __init__(
+        self, reader: LanguageModel, kind: str, words: pd.DataFrame, contexts: list, layers: list[int]
+    ) -> None:
+        self.reader, self.kind, self.layers = reader, kind, layers
+        self.model: Any = None  # is read only if something is not in the store
+        self.texts, self.bounds = _passages(words)
+        self.contexts = [None if context is None else whole("context", context) for context in contexts]
+        if len(set(self.contexts)) < max(1, len(contexts)):
+            raise ValueError(f"context: expected different lengths, at least one, got {contexts}.")
+        if not reader.causal and (kind == "surprisal" or None in contexts):
+            raise ValueError(
+                f"context: expected a causal model for None and for surprisal, got {reader.name}, which is "
+                "bidirectional: its states depend on the words that follow; ask for states in a context such as 16."
+            )
+        self.pooling = reader.pooling if kind == "states" else "sum"
         key = {
             "format": FORMAT,
-            "kind": self.kind,
-            "weights": reader._opened.fingerprint,
+            "kind": kind,
+            "weights": reader.fingerprint,
             "text": hashlib.sha256(json.dumps([self.texts, self.bounds]).encode()).hexdigest(),
-            "context": context,
             "precision": reader.dtype,
-            "pooling": reader.pooling if self.kind == "states" else "sum",
-            "start_token": "tokenizer" if reader.start_token == "tokenizer" else self.start_id,
+            "pooling": self.pooling,
+            "start_token": "tokenizer" if reader.start_token == "tokenizer" else reader.start_id,
         }
-        if context is None:
-            key.update(max_tokens=reader.max_tokens, min_context=reader.min_context)
-        assert reader.store is not None
-        return reader.store.entry(key, model=reader.name, words=len(self.texts))
+        cuts = {"max_tokens": reader.max_tokens, "min_context": reader.min_context}
+        self.entries: dict[int | None, Entry] = {}
+        for context in self.contexts if reader.store else ():
+            own = key | {"context": context} | ({} if context else cuts)
+            self.entries[context] = reader.store.entry(own, model=reader.name, words=len(self.texts))  # type: ignore[union-attr]
 
-    def shards(self, contexts: list[Any]) -> Iterator[list[_Window]]:
-        """Cut the work into shards of about SHARD_WORDS words; the cut does not depend on the contexts' number."""
-        if contexts != [None]:
-            for start in range(0, len(self.texts), SHARD_WORDS):
-                windows = _sliding_windows(self.bounds, contexts, range(start, start + SHARD_WORDS))
-                yield windows if self.reader._opened.causal else _ending_windows(windows)
-            return
-        shard: list[_Window] = []
-        for window in _passage_windows(
-            self.texts, self.bounds, self.encode, self.reader.max_tokens, self.reader.min_context
-        ):
-            if shard and sum(len(w.wanted) for w in shard) + len(window.wanted) > SHARD_WORDS:
-                yield shard
-                shard = []
-            shard.append(window)
-        yield shard
-
-    def compute(self, windows: list[_Window], numbers: list[int]) -> list[np.ndarray]:
-        """Return an array of shape (layer, word, feature) for each of the contexts with these numbers."""
-        needed = []
-        for window in windows:
-            wanted = [(numbers.index(number), word) for number, word in window.wanted if number in numbers]
-            if wanted:
-                needed.append(_Window(window.start, max(word for _, word in wanted) + 1, wanted))
-        needed = _encode_windows(needed, self.texts, self.encode, self.reader.max_tokens)
-        return _compute(self.model, needed, self.layers, len(numbers), self.kind, self.reader)
-
-    def run(self, shard: int, windows: list[_Window], numbers: list[int], contexts: list) -> dict[int, np.ndarray]:
-        """Return the features of one shard for each of the contexts with these numbers; keep those that are new."""
-        if self.reader.store is None:
-            return dict(zip(numbers, self.compute(windows, numbers), strict=True))
-        entries = {number: self.entry(contexts[number]) for number in numbers}
-        stored = {number: entries[number].read(shard, self.layers) for number in numbers}
-        if missing := self._missing(stored):
-            with locked(entries[number] for number in missing):
-                # another process may have stored them while this one waited
-                stored.update({number: entries[number].read(shard, self.layers) for number in missing})
-                if missing := self._missing(stored):
-                    for number, states in zip(missing, self.compute(windows, missing), strict=True):
-                        entries[number].write(shard, self.layers, states)
-                        stored[number] = dict(zip(self.layers, states, strict=True))
-        return {number: np.stack([found[layer] for layer in self.layers]) for number, found in stored.items()}
-
-    def _missing(self, stored: dict[int, dict[int, np.ndarray]]) -> list[int]:
-        return [number for number, found in stored.items() if not found.keys() >= set(self.layers)]
-
-
-def _extract(reader: LanguageModel, kind: str, words: pd.DataFrame, context: Any, chosen: list[int]) -> xr.DataArray:
-    """Features of shape (context, layer, word, feature), without the first axis for one context; stored or computed."""
-    texts, bounds = _passages(words)
-    several = np.ndim(context) > 0
-    contexts = _check_contexts(context if several else [context])
-    if not reader._opened.causal:
-        _check_bidirectional(reader.name, contexts, kind)
-    job = _Job(texts, bounds, reader, kind, chosen)
-
-    result = None
-    with tqdm(total=len(contexts) * len(texts), unit="word", disable=not reader.progress) as bar:
-        for group in ([c for c in contexts if c is not None], [None] if None in contexts else []):
-            for shard, windows in enumerate(job.shards(group) if group else ()):
-                places = [sorted({word for w in windows for n, word in w.wanted if n == k}) for k in range(len(group))]
-                numbers = [number for number, place in enumerate(places) if place]
-                for number, block in job.run(shard, windows, numbers, group).items() if numbers else ():
+    def run(self) -> xr.DataArray:
+        """Features of shape (context, layer, word, feature)."""
+        reader, result = self.reader, None
+        windows: list[_Window] = []
+        if lengths := [context for context in self.contexts if context is not None]:
+            windows += _context_windows(self.bounds, lengths, reader.causal)
+        if None in self.contexts:
+            windows += _passage_windows(self.texts, self.bounds, reader)
+        with tqdm(
+            desc=f"{Path(reader.name).name}: {'layers' if self.kind == 'states' else self.kind}",
+            total=len(self.contexts) * len(self.texts),
+            unit="word",
+            disable=not reader.progress,
+            delay=math.inf,  # until something is computed
+            mininterval=5,
+            file=sys.__stderr__,  # and so not in the outputs of a notebook that is executed
+        ) as self.bar:
+            for _, some in itertools.groupby(windows, key=lambda window: (window.wanted[0][0] is None, window.shard)):
+                shard = list(some)
+                rows = defaultdict(set)
+                for context, word in (item for window in shard for item in window.wanted):
+                    rows[context].add(word)
+                for context, block in self._features(shard, list(rows)).items():
                     if result is None:
-                        result = np.empty((len(contexts), len(chosen), len(texts), block.shape[-1]), dtype=np.float32)
-                    result[contexts.index(group[number])][:, places[number]] = block
-                    bar.update(len(places[number]))
-    found = xr.DataArray(
-        result,
-        dims=("context", "layer", "word", "feature"),
-        coords={"context": [np.inf if c is None else c for c in contexts], "layer": chosen},
-        name="features" if kind == "states" else "surprisal",
-        attrs={
-            "model": reader.name,
-            "precision": reader.dtype,
-            "pooling": reader.pooling if kind == "states" else "sum",
-            "start_token": str(reader.start_token),
-        },
-    )
-    if several:
+                        shape = (len(self.contexts), len(self.layers), len(self.texts), block.shape[-1])
+                        result = np.empty(shape, dtype=np.float32)
+                    result[self.contexts.index(context)][:, sorted(rows[context])] = block
+                    self.bar.update(len(rows[context]))
+        coords = {"context": [context or np.inf for context in self.contexts], "layer": self.layers}
+        attrs = {"model": reader.name, "precision": reader.dtype, "pooling": self.pooling}
+        attrs["start_token"] = str(reader.start_token)
+        name = "features" if self.kind == "states" else self.kind
+        return xr.DataArray(result, coords, ("context", "layer", "word", "feature"), name, attrs)
+
+    def _features(self, windows: list[_Window], contexts: list[int | None]) -> dict[int | None, np.ndarray]:
+        """Features of one shard for each of the contexts; those that are new are kept."""
+        if not self.entries:
+            return self._computed(windows, contexts)
+        shard = windows[0].shard
+        found = self._stored(shard, contexts)
+        if missing := [context for context in contexts if context not in found]:
+            with locked(self.entries[context] for context in missing):
+                found |= self._stored(shard, missing)  # by another process, while this one waited
+                if missing := [context for context in missing if context not in found]:
+                    for context, states in self._computed(windows, missing).items():
+                        self.entries[context].write(shard, self.layers, states)
+                        found[context] = states
         return found
-    return found.isel(context=0, drop=True).assign_attrs(context="all" if context is None else context)
+
+    def _stored(self, shard: int, contexts: list[int | None]) -> dict[int | None, np.ndarray]:
+        stored = {context: self.entries[context].read(shard, self.layers) for context in contexts}
+        complete = {context: parts for context, parts in stored.items() if parts.keys() >= set(self.layers)}
+        return {context: np.stack([parts[layer] for layer in self.layers]) for context, parts in complete.items()}
+
+    def _computed(self, windows: list[_Window], contexts: list[int | None]) -> dict[int | None, np.ndarray]:
+        self.bar.delay = 0
+        wanted = [(window.start, [item for item in window.wanted if item[0] in contexts]) for window in windows]
+        needed = _encode_windows([_Window(start, some) for start, some in wanted if some], self.texts, self.reader)
+        self.model = self.model or self.reader.load()
+        return _compute(self.model, needed, self.layers, self.kind, self.reader)

@@ -1,4 +1,4 @@
-"""The models of the book: a registry of facts about them, and a family of damaged relatives of a small one.
+"""The models of the book: a registry of facts about them, and a family of lesioned relatives of a small one.
 
 A *spec* names a model and what is done to it: ``smollm2-135m@noise=0.3``, ``smollm2-135m@bits=4@skip=0.2``.
 
@@ -16,10 +16,9 @@ span=k
     Attention reaches the last k tokens, the token itself included, in every block; over L blocks information still
     travels L (k - 1) tokens. A `start_token` is a token like others and falls out of reach.
 
-Damage is the same whenever it is made: the noise has a fixed seed for each matrix. Several kinds are applied in the
-order above, however they are written. But for untrained twins, norms, biases and embeddings are left as they are: the
-input layer and the output vocabulary of all relatives are those of the base, and what differs is what the blocks make
-of them.
+Lesions are the same whenever they are made: the noise has a fixed seed for each matrix. Several kinds are applied in
+the order above, however they are written. But for untrained twins, norms, biases and embeddings are left as they are:
+the input layer and the output vocabulary of all relatives are those of the base.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ import contextlib
 import copy
 import math
 import re
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,35 +38,32 @@ import torch
 import transformers
 from transformers.pytorch_utils import Conv1D
 
-__all__ = ["damaged", "graded_family", "parse", "registry"]
+from brainalign._checks import one_of
+from brainalign.assets import read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+__all__ = ["graded_family", "registry"]
 
-Damage = dict[str, float]
-
-KINDS = ("untrained", "noise", "bits", "skip", "span")  # in the order in which they are applied
+KINDS: dict[str, tuple[type, float, float, str]] = {  # in the order in which they are applied: type, bounds, in words
+    "untrained": (int, -1, math.inf, "a whole number, 0 or more"),
+    "noise": (float, 0, math.inf, "a number above 0, in standard deviations of the weights"),
+    "bits": (int, 1, 17, "a whole number from 2 to 16"),
+    "skip": (float, 0, 1, "a share of the blocks between 0 and 1"),
+    "span": (int, 0, math.inf, "a whole number of tokens, 1 or more"),
+}
 VERSION = 1  # raise when a spec comes to mean other weights: it is part of what features are stored under
 SEED = 20240
 
 
 def registry() -> pd.DataFrame:
-    """Facts about the models that the book names.
+    """Facts about the models that the book names, by the name that `features.language.layer_features` takes.
 
     Returns
     -------
     DataFrame
-        Indexed by the name that `features.language.layer_features` takes, with the columns
-
-        - ``hugging_face``: the model's name on the Hugging Face hub
-        - ``kind``: "causal" or "bidirectional"
-        - ``layers``, ``width``, ``parameters``: blocks, size of the hidden state, and millions; missing where unknown
-        - ``study``: "confirmed" for the seven models of Mischler et al. (2024) whose family public accounts name,
-          "unconfirmed" for guesses at the five others, else empty
-        - ``offline``: whether its weights are an asset of the package
-        - ``source``: where the facts come from
+        ``hugging_face``, the name on the hub; ``kind``, "causal" or "bidirectional"; ``layers``, ``width`` and
+        ``parameters`` (millions), missing where unknown; ``study``, "confirmed" for the seven models of Mischler et al.
+        (2024) whose family public accounts name, "unconfirmed" for guesses at the five others, else empty;
+        ``offline``, whether its weights are an asset; ``source`` of the facts.
     """
     table = pd.DataFrame.from_dict(_toml()["models"], orient="index").rename_axis("model")
     table["hugging_face"] = table["hugging_face"].fillna(table.index.to_series())
@@ -79,164 +74,89 @@ def registry() -> pd.DataFrame:
     return table[["hugging_face", "kind", *sizes, "study", "offline", "source"]]
 
 
-def graded_family(base: str = "smollm2-135m", n: int | None = None) -> list[str]:
-    """Specs of a model and its damaged relatives, from intact to near chance at predicting the next word.
+def graded_family(base: str = "smollm2-135m") -> list[str]:
+    """Specs of a model and its lesioned relatives, from intact to near chance at predicting the next word.
 
-    The strengths in ``models.toml`` were chosen by surprisal on a transcript of read speech so that performance falls
-    in about even steps and no single kind of damage carries the range.
-
-    Parameters
-    ----------
-    base : str
-        A model with a family in ``models.toml``.
-    n : int, optional
-        Number of specs, the base included; they are taken evenly from the whole range. Default: all.
-
-    Returns
-    -------
-    list of str
-        The base first, then its relatives by falling performance.
-
-    Raises
-    ------
-    ValueError
-        If the base has no family, or n is not between 2 and the family's size.
+    Strengths were chosen by surprisal on a transcript of read speech so that performance falls in about even steps and
+    no single kind of lesion carries the range. ValueError if `base` has no family in ``models.toml``.
     """
     families = _toml()["families"]
-    if base not in families:
-        raise ValueError(f"base: no graded family of {base!r}; there is one of {', '.join(families)}")
-    members = [base, *(f"{base}@{damage}" for damage in families[base]["damages"])]
-    if n is None:
-        return members
-    if n not in range(2, len(members) + 1):
-        raise ValueError(f"n: expected a number of models from 2 to {len(members)}, got {n!r}")
-    return [members[place] for place in np.linspace(0, len(members) - 1, n).round().astype(int)]
+    return [base, *(f"{base}@{lesions}" for lesions in families[one_of("base", base, families)]["lesions"])]
 
 
 def _toml() -> dict[str, Any]:
-    return tomllib.loads((Path(__file__).parents[1] / "data" / "models.toml").read_text(encoding="utf-8"))
+    return read_toml(Path(__file__).parents[1] / "data" / "models.toml")
 
 
-def parse(spec: str) -> tuple[str, Damage]:
-    """Split a spec into the name of the base and the damages, in the order in which they are applied.
-
-    Parameters
-    ----------
-    spec : str
-        Such as "smollm2-135m@noise=0.3".
-
-    Returns
-    -------
-    base : str
-    damage : dict
-        Each kind of damage with its value.
-
-    Raises
-    ------
-    ValueError
-        For damages that are unknown, named twice, or have no sensible value.
-    """
+def parse(spec: str) -> tuple[str, dict[str, float]]:
+    """Split a spec into the name of the base and the lesions, each kind with its value, as they are applied."""
     base, tail = re.fullmatch(r"(.*?)((?:@[^@/\\]*)*)", spec, flags=re.DOTALL).groups()  # type: ignore[union-attr]
-    damage: Damage = {}
+    lesions: dict[str, float] = {}
     for part in tail.split("@")[1:]:
         kind, _, text = part.partition("=")
-        if kind not in KINDS or kind in damage:
+        if kind not in KINDS or kind in lesions:
             raise ValueError(
-                f"model: {spec!r} holds '@{part}'; expected a name, then any of @untrained=k, @noise=s, @bits=b, "
-                "@skip=p and @span=k, each once"
+                f"model: expected a name, then any of @untrained=k, @noise=s, @bits=b, @skip=p and @span=k, each once, "
+                f"got {spec!r} with '@{part}'."
             )
-        try:
-            value = float(text) if kind in ("noise", "skip") else int(text)
-        except ValueError:
-            value = math.nan
-        low, high, expected = {
-            "untrained": (-1, math.inf, "a whole number, 0 or more"),
-            "noise": (0, math.inf, "a number above 0, in standard deviations of the weights"),
-            "bits": (1, 17, "a whole number from 2 to 16"),
-            "skip": (0, 1, "a share of the blocks between 0 and 1"),
-            "span": (0, math.inf, "a whole number of tokens, 1 or more"),
-        }[kind]
-        if not low < value < high:
-            raise ValueError(f"model: {kind} in {spec!r}: expected {expected}, got {text!r}")
-        damage[kind] = value
-    return base, {kind: damage[kind] for kind in KINDS if kind in damage}
+        number, low, high, expected = KINDS[kind]
+        with contextlib.suppress(ValueError):
+            lesions[kind] = number(text)
+        if not low < lesions.get(kind, math.nan) < high:
+            raise ValueError(f"model: {kind} in {spec!r}: expected {expected}, got {text!r}.")
+    return base, {kind: lesions[kind] for kind in KINDS if kind in lesions}
 
 
-def lesioned_config(config: Any, damage: Damage, name: str) -> Any:
-    """Return the configuration of the damaged model.
-
-    Parameters
-    ----------
-    config : PretrainedConfig
-        The text model's.
-    damage : dict
-        As `parse` returns it.
-    name : str
-        The model's name, for messages.
-
-    Returns
-    -------
-    PretrainedConfig
-
-    Raises
-    ------
-    ValueError
-        If the architecture does not allow the damage.
-    """
+def lesioned_config(config: Any, lesions: dict[str, float], name: str) -> Any:
+    """The configuration (of the text model) with the lesions; refused where the architecture does not allow them."""
     config = copy.deepcopy(config)
-    if "skip" in damage:
-        config.num_hidden_layers -= len(_left_out(config.num_hidden_layers, damage["skip"], name))
-    if "span" in damage and not (config.model_type == "mistral" or _is_plain_llama(config)):
+    if "skip" in lesions:
+        config.num_hidden_layers -= len(_left_out(config.num_hidden_layers, lesions["skip"], name))
+    is_plain_llama = config.model_type == "llama" and not (config.attention_bias or config.mlp_bias)
+    if "span" in lesions and not (config.model_type == "mistral" or is_plain_llama):
         raise ValueError(
-            f"model: span in {name!r}: a shorter attention span is known for the Llama and Mistral architectures "
-            f"without biases, not for {config.model_type!r}; use noise, bits or skip"
+            f"model: span in {name!r}: expected the Llama or Mistral architecture without biases, got "
+            f"{config.model_type!r}; use noise, bits or skip."
         )
     return config
 
 
-def damaged(model: transformers.PreTrainedModel, damage: Damage, name: str) -> transformers.PreTrainedModel:
-    """Return the model with the damage done; the one that is passed is used up.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        On the CPU.
-    damage, name
-        As in `lesioned_config`.
-
-    Returns
-    -------
-    PreTrainedModel
-    """
+def lesioned(model: transformers.PreTrainedModel, lesions: dict[str, float], name: str) -> transformers.PreTrainedModel:
+    """The model with the lesions; the one that is passed, on the CPU, is used up."""
     blocks = _blocks(model, name)
-    if "untrained" in damage:
-        _draw_anew(model, int(damage["untrained"]))
     with torch.no_grad():
-        for key, weight, is_transposed in _matrices(blocks):
+        if "untrained" in lesions:
+            _draw_anew(model, int(lesions["untrained"]))
+        for key, module in blocks.named_modules():
+            weight = getattr(module, "weight", None)
+            if weight is None or weight.ndim < 2:  # norms and biases are vectors
+                continue
             values = weight.float()
-            if "noise" in damage:
-                rng = np.random.default_rng([SEED, zlib.crc32(key.encode())])
-                noise = torch.from_numpy(rng.standard_normal(tuple(weight.shape), dtype=np.float32))
-                values += noise * (damage["noise"] * values.std())
-            if "bits" in damage:
-                step = values.abs().amax(0 if is_transposed else -1, keepdim=True) / (2 ** (damage["bits"] - 1) - 1)
+            if "noise" in lesions:
+                values += _normal(weight, key) * (lesions["noise"] * values.std())
+            if "bits" in lesions:
+                largest = values.abs().amax(0 if isinstance(module, Conv1D) else -1, keepdim=True)
+                step = largest / (2 ** (lesions["bits"] - 1) - 1)
                 values = (values / step.clamp_min(1e-30)).round() * step
             weight.copy_(values)
-    if "skip" in damage:
-        _leave_out(model, blocks, _left_out(len(blocks), damage["skip"], name))
-    return _with_span(model, int(damage["span"])) if "span" in damage else model
+    if "skip" in lesions:
+        _leave_out(model, blocks, _left_out(len(blocks), lesions["skip"], name))
+    return _with_span(model, int(lesions["span"])) if "span" in lesions else model
+
+
+def _normal(weight: torch.Tensor, key: str, *number: int) -> torch.Tensor:
+    rng = np.random.default_rng([SEED, *number, zlib.crc32(key.encode())])
+    return torch.from_numpy(rng.standard_normal(tuple(weight.shape), dtype=np.float32))
 
 
 def _draw_anew(model: transformers.PreTrainedModel, number: int) -> None:
     """Matrices from a normal distribution of the configuration's width, norms 1, biases 0."""
     width = getattr(model.config.get_text_config(), "initializer_range", 0.02)
-    with torch.no_grad():
-        for key, weight in model.named_parameters():  # tied weights come once
-            if weight.ndim > 1:
-                rng = np.random.default_rng([SEED, number, zlib.crc32(key.encode())])
-                weight.copy_(torch.from_numpy(rng.standard_normal(tuple(weight.shape), dtype=np.float32)) * width)
-            else:
-                weight.fill_(1.0 if key.endswith("weight") else 0.0)
+    for key, weight in model.named_parameters():  # tied weights come once
+        if weight.ndim > 1:
+            weight.copy_(_normal(weight, key, number) * width)
+        else:
+            weight.fill_(1.0 if key.endswith("weight") else 0.0)
 
 
 def _blocks(model: transformers.PreTrainedModel, name: str) -> torch.nn.ModuleList:
@@ -244,21 +164,15 @@ def _blocks(model: transformers.PreTrainedModel, name: str) -> torch.nn.ModuleLi
     for module in model.base_model.modules():  # outer modules come before inner ones
         if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers:
             return module
-    raise ValueError(f"model: {name!r}: no list of {n_layers} blocks is found in {type(model).__name__} to damage")
-
-
-def _matrices(blocks: torch.nn.ModuleList) -> list[tuple[str, torch.Tensor, bool]]:
-    """Name, weight, and whether outputs are columns, of every weight matrix; norms and biases are vectors."""
-    named = ((key, module, getattr(module, "weight", None)) for key, module in blocks.named_modules())
-    return [(key, w, isinstance(module, Conv1D)) for key, module, w in named if w is not None and w.ndim > 1]
+    raise ValueError(f"model: {name!r}: expected a list of {n_layers} blocks in {type(model).__name__}, found none.")
 
 
 def _left_out(n_layers: int, share: float, name: str) -> list[int]:
     n_out = round(share * n_layers)
     if not 1 <= n_out <= n_layers - 2:
         raise ValueError(
-            f"model: skip in {name!r}: {share:g} of {n_layers} blocks are {n_out}; from 1 to {n_layers - 2} can be "
-            "left out"
+            f"model: skip in {name!r}: expected from 1 to {n_layers - 2} blocks to leave out, got {n_out}, {share:g} "
+            f"of {n_layers}."
         )
     return np.linspace(0, n_layers - 1, n_out + 2)[1:-1].round().astype(int).tolist()
 
@@ -276,16 +190,11 @@ def _leave_out(model: transformers.PreTrainedModel, blocks: torch.nn.ModuleList,
     config.num_hidden_layers = len(blocks)
 
 
-def _is_plain_llama(config: Any) -> bool:
-    return config.model_type == "llama" and not (config.attention_bias or config.mlp_bias)
-
-
 def _with_span(model: transformers.PreTrainedModel, span: int) -> transformers.PreTrainedModel:
     """Mistral is Llama with a sliding attention window, so Llama's weights run unchanged in its classes."""
     known = {key: value for key, value in model.config.to_dict().items() if key not in ("model_type", "architectures")}
-    config = transformers.MistralConfig(**{**known, "sliding_window": span})
     with torch.device("meta"):  # takes no memory and no time: all tensors come from the model
-        new = transformers.MistralForCausalLM(config)
+        new = transformers.MistralForCausalLM(transformers.MistralConfig(**{**known, "sliding_window": span}))
     new.load_state_dict(model.state_dict(), assign=True)
     new.model.rotary_emb = model.model.rotary_emb  # its buffers are not part of the state
     return new.eval()

@@ -9,17 +9,19 @@ import pandas as pd
 import xarray as xr
 from scipy.signal import lfilter
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from brainalign._checks import one_of
 from brainalign.features.acoustics import envelope, mel_spectrogram, word_acoustics
 
 SMOOTHNESS = 0.95
 """Correlation of a smooth random feature between neighbouring words: it fades over some twenty words."""
 
+PAUSE = 0.2  # s, between phrases
 
-def word_spaces(
-    words: pd.DataFrame, audio: tuple[np.ndarray, float] | None, bits: np.ndarray, *, pause: float = 0.2
-) -> dict[str, np.ndarray]:
+
+def word_spaces(words: pd.DataFrame, audio: tuple[np.ndarray, float] | None, bits: np.ndarray) -> dict[str, np.ndarray]:
     """What is known of a word before its content in context: feature spaces for a partition of variance.
 
     Parameters
@@ -29,18 +31,16 @@ def word_spaces(
         Sound and rate (Hz).
     bits : array of shape (word, k)
         How rare and how unexpected a word is, such as its surprisal in short and long contexts.
-    pause : float
-        Silence (s) before the first word of a phrase.
 
     Returns
     -------
     dict of str to array of shape (word, feature)
         "acoustics", where there is sound: spectrogram, envelope and its onsets in six steps of 50 ms up to the word's
-        centre; "rate": duration, letters, the time since the previous word began, and the words since the phrase and
-        the passage began; "frequency": `bits`.
+        centre; "rate": duration, letters, the time since the previous word began, and the words since the phrase (what
+        follows 0.2 s of silence) and the passage began; "frequency": `bits`.
     """
     starts = words["passage"].ne(words["passage"].shift())
-    phrase = ((words["onset"] - words["offset"].shift() >= pause) | starts).cumsum()
+    phrase = ((words["onset"] - words["offset"].shift() >= PAUSE) | starts).cumsum()
     position = [words.groupby(by).cumcount() for by in (phrase, words["passage"])]
     since = words["onset"].diff().mask(starts)
     timing = [words["offset"] - words["onset"], words["word"].str.len(), since.fillna(since.median())]
@@ -61,35 +61,12 @@ def random_features(
 ) -> xr.DataArray:
     """Descriptions that hold no meaning: what any description gains by luck, by identity, or by being slow.
 
-    Parameters
-    ----------
-    words : DataFrame [word]
-    n_features, n_draws : int
-        Numbers for each word, and sets of them.
-    kind : {"occurrence", "type", "smooth"}
-        New numbers for each occurrence; the same numbers for a word whenever it comes (capitals ignored); or numbers
-        that change slowly from word to word, without any text: a first-order autoregression with the correlation
-        `SMOOTHNESS`.
-    seed : int
-
-    Returns
-    -------
-    DataArray of shape (layer, word, feature)
-        float32, one layer a draw.
-
-    Raises
-    ------
-    ValueError
-        For an unknown kind.
-
-    References
-    ----------
-    Smooth random features as a control for autocorrelation: Hadidi, Feghhi, Song, Blank & Kao (2025), Illusions of
-    Alignment Between Large Language Models and Brains Emerge From Fragile Methods and Overlooked Confounds; Feghhi,
-    Hadidi, Song, Blank & Kao (2024), What Are Large Language Models Mapping to in the Brain?
+    Of shape (layer, word, feature), float32, each of the `n_draws` sets a layer, with `n_features` numbers a word: new
+    for each "occurrence"; the same for a word "type" whenever it comes (capitals ignored); or "smooth", without any
+    text, a first-order autoregression with the correlation `SMOOTHNESS`, as a control for autocorrelation (Feghhi et
+    al. 2024, arXiv:2406.01538; Hadidi et al. 2025, bioRxiv).
     """
-    if kind not in ("occurrence", "type", "smooth"):
-        raise ValueError(f"kind: expected 'occurrence', 'type' or 'smooth', got {kind!r}.")
+    one_of("kind", kind, ("occurrence", "type", "smooth"))
     rng = np.random.default_rng(seed)
     codes, types = pd.factorize(words["word"].str.lower())
     n_rows = len(types) if kind == "type" else len(words)
@@ -97,34 +74,20 @@ def random_features(
     if kind == "type":
         values = values[:, codes]
     elif kind == "smooth":
-        fresh = np.sqrt(1 - SMOOTHNESS**2)
-        values[:, 1:] *= fresh
+        values[:, 1:] *= np.sqrt(1 - SMOOTHNESS**2)
         values = lfilter([1.0], [1.0, -SMOOTHNESS], values, axis=1).astype("float32")
     return xr.DataArray(values, dims=("layer", "word", "feature"))
 
 
 def leading_components(features: xr.DataArray, n_components: int) -> xr.DataArray:
-    """The leading principal components of each layer's standardized features.
+    """The leading principal components of each layer's standardized features, of shape (..., word, feature).
 
-    They are those of the words as they stand, whatever responses they are to predict, and the same however the words
-    are rolled (`ridge.content_null`).
-
-    Parameters
-    ----------
-    features : DataArray of shape (..., word, feature)
-    n_components : int
-        As many are kept as there are, if fewer.
-
-    Returns
-    -------
-    DataArray of shape (..., word, feature)
-        float32; the variance of each component as it was.
+    All there are if fewer, in float32, each with the variance it has. They are the same whatever responses they are to
+    predict, and however the words are rolled (`ridge.content_null`).
     """
     features = features.transpose(..., "word", "feature").drop_vars("feature", errors="ignore")
     n = min(n_components, *features.shape[-2:])
-    values = features.to_numpy().reshape(-1, *features.shape[-2:])
-    parts = [
-        PCA(n, svd_solver="covariance_eigh").fit_transform(StandardScaler().fit_transform(layer)) for layer in values
-    ]
-    found = np.stack(parts).astype("float32").reshape(*features.shape[:-1], n)
-    return features.isel(feature=slice(n)).copy(data=found)
+    layers = features.to_numpy().reshape(-1, *features.shape[-2:])
+    reduce = make_pipeline(StandardScaler(), PCA(n, svd_solver="covariance_eigh"))
+    found = np.stack([reduce.fit_transform(layer) for layer in layers]).astype("float32")
+    return features.isel(feature=slice(n)).copy(data=found.reshape(*features.shape[:-1], n))

@@ -18,19 +18,21 @@ import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from brainalign._checks import torch_device
-from brainalign.ridge.encoding import _other_folds
+from brainalign._checks import shaped, torch_device, whole
+from brainalign.ridge import _path
 from brainalign.ridge.folds import (
     Folds,
-    blocks,
     check_alphas,
     check_features,
     check_responses,
     fold_map,
+    folds_of,
     group_codes,
+    nested,
+    over_folds,
 )
 
-__all__ = ["ESTIMATES", "variance_partition"]
+__all__ = ["variance_partition"]
 
 DEFAULT_ALPHAS = np.logspace(-1, 6, 8)
 """Decades of noise over signal: a space is scaled so that its features' variances sum to 1."""
@@ -38,7 +40,6 @@ DEFAULT_ALPHAS = np.logspace(-1, 6, 8)
 ESTIMATES = ("cross-validated", "adjusted")
 """What this many samples predict, and what unlimited data would give; see the notes of `variance_partition`."""
 
-_TRIAL_BYTES = 2**26  # bound on one draw's trial predictions
 _ERROR_BYTES = 2**28  # bound on the trial errors that are kept until penalties are chosen
 _RIVALS = 8  # fitted at a time
 _LEAST_ALPHA = 1e-2  # rounding of single precision, some 1e-4 of noise over signal, is nothing beside such penalties
@@ -52,12 +53,11 @@ def variance_partition(
     *,
     parts: Mapping[str, Sequence[str]] | None = None,
     rivals: Mapping[str, Sequence[xr.DataArray | np.ndarray]] | None = None,
+    cv: Any = 5,
+    inner_cv: Any = 3,
     groups: ArrayLike | None = None,
     alphas: ArrayLike | None = None,
-    n_splits: int = 5,
-    inner_splits: int | None = 3,
     n_components: int | Mapping[str, int] | None = None,
-    gap: int = 0,
     standardize: bool = True,
     n_draws: int = 20,
     seed: int = 0,
@@ -66,9 +66,8 @@ def variance_partition(
     """Partition the variance of responses among feature spaces, by nested cross-validated banded ridge regression.
 
     Models of all parts, of all parts but one, and of one part alone are fitted; differences of their R2 are the shares.
-    Outer and inner folds are contiguous blocks (`ridge.contiguous_folds`). For each model, random directions of the
-    penalties (from Dirichlet distributions) times `alphas` are tried in the inner folds, for every channel at once, and
-    each channel takes the best.
+    For each model, random directions of the penalties (from Dirichlet distributions) times `alphas` are tried in the
+    inner folds, for every channel at once, and each channel takes the best.
 
     Parameters
     ----------
@@ -79,13 +78,11 @@ def variance_partition(
         Spaces that count as one part, each still with a penalty of its own. Default: every space is a part.
     rivals : mapping of str to sequence of arrays of shape (word, feature), optional
         For one space that is a part by itself, other descriptions to put in its place one after the other, such as
-        its own contents at other words (`ridge.rolled_sweeps`), to see what its unique share would be by luck.
-    groups : array-like of shape (word,), optional
-        Passage of each sample, in contiguous runs. Gaps do not reach into another passage.
-    alphas : array-like of shape (n_alphas,), optional
-        Penalties to choose from, on the scale of noise variance over signal variance.
-    n_splits, inner_splits, gap : int
+        its own contents at other words (`ridge.RolledSweeps`), to see what its unique share would be by luck.
+    cv, inner_cv, groups, device
         As in `ridge.cross_validate`.
+    alphas : array-like of shape (n_alphas,), optional
+        Penalties to choose from, `DEFAULT_ALPHAS` unless given, on the scale of noise variance over signal variance.
     n_components : int or mapping of str to int, optional
         Reduce spaces with more features to so many principal components, computed within each training fold: all of
         them, or those that are named.
@@ -98,7 +95,6 @@ def variance_partition(
         to sound alone gave a space of 150 features a unique share of -0.02, with 48 of +0.001).
     seed : int
         Of the draws.
-    device : {"auto", "cpu", "cuda"}
 
     Returns
     -------
@@ -107,15 +103,15 @@ def variance_partition(
         the part; ``alone`` (estimate, part, channel), that of the part alone; ``shared`` (estimate, channel), r2 less
         all unique shares: what at least two parts explain equally well. For two or three parts also ``common``
         (estimate, overlap, channel), by commonality analysis: an overlap such as "a & b" is shared by exactly these
-        parts, and all of them sum to r2. With rivals also ``rivals`` (estimate, rival, channel), the unique share of
+        parts, and all of them sum to r2. With rivals also ``rivals`` (estimate, draw, channel), the unique share of
         each. Nothing is clipped: a share of zero scatters around zero.
 
     Raises
     ------
     ValueError
         Non-finite values, flat channels, mismatched lengths, unknown or missing spaces in `parts`, fewer than two
-        parts, rivals of what is no part by itself, non-contiguous groups, too few samples for the folds, penalties that
-        are not positive.
+        parts, rivals of what is no part by itself, non-contiguous groups, too few samples for the
+        folds, penalties that are not positive.
 
     Notes
     -----
@@ -123,21 +119,18 @@ def variance_partition(
     a correlation, which forgives errors of scale and so favours models that shrink.
 
     Two estimates are given. "cross-validated" is what a model of this many samples predicts. It is less than what the
-    space holds, most of all for large spaces, as part of it is lost to finite training data: their unique shares come
-    out too small. "adjusted" estimates what unlimited data would give, as the adjusted R2 of least squares does. Of the
-    held-out error of a ridge fit with penalty a, the part x' (X'X + a I)^-1 x, times the noise, comes from weights that
-    the training data leave uncertain (the predictive variance of Bayesian linear regression: Rasmussen & Williams 2006,
-    equation 2.9, for a = noise over signal variance of a weight); the error is divided by 1 plus its mean. Planted
-    shares come back within 0.03 of R2 (1,800 samples, spaces of 2 to 300 features). The penalty's assumption, that all
-    weights of a space are alike, is never quite true, and where there is nothing to explain the adjustment adds some
-    thousandths. Whether a share is more than nothing is therefore for the cross-validated estimate to say.
+    space holds, most of all for large spaces, as part of it is lost to finite training data. "adjusted" estimates what
+    unlimited data would give, as the adjusted R2 of least squares does. Of the held-out error of a ridge fit with
+    penalty a, the part x' (X'X + a I)^-1 x, times the noise, comes from weights that the training data leave uncertain
+    (the predictive variance of Bayesian linear regression: Rasmussen & Williams 2006, equation 2.9); the error is
+    divided by 1 plus its mean. Planted shares come back within 0.03 of R2 (1,800 samples, spaces of 2 to 300 features).
+    Where there is nothing to explain the adjustment adds some thousandths: whether a share is more than nothing is for
+    the cross-validated estimate to say.
 
     A unique share above zero does not say that responses follow that space. A space takes over what the others describe
     badly, and even an empty one gives the search more penalties to choose from: in 160 channels that followed sound
     alone, contextual layers of a language model had a cross-validated unique share of +0.0006 on average, above zero in
-    72 %, and random numbers had one, too. What fits one stimulus by luck, besides, fits every subject who met it. A
-    share is to be held against that of responses known to lack it, or against rivals. "Unique" is a property of
-    descriptions, not of brains.
+    72 %, and random numbers had one, too. Hold a share against that of responses known to lack it, or against rivals.
 
     References
     ----------
@@ -150,60 +143,54 @@ def variance_partition(
     parts = {name: [name] for name in names} if parts is None else {name: list(part) for name, part in parts.items()}
     members = [space for part in parts.values() for space in part]
     if len(parts) < 2 or sorted(members) != sorted(names) or not all(parts.values()):
-        raise ValueError(f"parts must share out the spaces {names} among at least two parts, each once, got {parts}.")
+        raise ValueError(f"parts: expected to share out {names} among at least two parts, each once, got {parts}.")
     replaced = list(rivals or ())
     if rivals is not None and (replaced not in parts.values() or len(replaced) != 1 or not len(rivals[replaced[0]])):
-        raise ValueError(f"rivals must be a list of arrays for one space that is a part by itself, got {rivals!r:.80}.")
-    if int(n_draws) != n_draws or n_draws < 1:
-        raise ValueError(f"n_draws must be a positive integer, got {n_draws!r}.")
+        raise ValueError(f"rivals: expected arrays for one space that is a part by itself, got {rivals!r:.80}.")
+    whole("n_draws", n_draws)
     sizes = n_components if isinstance(n_components, Mapping) else dict.fromkeys(names, n_components)
-    if set(sizes) - set(names) or any(k is not None and (int(k) != k or k < 1) for k in sizes.values()):
-        raise ValueError(f"n_components must be a positive integer, or one for some of {names}, got {n_components!r}.")
-    n = len(y)
+    if set(sizes) - set(names):
+        raise ValueError(f"n_components: expected a number, or one for some of {names}, got {n_components!r}.")
+    codes, device = group_codes(groups, len(y)), torch_device(device, double=True)
     alphas = check_alphas(DEFAULT_ALPHAS if alphas is None else alphas)
-    codes, device = group_codes(groups, n), torch_device(device, double=True)
-    outer = blocks(np.arange(n), n_splits, codes, gap, "n_splits")
-    if inner_splits is None:
-        inner = _other_folds(outer)
-    else:
-        inner = [blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
+    outer = folds_of(cv, np.arange(len(y)), codes, groups)
+    inner = nested(inner_cv, cv, outer, codes, groups)
     smallest = min(len(train) for folds in (outer, *inner) for train, _ in folds)
-    too_many = {k for k in sizes.values() if k is not None and k >= smallest}
-    if too_many:
-        raise ValueError(
-            f"n_components must be below {smallest}, the samples of the smallest training fold, got {max(too_many)}."
-        )
+    for k in set(sizes.values()) - {None}:
+        whole(f"n_components ({smallest} samples in the smallest training fold)", k, 1, smallest - 1)
 
-    def model(chosen: Sequence[str]) -> Model:
-        return tuple(sorted(names.index(space) for part in chosen for space in parts[part]))
-
-    whole = tuple(parts)
-    chosen = [whole, *(tuple(p for p in parts if p != part) for part in parts), *((part,) for part in parts)]
+    whole_set = tuple(parts)
+    chosen = [whole_set, *(tuple(p for p in parts if p != part) for part in parts), *((part,) for part in parts)]
     chosen = list(dict.fromkeys(chosen))
-    models = [model(c) for c in chosen]
+    models: list[Model] = [tuple(sorted(names.index(s) for part in some for s in parts[part])) for some in chosen]
     drawn = _draws(len(names), n_draws, seed)
     # Models share the draws as far as they share spaces: their differences are not those of luck in the search.
     weights = {m: drawn[:, m] / drawn[:, m].sum(1, keepdims=True) if len(m) > 1 else np.ones((1, 1)) for m in models}
     limits = [sizes.get(name) for name in names]
-    r2 = _fit(x, y, models, weights, limits, outer, inner, alphas, standardize, device)
-    of = {c: r2[:, k] for k, c in enumerate(chosen)}
+
+    def fit(x: list[np.ndarray], models: list[Model], weights: Any, limits: list[int | None]) -> np.ndarray:
+        """R2 of shape (estimate, model, channel); some channels at a time."""
+        search = _Search(x, models, weights, alphas, limits, standardize, device)
+        n_trials = max(len(weights[m]) for m in models) * len(alphas)
+        size = max(1, _ERROR_BYTES // (8 * len(models) * sum(map(len, inner)) * n_trials))
+        columns = np.split(np.arange(y.shape[1]), range(size, y.shape[1], size))
+        with fold_map(len(y), sum(a.shape[1] for a in x), device) as run:
+            return np.concatenate([search(y[:, some], outer, inner, run) for some in columns], axis=2)
+
+    r2 = fit(x, models, weights, limits)
+    of = {some: r2[:, k] for k, some in enumerate(chosen)}
     without = np.stack([of[tuple(p for p in parts if p != part)] for part in parts], axis=1)
-    unique, total = of[whole][:, None] - without, of[whole]
+    unique, total = of[whole_set][:, None] - without, of[whole_set]
+    by_part = "estimate", "part", "channel"
     result = xr.Dataset(
         {
             "r2": (("estimate", "channel"), total),
-            "unique": (("estimate", "part", "channel"), unique),
-            "alone": (("estimate", "part", "channel"), np.stack([of[(part,)] for part in parts], axis=1)),
+            "unique": (by_part, unique),
+            "alone": (by_part, np.stack([of[(part,)] for part in parts], axis=1)),
             "shared": (("estimate", "channel"), total - unique.sum(1)),
         },
         coords={"estimate": list(ESTIMATES), "part": list(parts)} | labels,
-        attrs={
-            "n_splits": n_splits,
-            "inner_splits": "outer" if inner_splits is None else inner_splits,
-            "gap": gap,
-            "n_draws": n_draws,
-            "seed": seed,
-        },
+        attrs={"n_splits": len(outer), "n_inner_splits": len(inner[0]), "n_draws": n_draws, "seed": seed},
     )
     for name, alike in (rivals or {}).items():
         at, found = names.index(name), []
@@ -211,39 +198,23 @@ def variance_partition(
             numbers = range(first, min(first + _RIVALS, len(alike)))
             some, _, _ = _checked({f"{name}, rival {k}": alike[k] for k in numbers}, responses)
             models = [tuple(len(names) + k if m == at else m for m in range(len(names))) for k in range(len(some))]
-            shared = dict.fromkeys(models, drawn)
-            more = limits + [limits[at]] * len(some)
-            found.append(_fit([*x, *some], y, models, shared, more, outer, inner, alphas, standardize, device))
+            found.append(fit([*x, *some], models, dict.fromkeys(models, drawn), limits + [limits[at]] * len(some)))
         of_others = without[:, [list(parts.values()).index(replaced)]]
-        result["rivals"] = ("estimate", "rival", "channel"), np.concatenate(found, axis=1) - of_others
+        result["rivals"] = ("estimate", "draw", "channel"), np.concatenate(found, axis=1) - of_others
     if len(parts) <= 3:
         overlaps = [overlap for k in range(1, len(parts) + 1) for overlap in combinations(parts, k)]
-        common = np.stack([_commonality(of, overlap, whole) for overlap in overlaps], axis=1)
+        common = np.stack([_commonality(of, overlap, whole_set) for overlap in overlaps], axis=1)
         result = result.assign_coords(overlap=[" & ".join(overlap) for overlap in overlaps])
         result["common"] = ("estimate", "overlap", "channel"), common
     return result
 
 
-def _fit(
-    x: list[np.ndarray], y: np.ndarray, models: list[Model], weights: dict[Model, np.ndarray], limits: list[int | None],
-    outer: Folds, inner: list[Folds], alphas: np.ndarray, standardize: bool, device: torch.device,
-) -> np.ndarray:  # fmt: skip
-    """R2 of shape (estimate, model, channel); some channels at a time."""
-    search = _Search(x, models, weights, alphas, limits, standardize, device)
-    n_trials = max(len(weights[m]) for m in models) * len(alphas)
-    size = max(1, _ERROR_BYTES // (8 * len(models) * sum(map(len, inner)) * n_trials))
-    parts = np.split(np.arange(y.shape[1]), range(size, y.shape[1], size))
-    with fold_map(len(y), sum(a.shape[1] for a in x), device) as run:
-        return np.concatenate([search(y[:, columns], outer, inner, run) for columns in parts], axis=2)
-
-
-def _commonality(of: dict[tuple[str, ...], np.ndarray], overlap: tuple[str, ...], whole: tuple[str, ...]) -> np.ndarray:
+def _commonality(of: dict[tuple[str, ...], np.ndarray], overlap: tuple[str, ...], every: tuple[str, ...]) -> np.ndarray:
     """What exactly the parts of an overlap share: inclusion and exclusion over the models that hold some of them."""
-    others = set(whole) - set(overlap)
     total: Any = 0.0
     for size in range(len(overlap) + 1):
         for some in combinations(overlap, size):
-            held = tuple(part for part in whole if part in others or part in some)
+            held = tuple(part for part in every if part not in overlap or part in some)
             if held:
                 total = total - (-1) ** size * of[held]
     return total
@@ -264,71 +235,59 @@ class _Search:
     """Fits models to folds: errors of every draw of penalties, then scores of the best ones."""
 
     def __init__(
-        self, x: list[np.ndarray], models: list[Model], weights: dict[Model, np.ndarray], alphas: np.ndarray,
-        n_components: list[int | None], standardize: bool, device: torch.device,
-    ) -> None:  # fmt: skip
-        self.x, self.models, self.weights, self.n_components = x, models, weights, n_components
-        self.standardize = standardize
-        self.alphas = torch.as_tensor(alphas, dtype=torch.float64, device=device)
-        self.device = device
+        self,
+        x: list[np.ndarray],
+        models: list[Model],
+        weights: dict[Model, np.ndarray],
+        alphas: np.ndarray,
+        limits: list[int | None],
+        standardize: bool,
+        device: torch.device,
+    ) -> None:
+        self.x, self.models, self.weights, self.scaling = x, models, weights, (limits, standardize)
+        self.alphas = torch.as_tensor(alphas, device=device)
         # Of the inner folds, which rank penalties and give no scores. Twice as quick.
         self.trial_dtype = torch.float32 if self.alphas.min() >= _LEAST_ALPHA else torch.float64
 
     def __call__(self, y: np.ndarray, outer: Folds, inner: list[Folds], run: Callable) -> np.ndarray:
         """R2 of shape (estimate, model, channel)."""
-        tasks: dict[bytes, tuple[np.ndarray, list, list]] = {}  # folds may share training sets: one fit for each
-        for number, folds in enumerate(inner):
-            for train, test in folds:
-                _, tests, numbers = tasks.setdefault(train.tobytes(), (train, [], []))
-                tests.append(test)
-                numbers.append(number)
-        total: list[list[Any]] = [[0] * len(self.models) for _ in inner]
-        found = run(lambda task: self.errors(y, task[0], task[1]), tasks.values())
-        for errors, (_, _, numbers) in zip(found, tasks.values(), strict=True):
-            for k, of_model in enumerate(errors):
-                for number, error in zip(numbers, of_model, strict=True):
-                    total[number][k] = total[number][k] + error
-        best = [[error.flatten(0, 1).argmin(0).cpu().numpy() for error in of_fold] for of_fold in total]
-        scored = run(lambda task: self.scores(y, *task), [(*fold, b) for fold, b in zip(outer, best, strict=True)])
+        total = over_folds(inner, lambda train, tests: self.errors(y, train, tests), run)
+        best = [[errors.flatten(0, 1).argmin(0).cpu().numpy() for errors in of_fold] for of_fold in total]
+        scored = run(lambda fold, chosen: self.scores(y, fold[0], fold[1], chosen), outer, best)
         null, plain, adjusted = (sum(terms) for terms in zip(*scored, strict=True))
         return np.stack([1 - plain / null, 1 - adjusted / null])
 
-    def errors(self, y: np.ndarray, train: np.ndarray, tests: list[np.ndarray]) -> list[list[torch.Tensor]]:
-        """Squared errors (draw, alpha, channel) for each model, of each test set; less a constant."""
-        fold, n_alphas, found = self.fold(y, train, tests, self.trial_dtype), len(self.alphas), []
-        alphas, y_test = self.alphas.to(self.trial_dtype), fold.y_test
-        lengths = [len(y_test)] if len(tests) == 1 else [len(test) for test in tests]
-        for model in self.models:
+    def errors(self, y: np.ndarray, train: np.ndarray, tests: list[np.ndarray]) -> list[np.ndarray]:
+        """For each test set, the squared errors (draw, alpha, channel) of each model, less a constant."""
+        fold = _Fold(self.x, y, train, tests, *self.scaling, self.alphas.device, self.trial_dtype)
+        lengths = [len(fold.y_test)] if len(tests) == 1 else [len(test) for test in tests]
+        found = [np.empty(len(self.models), dtype=object) for _ in tests]
+        for k, model in enumerate(self.models):
             trials: list[list[torch.Tensor]] = [[] for _ in tests]
             for weights in self.weights[model]:
-                values, scores, targets = fold.decompose(model, weights)
-                shrink = (1 / (values[:, None] + alphas))[:, :, None]  # (component, alpha, 1)
-                batch = max(1, _TRIAL_BYTES // (scores.itemsize * n_alphas * max(scores.shape)))
-                parts = []
-                for observed, c in zip(y_test.split(batch, 1), targets.split(batch, 1), strict=True):
-                    predicted = (scores @ (shrink * c[:, None]).flatten(1)).unflatten(1, (n_alphas, -1))
-                    squared = predicted.sub_(observed[:, None]).square_()
-                    parts.append([of_test.sum(0) for of_test in squared.split(lengths)])
-                for errors, of_test in zip(trials, zip(*parts, strict=True), strict=True):
-                    errors.append(torch.cat(of_test, 1))
-            found.append([torch.stack(errors) for errors in trials])
+                path, scores = fold.decompose(model, weights)
+                of_tests = zip(trials, scores.split(lengths), fold.y_test.split(lengths), strict=True)
+                for errors, some, observed in of_tests:
+                    errors.append(_path.trial_errors(path.values, path.targets, some, observed, self.alphas))
+            for of_test, errors in zip(found, trials, strict=True):
+                of_test[k] = torch.stack(errors)
         return found
 
     def scores(
         self, y: np.ndarray, train: np.ndarray, test: np.ndarray, best: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Squared held-out errors of the training mean (channel), of the models, and adjusted ones (model, channel)."""
-        fold, n_alphas = self.fold(y, train, [test], torch.float64), len(self.alphas)
+        fold = _Fold(self.x, y, train, [test], *self.scaling, self.alphas.device, torch.float64)
         plain, adjusted = np.empty((2, len(self.models), y.shape[1]))
-        mean_noise = 1 / len(train)  # the training mean is an estimate, too
+        n_alphas, mean_noise = len(self.alphas), 1 / len(train)  # the training mean is an estimate, too
         for k, model in enumerate(self.models):
             for draw in np.unique(best[k] // n_alphas):
                 channels = np.flatnonzero(best[k] // n_alphas == draw)
-                values, scores, targets = fold.decompose(model, self.weights[model][draw])
+                path, scores = fold.decompose(model, self.weights[model][draw])
                 alpha = self.alphas[best[k][channels] % n_alphas]
-                inverse = 1 / (values[:, None] + alpha)
+                inverse = 1 / (path.values[:, None] + alpha)
                 observed = fold.y_test[:, channels]
-                error = (observed - scores @ (inverse * targets[:, channels])).square().sum(0)
+                error = (observed - scores @ (inverse * path.targets[:, channels])).square().sum(0)
                 power = scores.square().sum(0)
                 beyond = fold.test_power(model, self.weights[model][draw]) - power.sum()  # what training never saw
                 uncertainty = (power @ inverse + beyond / alpha) / len(test)
@@ -336,17 +295,21 @@ class _Search:
                 adjusted[k, channels] = plain[k, channels] / (1 + uncertainty.cpu().numpy() / (1 + mean_noise))
         return fold.null.cpu().numpy(), plain, adjusted
 
-    def fold(self, y: np.ndarray, train: np.ndarray, tests: list[np.ndarray], dtype: torch.dtype) -> _Fold:
-        return _Fold(self.x, y, train, tests, self.n_components, self.standardize, self.device, dtype)
-
 
 class _Fold:
     """Scaled features and centred responses of a training set and its test sets, and what all models share of them."""
 
     def __init__(
-        self, x: list[np.ndarray], y: np.ndarray, train: np.ndarray, tests: list[np.ndarray],
-        n_components: list[int | None], standardize: bool, device: torch.device, dtype: torch.dtype,
-    ) -> None:  # fmt: skip
+        self,
+        x: list[np.ndarray],
+        y: np.ndarray,
+        train: np.ndarray,
+        tests: list[np.ndarray],
+        limits: list[int | None],
+        standardize: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
         test = np.concatenate(tests)
 
         def on_device(array: np.ndarray) -> torch.Tensor:
@@ -354,7 +317,7 @@ class _Fold:
 
         self.spaces = [
             _scaled(on_device(a[train]), on_device(a[test]), k, standardize, dtype)
-            for a, k in zip(x, n_components, strict=True)
+            for a, k in zip(x, limits, strict=True)
         ]
         self.y, y_test = on_device(y[train]), on_device(y[test])
         mean = self.y.mean(0)
@@ -379,25 +342,18 @@ class _Fold:
     def kernels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(z @ z.T, t @ z.T) for z, t in self.spaces]
 
-    def decompose(self, model: Model, weights: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Eigenvalues e, test scores (row, component) and targets (component, channel) of a weighted sum of spaces.
-
-        The prediction with penalty a is ``scores @ (targets / (e + a))``; noise in the targets has variance e.
-        """
+    def decompose(self, model: Model, weights: np.ndarray) -> tuple[_path.Path, torch.Tensor]:
+        """The path of a weighted sum of spaces, and the test samples' scores (row, component)."""
         columns = np.concatenate([np.arange(self.ends[k], self.ends[k + 1]) for k in model])
         if len(columns) < len(self.y):
             gram, cross, test = self.moments
             sizes = torch.as_tensor([self.ends[k + 1] - self.ends[k] for k in model], device=gram.device)
             root = torch.as_tensor(weights, dtype=gram.dtype, device=gram.device).sqrt().repeat_interleave(sizes)
-            values, vectors = torch.linalg.eigh(gram[columns][:, columns] * root * root[:, None])
-            to_scores = vectors * root[:, None]
-            return values.clamp(min=0), test[:, columns] @ to_scores, to_scores.T @ cross[columns]
+            path = _path.of_moments(gram[columns][:, columns] * root * root[:, None], cross[columns] * root[:, None])
+            return path, test[:, columns] @ (path.to_scores * root[:, None])
         kernel, test = (sum(w * self.kernels[k][i] for k, w in zip(model, weights, strict=True)) for i in (0, 1))
-        values, vectors = torch.linalg.eigh(kernel)
-        real = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
-        root = values.clamp(min=0).sqrt()
-        scores = (test @ vectors) * torch.where(real, 1 / root, 0.0)
-        return torch.where(real, values, 0.0), scores, torch.where(real, root, 0.0)[:, None] * (vectors.T @ self.y)
+        path = _path.of_kernel(kernel, self.y)
+        return path, test @ path.to_scores
 
     def test_power(self, model: Model, weights: np.ndarray) -> torch.Tensor:
         return sum(w * self.spaces[k][1].square().sum() for k, w in zip(model, weights, strict=True))
@@ -427,22 +383,15 @@ def _scaled(
 
 def _checked(feature_spaces: Any, responses: Any) -> tuple[list[np.ndarray], np.ndarray, dict]:
     if not isinstance(feature_spaces, Mapping) or not feature_spaces:
-        raise ValueError(
-            f"feature_spaces must map names to arrays (word, feature), got {type(feature_spaces).__name__}."
-        )
+        raise ValueError(f"feature_spaces: expected arrays by name, got {type(feature_spaces).__name__}.")
     labelled = isinstance(responses, xr.DataArray)
     coords = {k: c for k, c in responses.coords.items() if c.dims == responses.dims[1:]} if labelled else {}
-    y = np.asarray(responses, dtype=float)
-    if y.ndim != 2:
-        raise ValueError(f"responses must have shape (word, channel), got {y.shape}.")
+    y = shaped("responses", responses, "word", "channel").astype(float)
     check_responses(y, responses[responses.dims[1]].to_numpy() if labelled else range(y.shape[1]))
     arrays = []
     for name, space in feature_spaces.items():
         if labelled and isinstance(space, xr.DataArray) and responses.dims[0] in space.dims:
             space = space.transpose(responses.dims[0], ...)
-        x = np.asarray(space, dtype=float)
-        if x.ndim != 2 or len(x) != len(y):
-            raise ValueError(f"feature_spaces: {name!r} must have shape ({len(y)}, feature), got {x.shape}.")
-        check_features(x, f"in {name!r}")
-        arrays.append(x)
+        arrays.append(shaped(f"feature_spaces: {name!r}", space, len(y), "feature").astype(float))
+        check_features(arrays[-1], f"in {name!r}")
     return arrays, y, coords

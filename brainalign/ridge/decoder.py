@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainalign import stats
-from brainalign._checks import torch_device
+from brainalign._checks import finite, torch_device
+from brainalign.ridge import _path
 from brainalign.ridge.folds import check_alphas
 
 DEFAULT_ALPHAS = np.logspace(-4, 3, 15)
@@ -28,7 +30,8 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Every dimension of the embedding is predicted from all vertices by ridge regression with its own penalty, the one
     with the smallest leave-one-out error. These errors need no refits: one symmetric eigendecomposition, of images by
     images where there are more vertices, gives those of every penalty and dimension (Golub, Heath & Wahba 1979,
-    Technometrics 21).
+    Technometrics 21). Vertices are not standardized: after averaging repeats, one that responds reliably varies more,
+    and so has the weight that it should have.
 
     Responses and embeddings are centred on their means over the training images, and the mean embedding is added to
     what is predicted. Ridge regression shrinks: what is predicted lies closer to that mean than the truth does. So
@@ -40,9 +43,6 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     alphas : array-like of shape (n_alphas,), optional
         Penalties to choose from, in units of the mean square norm of a centred training pattern, so that the same grid
         serves any number of vertices and any unit of response. `DEFAULT_ALPHAS` unless given.
-    standardize : bool
-        Divide each vertex by its standard deviation over the training images. Not by default: after averaging repeats,
-        a vertex that responds reliably varies more, and so has the weight that it should have.
     device : {"auto", "cpu", "cuda"}
 
     Attributes
@@ -57,30 +57,15 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Mean embedding of the training images.
     """
 
-    def __init__(self, alphas: ArrayLike | None = None, *, standardize: bool = False, device: str = "auto") -> None:
+    def __init__(self, alphas: ArrayLike | None = None, *, device: str = "auto") -> None:
         self.alphas = alphas
-        self.standardize = standardize
         self.device = device
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> CaptionDecoder:
-        """Choose the penalties and fit.
+        """Choose the penalties and fit responses (image, vertex) to embeddings (image, dimension).
 
-        Parameters
-        ----------
-        X : array or DataArray of shape (image, vertex)
-            Responses to at least three images. Labels of vertices are remembered and must be the same in `predict`.
-        y : array or DataArray of shape (image, dimension)
-            Embeddings of the images. If both are labelled by image, the labels must agree.
-
-        Returns
-        -------
-        CaptionDecoder
-            Itself.
-
-        Raises
-        ------
-        ValueError
-            Names the argument, what was expected and what came.
+        Labels of vertices are remembered, and must be the same in `predict`; if both are labelled by image, the labels
+        must agree.
         """
         _check_finite("X (responses)", X)
         _check_finite("y (embeddings)", y)
@@ -94,13 +79,31 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         targets = torch.tensor(embeddings.reshape(len(embeddings), -1), dtype=torch.float64, device=device)
         mean, means = targets.mean(0), torch.tensor(responses.mean(0, dtype=np.float64), device=device)
         targets -= mean
-        centred = _Centred(responses, means, self.standardize)
-        unit, basis, values = centred.decompose()
-        penalties = torch.tensor(alphas, device=device) * unit
-        errors = _leave_one_out(basis, values, targets, penalties)
+        n, p = responses.shape
+
+        def parts() -> Iterator[torch.Tensor]:
+            """Centred responses, some vertices at a time."""
+            for here in (slice(start, start + _CHUNK) for start in range(0, p, _CHUNK)):
+                yield torch.tensor(responses[:, here], dtype=torch.float64, device=device) - means[here]
+
+        if n <= p:
+            rows: Any = sum(part @ part.T for part in parts())
+            path = _path.of_kernel(rows, targets)
+        else:
+            rows = torch.cat(list(parts()), 1)
+            path = _path.of_moments(rows.T @ rows, rows.T @ targets)
+        unit = path.values.sum() / n
+        if not unit > 0:
+            raise ValueError(
+                f"X (responses): all {p} vertices are constant over the {n} images; nothing can be decoded."
+            )
+        penalties, real = torch.tensor(alphas, device=device) * unit, path.values > _NEGLIGIBLE * path.values[-1]
+        basis = rows @ path.to_scores[:, real] / path.values[real].sqrt()
+        errors = _leave_one_out(basis, path.values[real], targets, penalties)
         best = errors.argmin(0)
-        # weights of the training images are (K + alpha)^-1 targets, where K is (image, image)
-        coef = centred.transposed_times(basis @ ((basis.T @ targets) / (values[:, None] + penalties[best])))
+        coef = path.to_scores @ path.weights(penalties[best])
+        if n <= p:  # those are weights of images
+            coef = torch.cat([part.T @ coef for part in parts()])
         self.coef_ = coef.T.cpu().numpy()
         self.intercept_: Any = (mean - means @ coef).cpu().numpy()
         self.alpha_, self.loo_mse_ = alphas[best.cpu().numpy()], errors.cpu().numpy()
@@ -110,23 +113,10 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> Any:
-        """Decode embeddings.
+        """Decode embeddings (image, dimension) from responses (image, vertex) at the vertices of the training.
 
-        Parameters
-        ----------
-        X : DataArray or array of shape (image, vertex)
-            Responses, at the vertices of the training.
-
-        Returns
-        -------
-        DataArray or array of shape (image, dimension)
-            A DataArray if the decoder was fitted to one; it keeps the attributes of the embeddings, such as the name of
-            their model, and the labels of the images.
-
-        Raises
-        ------
-        ValueError
-            For other vertices than those of the training, or values that are not finite.
+        A DataArray if the decoder was fitted to one: it keeps the attributes of the embeddings, such as the name of
+        their model, and the labels of the images.
         """
         check_is_fitted(self)
         _check_finite("X (responses)", X)
@@ -136,8 +126,7 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"X (responses): expected the {len(self._vertices)} vertices of the training in their order, got "
                 f"{len(vertices)} of which {np.isin(vertices, self._vertices).sum()} are among them; select the same."
             )
-        responses = validate_data(self, _values(X), reset=False, dtype="numeric")
-        decoded = responses @ self.coef_.T + self.intercept_
+        decoded = validate_data(self, _values(X), reset=False, dtype="numeric") @ self.coef_.T + self.intercept_
         if self._template is None:
             return decoded
         template, images = self._template, _labels(X, 0)
@@ -159,63 +148,20 @@ class CaptionDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return hasattr(self, "coef_")
 
 
-class _Centred:
-    """Responses (image, vertex) less their means, some vertices at a time in double precision."""
-
-    def __init__(self, x: np.ndarray, means: torch.Tensor, standardize: bool) -> None:
-        self.x, self.means, self.standardize = x, means, standardize
-        self.scale = torch.ones_like(means)
-        if standardize:
-            squares = torch.cat([part.square().mean(0) for part in self.parts()])
-            rounding = (10 * torch.finfo(torch.float64).eps * means.abs()) ** 2
-            self.scale = torch.where(squares > rounding, squares.rsqrt(), 0.0)
-
-    def parts(self) -> Any:
-        for start in range(0, self.x.shape[1], _CHUNK):
-            here = slice(start, start + _CHUNK)
-            part = torch.tensor(self.x[:, here], dtype=torch.float64, device=self.means.device)
-            yield (part - self.means[here]).mul_(self.scale[here])
-
-    def decompose(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Mean square norm of a pattern, orthonormal directions (image, direction), squares of their lengths."""
-        n, p = self.x.shape
-        if n <= p:
-            kernel = sum(part @ part.T for part in self.parts())
-            values, basis = torch.linalg.eigh(kernel)
-            unit, values = values.sum() / n, values.clamp(min=0)
-        else:
-            x = torch.cat(list(self.parts()), 1)
-            values, vectors = torch.linalg.eigh(x.T @ x)
-            unit, real = values.sum() / n, values > _NEGLIGIBLE * values[-1]
-            values = values[real]
-            basis = x @ vectors[:, real] / values.sqrt()
-        if not unit > 0:
-            raise ValueError(
-                f"X (responses): all {p} vertices are constant over the {n} images; nothing can be decoded."
-            )
-        return unit, basis, values
-
-    def transposed_times(self, weights: torch.Tensor) -> torch.Tensor:
-        """Weights of vertices (vertex, dimension), on responses as given, from weights of images."""
-        return torch.cat([part.T @ weights for part in self.parts()]).mul_(self.scale[:, None])
-
-
 def _leave_one_out(basis: torch.Tensor, values: torch.Tensor, y: torch.Tensor, penalties: torch.Tensor) -> torch.Tensor:
     """Mean squared error of each penalty and dimension when each image is predicted from all others.
 
     An image's error, had it been left out, is its residual over one less its leverage. The intercept is refitted too:
-    hence the 1 / n.
+    hence the 1 / n. The basis (image, direction) is orthonormal.
     """
-    n = len(y)
     rotated, squares = basis.T @ y, basis.square()
     beyond = y - basis @ rotated  # of the embeddings and of the unit vectors, what lies outside of the responses' span
-    outside = 1 - 1 / n - squares.sum(1)
+    outside = 1 - 1 / len(y) - squares.sum(1)
     errors = []
     for penalty in penalties:
         kept = penalty / (values + penalty)
-        left = outside + squares @ kept
         residuals = beyond + basis @ (kept[:, None] * rotated)
-        errors.append((residuals / left[:, None]).square_().mean(0))
+        errors.append((residuals / (outside + squares @ kept)[:, None]).square_().mean(0))
     return torch.stack(errors)
 
 
@@ -240,12 +186,8 @@ def _labels(array: Any, axis: int) -> np.ndarray | None:
 
 def _check_finite(name: str, array: Any) -> None:
     values = _values(array)
-    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
-        bad = ~np.isfinite(values)
-        raise ValueError(
-            f"{name}: {int(bad.sum())} of {bad.size} values are NaN or inf, the first in row "
-            f"{np.argwhere(bad)[0][0]}; leave these out or repair them."
-        )
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":  # scikit-learn judges everything else
+        finite(name, values, values.dtype)
 
 
 def _check_same_images(x: Any, y: Any) -> None:

@@ -1,16 +1,13 @@
 """Encoding models: how well each layer predicts each channel, by nested cross-validated ridge regression.
 
-One pass does the work of many. Every training fold's second moments are the total's less those of the samples left out,
-and one symmetric eigendecomposition of them gives the ridge solution for every penalty and every channel; principal
-components are the same decomposition cut short. Where a fold has fewer samples than features, its kernel (samples by
-samples) is decomposed instead.
+Every training fold's second moments are the total's less those of the samples left out; one decomposition of them
+(`_path`) serves every penalty, channel and copy of a channel that shows what chance gives.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,66 +17,49 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
 
-from brainalign._checks import torch_device
+from brainalign._checks import finite, one_of, shaped, torch_device, whole
+from brainalign.ridge import _path
 from brainalign.ridge.folds import (
     Folds,
-    blocks,
     check_alphas,
     check_features,
     check_responses,
-    contiguous_folds,
-    custom_folds,
     fold_map,
+    folds_of,
     group_codes,
+    nested,
+    over_folds,
 )
-from brainalign.stats import circular_shifts, pearson
+from brainalign.stats import PermuteGroups, Shifts, pearson
 
-__all__ = [
-    "DEFAULT_ALPHAS",
-    "RidgeSweepCV",
-    "content_null",
-    "contiguous_folds",
-    "cross_validate",
-    "rolled_sweeps",
-    "shift_null",
-    "shifted_responses",
-    "word_sweep",
-]
+__all__ = ["DEFAULT_ALPHAS", "RidgeSweepCV", "cross_validate"]
 
 DEFAULT_ALPHAS = np.logspace(0, 7, 15)
 """Half decades that bracket the eigenvalues of some hundreds to thousands of standardized features and samples."""
 
-_BATCH_BYTES = 2**24  # bound on one fold's trial predictions, and on a part of the final weights
 _SHARED_BYTES = 2**28  # bound on shared moments, on a chunk of channels, and on the folds worked on at once
 _ROUNDING = 1e-6  # of a sum of eigenvalues: an error in single precision that is nothing beside larger penalties
 _NEGLIGIBLE = 1e-10  # of a feature's whole sum of squares: below it, what a fold retains is rounding error
 _SIGNAL_R, _EDGE_SHARE = 0.1, 0.25
+_DTYPES = ("float32", "float64")
 _NO_PENALTY = 0.01  # of a standardized feature's sum of squares, the number of samples: a penalty without effect
-
-# ------------------------------------------------------------------------------------------------------------ engine
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Ridge solutions of one training set for every penalty, in the basis of its principal components."""
+    """Ridge solutions of one training set, and the way from features to the scores of its components."""
 
     free_x: torch.Tensor  # (free, feature): weights by which the free columns (ones, confounds) account for features
     free_y: torch.Tensor  # (free, channel): and for responses; with the ones alone both are means
     maps: tuple[torch.Tensor, ...]  # their product takes what is left of the features to component scores
-    eigenvalues: torch.Tensor  # (component,)
-    targets: torch.Tensor  # (component, channel): component scores times responses
-
-    def weights(self, alpha: torch.Tensor, part: slice = slice(None)) -> torch.Tensor:
-        """Weights of some channels on the component scores, of shape (component, channel), for one alpha a channel."""
-        return self.targets[:, part] / (self.eigenvalues[:, None] + alpha[part])
+    path: _path.Path
 
     def coef(self, alpha: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
         """Weights on the features (feature, channel), some channels at a time: all at once are large."""
-        size = max(32, _BATCH_BYTES // (8 * self.free_x.shape[1]))
+        size = max(32, _path.TRIAL_BYTES // (8 * self.free_x.shape[1]))
         for part in (slice(start, start + size) for start in range(0, len(alpha), size)):
-            w = self.weights(alpha, part)
+            w = self.path.weights(alpha, part)
             for m in reversed(self.maps):
                 w = m @ w
             yield part, w
@@ -107,7 +87,7 @@ class _Sweep:
         standardize: bool,
         n_components: int | None,
         device: torch.device,
-        dtype: torch.dtype,
+        dtype: str,
         confounds: np.ndarray | None = None,
     ) -> None:
         # Differences of moments cancel: work in double precision around the overall mean.
@@ -124,7 +104,7 @@ class _Sweep:
         self.x, self.free, self.y = self.data[:, : self.p], self.data[:, self.p : self.q], self.data[:, self.q :]
         self.least_square = torch.maximum(_NEGLIGIBLE * self.x.square().sum(0), rounding)
         self.alphas = torch.as_tensor(alphas, dtype=torch.float64, device=device)
-        self.standardize, self.n_components, self.dtype = standardize, n_components, dtype
+        self.standardize, self.n_components, self.dtype = standardize, n_components, getattr(torch, dtype)
         self._share_moments(training_sets)
 
     def _share_moments(self, training_sets: list[np.ndarray]) -> None:
@@ -173,13 +153,12 @@ class _Sweep:
         n, shared = m[p, p].clone(), m[:p, p:q].clone()
         free_x, free_y = torch.linalg.solve(m[p:q, p:q], m[p:q, :p]), torch.linalg.solve(m[p:q, p:q], m[p:q, q:])
         gram = m[:p, :p].addmm_(shared, free_x, alpha=-1)
-        scale = self._scale(gram.diagonal(), n)
-        gram.mul_(scale).mul_(scale[:, None])
+        scale = self._scale(gram.diagonal(), n)[:, None]
+        gram.mul_(scale).mul_(scale.T)
         dtype = torch.float64 if self.alphas.min() < _ROUNDING * gram.trace() else dtype
-        values, vectors = self._leading(gram.to(dtype))
-        to_scores = vectors.mul_(scale.to(dtype)[:, None])
-        targets = to_scores.T @ m[:p, q:].addmm_(shared, free_y, alpha=-1).to(dtype)
-        return _Fit(free_x, free_y, (to_scores,), values, targets)
+        cross = m[:p, q:].addmm_(shared, free_y, alpha=-1).mul_(scale)
+        path = _path.of_moments(gram.to(dtype), cross.to(dtype), self.n_components)
+        return _Fit(free_x, free_y, (path.to_scores.mul_(scale.to(dtype)),), path)
 
     def _fit_kernel(self, train: np.ndarray) -> _Fit:
         x, free, y = self.x[train], self.free[train], self.y[train]
@@ -187,13 +166,8 @@ class _Sweep:
         x = x - free @ free_x
         scale = self._scale(x.square().sum(0), len(train))
         x = x * scale
-        values, vectors = self._leading(x @ x.T)
-        root = values.sqrt()
-        # Each free column leaves a null direction.
-        real = values > values[-1] * len(train) * torch.finfo(torch.float64).eps
-        targets = (torch.where(real, root, 0.0) * vectors).T @ (y - free @ free_y)
-        to_scores = vectors * torch.where(real, 1 / root, 0.0)
-        return _Fit(free_x, free_y, (scale[:, None] * x.T, to_scores), values, targets)
+        path = _path.of_kernel(x @ x.T, y - free @ free_y, self.n_components)
+        return _Fit(free_x, free_y, (scale[:, None] * x.T, path.to_scores), path)
 
     def _scale(self, sum_of_squares: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
         """Inverse standard deviations, zero for features that are constant in the training set."""
@@ -201,42 +175,21 @@ class _Sweep:
         scale = (n / sum_of_squares).sqrt() if self.standardize else torch.ones_like(sum_of_squares)
         return torch.where(varies, scale, 0.0)
 
-    def _leading(self, symmetric: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        try:
-            values, vectors = torch.linalg.eigh(symmetric)  # ascending
-        except torch.linalg.LinAlgError:  # single precision may not converge where many features are constant
-            values, vectors = (part.to(symmetric.dtype) for part in torch.linalg.eigh(symmetric.double()))
-        k = self.n_components or len(values)
-        return values[-k:].clamp(min=0), vectors[:, -k:]
-
     def squared_errors(self, train: np.ndarray, tests: list[np.ndarray]) -> list[torch.Tensor]:
         """Sums of squared errors of one training set's model on each test set, of shape (alpha, channel)."""
-        fit = self.fit(train, self.dtype)
-        return [self._squared_errors(fit, test) for test in tests]
-
-    def _squared_errors(self, fit: _Fit, test: np.ndarray) -> torch.Tensor:
-        x = self.x[test] - self.free[test] @ fit.free_x
-        if len(fit.maps) == 1:
-            scores = x.to(self.dtype) @ fit.maps[0].to(self.dtype)
-        else:  # a kernel's entries are large beside the small components taken from them: double precision
-            scores = (x @ fit.maps[0] @ fit.maps[1]).to(self.dtype)
-        targets = fit.targets.to(self.dtype)
-        shrink = (1 / (fit.eigenvalues[:, None] + self.alphas)).to(self.dtype)[:, :, None]  # (component, alpha, 1)
-        observed = self.y[test] - self.free[test] @ fit.free_y
-        squares, observed = observed.square().sum(0), observed.to(self.dtype)
-        if 2 * scores.shape[1] < len(test):
-            # Sums over the test samples are all that is needed: fewer rows hold the same ones.
-            q, scores = torch.linalg.qr(scores)
-            observed = q.T @ observed
-        n_alphas = len(self.alphas)
-        batch = max(1, _BATCH_BYTES // (self.dtype.itemsize * n_alphas * sum(scores.shape)))
-        errors = []
-        for y, c in zip(observed.split(batch, 1), targets.split(batch, 1), strict=True):
-            # The product that the sweep spends its arithmetic on: all alphas and channels at once.
-            predicted = (scores @ (shrink * c[:, None]).flatten(1)).unflatten(1, (n_alphas, -1))
-            # What the predictions take off y's own sum of squares: small for weak channels, so that rounding is too.
-            errors.append((predicted - 2 * y[:, None]).mul_(predicted).sum(0).to(torch.float64))
-        return torch.cat(errors, 1) + squares
+        fit, found = self.fit(train, self.dtype), []
+        for test in tests:
+            x = self.x[test] - self.free[test] @ fit.free_x
+            if len(fit.maps) == 1:
+                scores = x.to(self.dtype) @ fit.maps[0].to(self.dtype)
+            else:  # a kernel's entries are large beside the small components taken from them: double precision
+                scores = (x @ fit.maps[0] @ fit.maps[1]).to(self.dtype)
+            y = self.y[test] - self.free[test] @ fit.free_y
+            errors = _path.trial_errors(
+                fit.path.values, fit.path.targets.to(self.dtype), scores, y.to(self.dtype), self.alphas
+            )
+            found.append(errors + y.square().sum(0))
+        return found
 
     def predict(self, train: np.ndarray, test: np.ndarray, best: np.ndarray) -> np.ndarray:
         """Predictions (sample, channel) of the model of `train` with the penalties `best` (positions in alphas)."""
@@ -244,66 +197,38 @@ class _Sweep:
         scores = self.x[test] - self.free[test] @ fit.free_x
         for m in fit.maps:
             scores = scores @ m
-        predicted = scores @ fit.weights(self.alphas[best]) + self.free[test] @ fit.free_y
+        predicted = scores @ fit.path.weights(self.alphas[best]) + self.free[test] @ fit.free_y
         return (predicted + self.offset_y).cpu().numpy()
 
-
-def _choose_alphas(sweep: _Sweep, inner: list[Folds], run: Callable) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each list of folds, each channel's best alpha (its position) and the mean squared errors (alpha, channel)."""
-    tasks: dict[bytes, tuple[np.ndarray, list, list]] = {}  # lists of folds may share training sets: one fit for each
-    for number, folds in enumerate(inner):
-        for train, test in folds:
-            _, tests, numbers = tasks.setdefault(train.tobytes(), (train, [], []))
-            tests.append(test)
-            numbers.append(number)
-    total: list[Any] = [0] * len(inner)
-    trains, tests, numbers = zip(*tasks.values(), strict=True)
-    for errors, users in zip(run(sweep.squared_errors, trains, tests), numbers, strict=True):
-        for number, error in zip(users, errors, strict=True):
-            total[number] = total[number] + error
-    chosen = []
-    for folds, error in zip(inner, total, strict=True):
-        mse = error.cpu().numpy() / sum(len(test) for _, test in folds)
-        chosen.append((mse.argmin(0), mse))
-    return chosen
-
-
-def _dtype(dtype: str) -> torch.dtype:
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
-    return getattr(torch, dtype)
+    def choose(self, inner: list[Folds], run: Callable) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each list of folds, each channel's best alpha (its position) and the mean squared errors."""
+        total = [error.cpu().numpy() for error in over_folds(inner, self.squared_errors, run)]
+        mse = [error / sum(len(test) for _, test in folds) for folds, error in zip(inner, total, strict=True)]
+        return [(error.argmin(0), error) for error in mse]
 
 
 def _check_components(n_components: int | None, n_features: int, smallest: int) -> None:
-    allowed = min(n_features, smallest - 1)  # centring takes one dimension
-    if n_components is not None and not (int(n_components) == n_components and 1 <= n_components <= allowed):
-        raise ValueError(
-            f"n_components must be an integer from 1 to {allowed} ({n_features} features; {smallest} samples in the "
-            f"smallest training fold), got {n_components!r}."
+    if n_components is not None:  # centring takes one dimension
+        whole(
+            f"n_components ({n_features} features; {smallest} samples in the smallest training fold)",
+            n_components,
+            1,
+            min(n_features, smallest - 1),
         )
 
 
 def _check_confounds(confounds: Any, n_samples: int, training_sets: list[np.ndarray]) -> Any:
     if confounds is None:
         return None
-    confounds = np.asarray(confounds, dtype=np.float64)
-    if confounds.ndim != 2 or len(confounds) != n_samples:
-        raise ValueError(f"confounds must have shape ({n_samples}, column), got {confounds.shape}.")
-    if not np.isfinite(confounds).all():
-        raise ValueError(
-            f"confounds have {int((~np.isfinite(confounds)).sum())} non-finite values; remove or replace them."
-        )
+    confounds = finite("confounds", shaped("confounds", confounds, n_samples, "column"))
     for train in training_sets:
         free = np.column_stack([np.ones(len(train)), confounds[train]])
         if np.linalg.matrix_rank(free / np.maximum(np.abs(free).max(0), 1e-300)) < free.shape[1]:
             raise ValueError(
-                f"confounds have columns that are constant or depend on each other among the {len(train)} samples of a "
+                f"confounds: columns that are constant or depend on each other among the {len(train)} samples of a "
                 "training fold (an intercept is there already); drop them."
             )
     return confounds
-
-
-# ------------------------------------------------------------------------------------------------------- public face
 
 
 class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
@@ -315,15 +240,8 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         Penalties to choose from, `DEFAULT_ALPHAS` unless given.
     cv : int, scikit-learn splitter or iterable of (train, test)
         Folds that choose the penalty by their pooled mean squared error; an integer means that many contiguous blocks.
-    n_components : int, optional
-        Reduce the features to so many principal components, computed within each training fold.
-    gap : int
-        Samples left out on either side of a contiguous block (see `contiguous_folds`).
-    standardize : bool
-        Divide features by their standard deviation within each training fold. They are centred in any case.
-    device : {"auto", "cpu", "cuda"}
-    dtype : {"float32", "float64"}
-        Precision of the folds that choose penalties; the final fit is in double precision.
+    n_components, standardize, device, dtype
+        As in `cross_validate`; the final fit is in double precision.
 
     Attributes
     ----------
@@ -341,7 +259,6 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         *,
         cv: Any = 5,
         n_components: int | None = None,
-        gap: int = 0,
         standardize: bool = True,
         device: str = "auto",
         dtype: str = "float32",
@@ -349,54 +266,30 @@ class RidgeSweepCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         self.alphas = alphas
         self.cv = cv
         self.n_components = n_components
-        self.gap = gap
         self.standardize = standardize
         self.device = device
         self.dtype = dtype
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> RidgeSweepCV:
-        """Choose the penalties and fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        groups : array-like of shape (n_samples,), optional
-            Passage of each sample.
-
-        Returns
-        -------
-        RidgeSweepCV
-            Itself.
-        """
+        """Choose the penalties and fit; shapes (n_samples, n_features), (n_samples,) or (n_samples, n_targets)."""
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype="numeric", ensure_min_samples=2)
-        alphas, codes = (
-            check_alphas(DEFAULT_ALPHAS if self.alphas is None else self.alphas),
-            group_codes(groups, len(X)),
-        )
+        alphas = check_alphas(DEFAULT_ALPHAS if self.alphas is None else self.alphas)
         one, everything = y.ndim == 1, np.arange(len(X))
         y = y.reshape(len(y), -1)
         check_responses(y, range(y.shape[1]))
-        if isinstance(self.cv, int):
-            folds = blocks(everything, self.cv, codes, self.gap, "cv")
-        else:
-            folds = custom_folds(self.cv, len(X), None if groups is None else codes)
+        folds = folds_of(self.cv, everything, group_codes(groups, len(X)), groups)
         _check_components(self.n_components, X.shape[1], min(len(train) for train, _ in folds))
-        device, parts = torch_device(self.device, double=True), []
-        weights = np.empty((y.shape[1], X.shape[1]))
-        with fold_map(len(X), X.shape[1], device) as run:
+        options: dict[str, Any] = {
+            "standardize": self.standardize,
+            "n_components": self.n_components,
+            "device": torch_device(self.device, double=True),
+            "dtype": one_of("dtype", self.dtype, _DTYPES),
+        }
+        parts, weights = [], np.empty((y.shape[1], X.shape[1]))
+        with fold_map(len(X), X.shape[1], options["device"]) as run:
             for columns in _channel_chunks(len(X), X.shape[1], y.shape[1]):
-                sweep = _Sweep(
-                    X,
-                    y[:, columns],
-                    alphas,
-                    [everything, *(train for train, _ in folds)],
-                    standardize=self.standardize,
-                    n_components=self.n_components,
-                    device=device,
-                    dtype=_dtype(self.dtype),
-                )
-                [(best, mse)] = _choose_alphas(sweep, [folds], run)
+                sweep = _Sweep(X, y[:, columns], alphas, [everything, *(train for train, _ in folds)], **options)
+                [(best, mse)] = sweep.choose([folds], run)
                 fit = sweep.fit(everything)
                 here = weights[columns[0] : columns[-1] + 1]
                 for part, coef in fit.coef(sweep.alphas[best]):
@@ -421,15 +314,14 @@ def cross_validate(
     features: xr.DataArray | np.ndarray,
     responses: xr.DataArray | np.ndarray,
     *,
+    cv: Any = 10,
+    inner_cv: Any = 5,
     groups: ArrayLike | None = None,
-    confounds: ArrayLike | None = None,
     alphas: ArrayLike | None = None,
-    n_splits: int = 10,
-    inner_splits: int | None = 5,
     n_components: int | None = None,
-    gap: int = 0,
+    confounds: ArrayLike | None = None,
+    null: Shifts | PermuteGroups | ArrayLike | None = None,
     standardize: bool = True,
-    cv: Any = None,
     return_predictions: bool = False,
     device: str = "auto",
     dtype: str = "float32",
@@ -439,10 +331,8 @@ def cross_validate(
     Each outer fold's model is fitted on its training samples alone: feature means and standard deviations, principal
     components, and the penalty, which inner folds choose for each layer, outer split and channel by their pooled mean
     squared error. The score is Pearson's correlation of the responses with the held-out predictions of all folds
-    pooled. Where nothing is predictable its expectation lies below zero, because a training mean moves against the mean
-    of its test block: down to the ratio of the standard deviations of block means and responses, about
-    ``-sqrt(n_splits / n_samples)`` for independent samples, where nothing but the mean is left of the prediction. Tests
-    against zero are conservative for that.
+    pooled. Where nothing is predictable it lies below zero on average, because a training mean moves against the mean
+    of its test block: down to about ``-sqrt(n_splits / n_samples)`` for independent samples.
 
     Parameters
     ----------
@@ -451,27 +341,29 @@ def cross_validate(
         name of the responses' first one; the swept dimension may have any name and keeps it.
     responses : DataArray or array of shape (word, channel)
         What to predict. The sample dimension (words, volumes, ...) comes first.
+    cv : int, ContiguousKFold, scikit-learn splitter or iterable of (train, test)
+        Outer folds; an integer means that many contiguous blocks. Each sample is tested at most once.
+    inner_cv : int, ContiguousKFold, scikit-learn splitter or None
+        Inner folds, of each outer training set; an integer means that many contiguous blocks with the gap of `cv`. None
+        takes the other outer folds: blocks that were cleaned apart stay whole, and a fit that two outer folds need is
+        made once.
     groups : array-like of shape (word,), optional
-        Passage of each sample, in contiguous runs. Gaps do not reach into another passage.
-    confounds : DataArray or array of shape (word, column), optional
-        Predictors of no interest, such as word rate. They enter every model beside the layer and without a penalty, so
-        that the layer explains what they leave; predictions and scores are those of both together.
+        Passage of each sample, in contiguous runs, for splitters and `null`.
     alphas : array-like of shape (n_alphas,), optional
         Penalties to choose from, `DEFAULT_ALPHAS` unless given. They are on the scale of the sum of squares of a
         feature (the number of samples, if standardized).
-    n_splits, inner_splits : int
-        Number of contiguous outer and inner test blocks (see `contiguous_folds`). With ``inner_splits=None`` the inner
-        folds of an outer one are the other outer folds: blocks that were cleaned apart stay whole, and a fit that two
-        outer folds need is made once.
     n_components : int, optional
         Reduce the features to so many principal components, computed within each training fold, outer and inner.
-    gap : int
-        Samples on either side of each test block left out of its training set. With `cv`, in the inner folds only.
+    confounds : DataArray or array of shape (word, column), optional
+        Predictors of no interest, such as word rate. They enter every model beside the layer and without a penalty, so
+        that the layer explains what they leave; predictions and scores are those of both together.
+    null : Shifts, PermuteGroups or array of shape (draw, word), optional
+        Chance in the same pass: the responses in other orders (`stats.Shifts`, `stats.PermuteGroups`, or the sample at
+        each place) are further channels of the same decompositions, and go through every choice. With confounds, what
+        is brought into another order is what they leave, and their fit is added back (Freedman & Lane 1983).
     standardize : bool
         Divide features by their standard deviation in the training fold. A feature that is constant there has weight
         zero.
-    cv : scikit-learn splitter or iterable of (train, test), optional
-        Outer folds instead of `n_splits` blocks. A splitter is given the groups. Each sample is tested at most once.
     return_predictions : bool
         Return the held-out predictions too.
     device : {"auto", "cpu", "cuda"}
@@ -483,17 +375,19 @@ def cross_validate(
     -------
     Dataset
         ``score`` (layer, channel); ``alpha`` (layer, split, channel). With confounds, ``confounds_score`` (channel), of
-        its least-squares fit in the same folds, and ``partial`` (layer, channel): the correlation of what that fit
-        leaves of the responses with what the layer adds to its prediction. A layer that only shrinks bad
-        confounds raises ``score`` over ``confounds_score``; its ``partial`` stays at chance. With `return_predictions`,
-        ``prediction`` (layer, word, channel), NaN for samples that `cv` never tests. Coordinates are carried over, the
-        settings are attributes.
+        their least-squares fit in the same folds, and ``partial`` (layer, channel): the correlation of what that fit
+        leaves of the responses with what the layer adds to its prediction. A layer that only shrinks bad confounds
+        raises ``score`` above ``confounds_score``; its ``partial`` stays at chance. With `null`, ``null`` (draw, layer,
+        channel): ``score`` or, with confounds, ``partial`` of every draw; any statistic of the observed scores, a
+        choice of the best layer included, is to be taken of every draw as well (`stats.p_values`). With
+        `return_predictions`, ``prediction`` (layer, word, channel), NaN for samples that `cv` never tests. Coordinates
+        are carried over, the settings are attributes.
 
     Raises
     ------
     ValueError
-        Non-finite values, flat channels, mismatched lengths or labels, unknown dimensions, non-contiguous groups, too
-        few samples for the folds, more components than a fold allows, penalties that are not positive.
+        Non-finite values, flat channels, mismatched shapes or labels, non-contiguous groups, too few samples for the
+        folds or components, penalties that are not positive, orders that do not hold each sample once.
 
     Warns
     -----
@@ -502,29 +396,23 @@ def cross_validate(
 
     Notes
     -----
-    Memory, beside inputs and outputs: one layer in double precision, a few times over; the folds' shared moments, a
-    chunk of channels, and the folds worked on at once, each bounded to 256 MiB unless a single fold needs more (five
-    matrices of the square of the number of features or, where these are fewer, of samples); and some 32 MiB of trial
-    predictions a thread.
+    Shifts within passages also destroy a word's place in its phrase and passage: a response that follows position alone
+    lies beyond this chance level, so position belongs in the confounds. Responses and predictors that lost the same
+    slow components over the whole run are tied in a way that shifts break: see `signals.detrend_blocks`.
 
-    The ridge path by decomposition: Hastie, Tibshirani & Friedman, *The Elements of Statistical Learning*, 2nd edition,
-    section 3.4.1.
+    Memory, beside inputs and outputs: one layer in double precision, a few times over; shared moments, a chunk of
+    channels, and the folds worked on at once, each bounded to 256 MiB unless a single fold needs more (five matrices of
+    the square of the number of features or, if fewer, samples); and a few arrays of (draw, word, channel).
     """
     features, responses = _labelled(features, responses)
     layer_dim, sample_dim, _ = features.dims
     channel_dim = responses.dims[1]
-    n, n_layers, p = len(responses), features.sizes[layer_dim], features.shape[-1]
+    (n, n_channels), n_layers, p = responses.shape, features.sizes[layer_dim], features.shape[-1]
     y = np.asarray(responses.to_numpy(), dtype=np.float64)
     check_responses(y, _names(responses, channel_dim))
     alphas, codes = check_alphas(DEFAULT_ALPHAS if alphas is None else alphas), group_codes(groups, n)
-    if cv is None:
-        outer = blocks(np.arange(n), n_splits, codes, gap, "n_splits")
-    else:
-        outer = custom_folds(cv, n, None if groups is None else codes)
-    if inner_splits is None:
-        inner = _other_folds(outer)
-    else:
-        inner = [blocks(train, inner_splits, codes, gap, "inner_splits") for train, _ in outer]
+    outer = folds_of(cv, np.arange(n), codes, groups)
+    inner = nested(inner_cv, cv, outer, codes, groups)
     training_sets = [train for folds in [outer, *inner] for train, _ in folds]
     confounds = _check_confounds(confounds, n, training_sets)
     n_free = 0 if confounds is None else confounds.shape[1]
@@ -534,16 +422,18 @@ def cross_validate(
         "standardize": standardize,
         "n_components": n_components,
         "device": torch_device(device, double=True),
-        "dtype": _dtype(dtype),
+        "dtype": one_of("dtype", dtype, _DTYPES),
     }
 
     free = np.ones((n, 1)) if confounds is None else np.column_stack([np.ones(n), confounds])
+    if null is not None:
+        y = np.concatenate([y, _reordered(y, null, groups, free)], axis=1)
     by_confounds = np.full_like(y, np.nan)  # held-out prediction without any layer
     for train, test in outer:
         by_confounds[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
     score, partial = np.empty((2, n_layers, y.shape[1]))
-    alpha = np.empty((n_layers, len(outer), y.shape[1]))
-    predictions = np.full((n_layers, *y.shape), np.nan, dtype=np.float32) if return_predictions else None
+    alpha = np.empty((n_layers, len(outer), n_channels))
+    predictions = np.full((n_layers, n, n_channels), np.nan, dtype=np.float32) if return_predictions else None
     tested = np.sort(np.concatenate([test for _, test in outer]))
     labels = _names(features, layer_dim)
     with fold_map(n, p, options["device"]) as run:
@@ -552,8 +442,7 @@ def cross_validate(
             check_features(x, f"in {layer_dim} {labels[i]}")
             for columns in _channel_chunks(n, p, y.shape[1]):
                 sweep = _Sweep(x, y[:, columns], alphas, training_sets, **options)
-                best = [b for b, _ in _choose_alphas(sweep, inner, run)]
-                alpha[i][:, columns] = alphas[np.stack(best)]
+                best = [b for b, _ in sweep.choose(inner, run)]
                 held_out = np.empty((n, len(columns)))
                 fitted = run(sweep.predict, *zip(*outer, strict=True), best)
                 for (_, test), predicted in zip(outer, fitted, strict=True):
@@ -561,19 +450,22 @@ def cross_validate(
                 here = np.ix_(tested, columns)
                 score[i, columns] = pearson(held_out[tested], y[here])
                 partial[i, columns] = pearson(held_out[tested] - by_confounds[here], y[here] - by_confounds[here])
+                real = columns[columns < n_channels]
+                alpha[i][:, real] = alphas[np.stack(best)[:, : len(real)]]
                 if predictions is not None:
-                    predictions[i][here] = held_out[tested]
-    _warn_about_edges(score, alpha, alphas, n, confounds is not None)
+                    predictions[i][np.ix_(tested, real)] = held_out[tested][:, : len(real)]
+    _warn_about_edges(score[:, :n_channels], alpha, alphas, n, confounds is not None)
 
-    sweep_coords = {k: c for k, c in features.coords.items() if c.dims == (layer_dim,)}
-    channel_coords = {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
+    coords = {k: c for k, c in features.coords.items() if c.dims == (layer_dim,)}
+    coords |= {k: c for k, c in responses.coords.items() if c.dims == (channel_dim,)}
+    both = layer_dim, channel_dim
     result = xr.Dataset(
-        {"score": ((layer_dim, channel_dim), score), "alpha": ((layer_dim, "split", channel_dim), alpha)},
-        coords=sweep_coords | channel_coords,
+        {"score": (both, score[:, :n_channels]), "alpha": ((layer_dim, "split", channel_dim), alpha)},
+        coords,
         attrs={
             "n_splits": len(outer),
-            "inner_splits": "outer" if inner_splits is None else inner_splits,
-            "gap": gap,
+            "n_inner_splits": len(inner[0]),
+            "gap": getattr(cv, "gap", 0),
             "standardize": int(standardize),
             "confounds": n_free,
             "n_components": "all" if n_components is None else int(n_components),
@@ -584,384 +476,58 @@ def cross_validate(
     )
     result["score"].attrs["long_name"] = "Pearson correlation of responses with held-out predictions"
     if confounds is not None:
-        result["partial"] = (layer_dim, channel_dim), partial
-        result["confounds_score"] = channel_dim, pearson(by_confounds[tested], y[tested])
+        result["partial"] = both, partial[:, :n_channels]
+        result["confounds_score"] = channel_dim, pearson(by_confounds[tested], y[tested])[:n_channels]
+    if null is not None:
+        drawn = (score if confounds is None else partial)[:, n_channels:].reshape(n_layers, -1, n_channels)
+        result["null"] = ("draw", *both), drawn.swapaxes(0, 1)
     if predictions is not None:
         result["prediction"] = (layer_dim, sample_dim, channel_dim), predictions
         result = result.assign_coords({k: c for k, c in responses.coords.items() if c.dims == (sample_dim,)})
     return result
 
 
-def _other_folds(outer: Folds) -> list[Folds]:
-    """For each outer fold the others, without its test and gap samples."""
-    inner = [
-        [(np.intersect1d(train, other), np.intersect1d(train, test)) for k, (other, test) in enumerate(outer) if k != i]
-        for i, (train, _) in enumerate(outer)
-    ]
-    if len(outer) < 3 or any(len(part) < 2 for folds in inner for fold in folds for part in fold):
-        raise ValueError(
-            f"inner_splits=None takes the other outer folds as inner ones, but {len(outer)} outer folds leave too few "
-            "samples; use more of them, a smaller gap, or a number of inner_splits."
-        )
-    return inner
-
-
-def word_sweep(values: xr.DataArray, design: xr.DataArray, *, retained: float = 0.95) -> xr.DataArray:
-    """Regressors made of word values by a linear design, in as few columns as the design lets through.
-
-    Ridge regression with one penalty depends on regressors only by their products, sample by sample. A design that
-    smooths, as the haemodynamic response does, lets few directions through well: in these, hundreds of features have
-    the same products as a few columns. With all directions (``retained=1``) the fits are those of all features; with
-    the largest ones they are all but those, and several times faster. To be fitted with ``standardize=False``: every
-    feature is given the same weight here, by its standard deviation over words.
-
-    Parameters
-    ----------
-    values : DataArray of shape (..., word, feature)
-        Such as a model's layers.
-    design : DataArray of shape (time, word)
-        As from `signals.word_to_volume`, with whatever leaves the responses taken out of it (`signals.detrend_blocks`).
-        Where each sample is one word, a 1 in the place of the word: its values are then taken as they are.
-    retained : float
-        Share of the design's variance that is kept, from its largest directions on.
-
-    Returns
-    -------
-    DataArray of shape (..., time, feature)
-        float32.
-
-    Raises
-    ------
-    ValueError
-        For words that differ in number, values that never vary, or a share not above 0 and at most 1.
-    """
-    return _WordSweep(design, retained)(values)
-
-
-class _WordSweep:
-    """A design's directions, found once for many values."""
-
-    def __init__(self, design: xr.DataArray, retained: float) -> None:
-        if not 0 < retained <= 1:
-            raise ValueError(f"retained: expected a share above 0 and at most 1, got {retained!r}.")
-        self.design = design.transpose(..., "word")
-        weights = self.design.to_numpy()
-        # Responses to words: each sample is one word, and no direction is larger than another.
-        self.picked = weights.argmax(1) if (weights.sum(1) == 1).all() and weights.max() == 1 else None
-        if self.picked is not None:
-            return
-        left, sizes, right = np.linalg.svd(weights.astype(float), full_matrices=False)
-        share = np.cumsum(sizes**2) / (sizes**2).sum()
-        kept = slice(int(np.searchsorted(share, retained - 1e-9)) + 1)
-        self.left, self.right = left[:, kept], (sizes[kept, None] * right[kept]).astype("float32")
-
-    def __call__(self, values: xr.DataArray) -> xr.DataArray:
-        values = values.transpose(..., "word", "feature")
-        sample_dim, n_words = self.design.dims[0], self.design.sizes["word"]
-        if values.sizes["word"] != n_words:
-            raise ValueError(f"values: expected one row for each of {n_words} words, got {values.sizes['word']}.")
-        flat = values.to_numpy().reshape(-1, *values.shape[-2:])
-        made = np.stack([self.columns(_standard_scores(layer)) for layer in flat])
-        dims = (*values.dims[:-2], sample_dim, "feature")
-        coords = {name: c for name, c in values.coords.items() if not {"word", "feature"} & set(c.dims)}
-        made = made.reshape(*values.shape[:-2], *made.shape[1:])
-        return xr.DataArray(made, coords | {sample_dim: self.design[sample_dim]}, dims)
-
-    def columns(self, scores: np.ndarray, roll: int = 0) -> np.ndarray:
-        """Regressors (time, column) of standard scores (word, feature), rolled along the words."""
-        if self.picked is not None:
-            return scores[(self.picked - roll) % len(scores)].astype("float32")
-        through = np.roll(self.right, -roll, axis=1) @ scores  # rolling the design back moves less than the scores
-        if through.shape[1] > len(through):  # as many columns, with the same products
-            through = np.linalg.qr(through.T.astype(float), mode="r").T  # type: ignore[attr-defined]
-        return (self.left @ through).astype("float32")
-
-
-def _standard_scores(layer: np.ndarray) -> np.ndarray:
-    centred = layer - layer.mean(0, dtype=float)
-    spread = centred.std(0)
-    if not np.isfinite(spread).all() or not spread.any():
-        raise ValueError("values: every layer must be finite and have features that vary over words.")
-    return (centred / np.where(spread > 0, spread, 1.0)).astype("float32")
-
-
-def rolled_sweeps(
-    values: xr.DataArray,
-    design: xr.DataArray,
-    *,
-    n_rolls: int = 200,
-    min_roll: int = 50,
-    retained: float = 0.95,
-    seed: int = 0,
-) -> Sequence[xr.DataArray]:
-    """Regressors of descriptions that belong to other words: `word_sweep` of rolled values, roll by roll.
-
-    When words come, and how their descriptions follow each other, stays; which word is described does not.
-
-    Parameters
-    ----------
-    values, design, n_rolls, min_roll, retained, seed
-        As in `content_null`.
-
-    Returns
-    -------
-    sequence of DataArrays of shape (..., time, feature)
-        float32, each made when it is asked for.
-
-    Raises
-    ------
-    ValueError
-        As `word_sweep` and `stats.circular_shifts`.
-    """
-    return _RolledSweeps(values, design, n_rolls, min_roll, retained, seed)
-
-
-class _RolledSweeps(Sequence[xr.DataArray]):
-    def __init__(
-        self, values: xr.DataArray, design: xr.DataArray, n_rolls: int, min_roll: int, retained: float, seed: int
-    ) -> None:
-        self.sweep = _WordSweep(design, retained)
-        values, n = values.transpose(..., "word", "feature"), values.sizes["word"]
-        if n != self.sweep.design.sizes["word"]:
-            raise ValueError(f"values: expected one row for each of {self.sweep.design.sizes['word']} words, got {n}.")
-        self.shape, self.dims = values.shape[:-2], (*values.dims[:-2], self.sweep.design.dims[0], "feature")
-        self.coords = {name: c for name, c in values.coords.items() if not {"word", "feature"} & set(c.dims)}
-        self.scores = [_standard_scores(layer) for layer in values.to_numpy().reshape(-1, *values.shape[-2:])]
-        orders = circular_shifts(n, n_rolls, min_shift=min_roll, seed=seed)
-        self.amounts = (n - orders[:, 0]) % n  # the first entry of an order is the word that comes to stand first
-
-    def __len__(self) -> int:
-        return len(self.amounts)
-
-    def __getitem__(self, number: Any) -> Any:
-        with threadpool_limits(1):  # decompositions this small lose by a second thread
-            made = np.stack([self.sweep.columns(scores, int(self.amounts[number])) for scores in self.scores])
-        return xr.DataArray(made.reshape(*self.shape, *made.shape[1:]), self.coords, self.dims)
-
-
-def content_null(
-    values: xr.DataArray,
-    design: xr.DataArray,
-    responses: xr.DataArray | np.ndarray,
-    *,
-    n_rolls: int = 200,
-    min_roll: int = 50,
-    confounds: xr.DataArray | np.ndarray | None = None,
-    retained: float = 0.95,
-    seed: int = 0,
-    **options: Any,
-) -> xr.DataArray:
-    """Find what chance gives when everything stays real but *which* word each description belongs to.
-
-    The descriptions are rolled along the words, regressors are built from them anew, and all is fitted again. When the
-    words came, the responses with their rhythm, what subjects share, the confounds and every step of the analysis stay
-    as they are: whatever the timing of the words, slow drifts or one story's luck give, they give here too. It is the
-    chance level for statements about subjects who heard one story. An interval over them is none: a description which
-    fits the story by luck fits everyone.
-
-    Parameters
-    ----------
-    values : DataArray of shape (..., word, feature)
-        Descriptions of the words, such as a model's layers; all are rolled alike.
-    design, retained
-        As in `word_sweep`, which makes the regressors. For responses to words, the identity.
-    responses : DataArray or array of shape (time, channel)
-    n_rolls : int
-        Number of rolls; as many as there are, if fewer.
-    min_roll : int
-        Least roll (words), forwards and backwards. Take it longer than the response to a word and the reach of a topic.
-    confounds, **options
-        As in `cross_validate`, the same as for the scores that are compared.
-    seed : int
-        The same seed gives the same rolls, so that models or contexts can be compared roll by roll.
-
-    Returns
-    -------
-    DataArray of shape (roll, ..., channel)
-        ``score`` or, with confounds, ``partial`` of `cross_validate`, for the dimensions of the values. Any statistic
-        of the observed scores, a choice of the best layer included, is to be taken of every roll as well, then compared
-        (`stats.p_values`).
-
-    Raises
-    ------
-    ValueError
-        As `cross_validate`, `word_sweep` and `stats.circular_shifts`.
-    """
-    rolls = _RolledSweeps(values, design, n_rolls, min_roll, retained, seed)
-    observed = np.asarray(responses)
-
-    def fit(number: int) -> np.ndarray:
-        features = rolls[number].to_numpy()
-        features = xr.DataArray(features.reshape(-1, *features.shape[-2:]), dims=("layer", "time", "feature"))
-        found = cross_validate(features, observed, confounds=confounds, standardize=False, **options)
-        return found["score" if confounds is None else "partial"].to_numpy()
-
-    # Decompositions this small gain nothing from a second thread; two rolls at a time do.
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
-        null = np.stack(list(pool.map(fit, range(len(rolls)))))
-    coords, channel_dim, swept = dict(rolls.coords), "channel", rolls.dims[:-2] or ("layer",)
-    if isinstance(responses, xr.DataArray):
-        channel_dim = responses.dims[1]
-        coords |= {name: c for name, c in responses.coords.items() if c.dims == (channel_dim,)}
-    shape = len(null), *(rolls.shape or (1,)), null.shape[-1]
-    return xr.DataArray(null.reshape(shape), coords, ("roll", *swept, channel_dim))
-
-
-def shifted_responses(
-    responses: xr.DataArray,
-    n_shifts: int,
-    *,
-    min_shift: int = 1,
-    groups: ArrayLike | None = None,
-    confounds: xr.DataArray | np.ndarray | None = None,
-    together: bool = False,
-    seed: int = 0,
-) -> np.ndarray:
-    """Circularly shifted copies of responses, which keep their own rhythm and lose their relation to the text.
-
-    Parameters
-    ----------
-    responses : DataArray of shape (word, channel)
-        Or volumes, or any other samples in order.
-    n_shifts, min_shift, groups, seed
-        As in `stats.circular_shifts`; shifts stay within passages.
-    confounds : DataArray or array of shape (word, column), optional
-        What is shifted is then the residual of its least-squares fit, and the fit is added back (Freedman & Lane 1983),
-        so that the confounds keep their share.
-    together : bool
-        One shift for all channels, so that what channels share stays shared: for channels that are averaged, or that
-        share more than their response to language. Otherwise each channel has its own, so that channels that are alike
-        do not share their draws.
-
-    Returns
-    -------
-    array of shape (shift, word, channel)
-        As many shifts as asked for, or each possible one once where there are fewer.
-
-    Raises
-    ------
-    ValueError
-        As `cross_validate` and `stats.circular_shifts`.
-    """
-    y = responses.to_numpy().astype(float)
-    check_responses(y, _names(responses, responses.dims[1]))
-    kept = np.zeros_like(y)
-    if confounds is not None:
-        confounds = _check_confounds(confounds, len(y), [np.arange(len(y))])
-        free = np.column_stack([np.ones(len(y)), confounds])
-        kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
-    ask: dict[str, Any] = {"groups": groups, "min_shift": min_shift}
-    if together:
-        return kept + (y - kept)[circular_shifts(len(y), n_shifts, seed=seed, **ask)]
-    copies = []
-    for channel, own_seed in enumerate(np.random.SeedSequence(seed).generate_state(y.shape[1])):
-        shifts = circular_shifts(len(y), n_shifts, seed=int(own_seed), **ask)
-        copies.append(kept[:, channel] + (y - kept)[shifts, channel])
-    return np.stack(copies, axis=-1)
-
-
-def shift_null(
-    features: xr.DataArray | np.ndarray,
-    responses: xr.DataArray | np.ndarray,
-    *,
-    n_shifts: int = 100,
-    min_shift: int = 1,
-    groups: ArrayLike | None = None,
-    confounds: xr.DataArray | np.ndarray | None = None,
-    together: bool = False,
-    seed: int = 0,
-    **options: Any,
-) -> xr.DataArray:
-    """Find what chance gives: the best layer's score when responses are circularly shifted and everything is refitted.
-
-    Each shift goes through the whole of `cross_validate`, the choice of penalties and of the best layer included. It
-    costs far less than as many calls, because shifted responses are further channels of the same decompositions.
-
-    Parameters
-    ----------
-    features, responses
-        As in `cross_validate`.
-    n_shifts, min_shift, groups, confounds, together, seed
-        As in `shifted_responses`. With confounds, the null is that of the gain over it.
-    **options
-        Of `cross_validate`: the same as for the scores that are compared.
-
-    Returns
-    -------
-    DataArray of shape (shift, channel)
-        Maximum over layers of the score or, with confounds, of its gain over the confounds' score. For few shifts see
-        `stats.p_values` with ``pool=True``.
-
-    Raises
-    ------
-    ValueError
-        As `cross_validate` and `stats.circular_shifts`.
-
-    Notes
-    -----
-    Shifts within passages also destroy a word's place in its phrase and passage: a response that follows position alone
-    lies beyond this chance level, so position belongs in the confounds. Responses and predictors that lost the same
-    slow components over the whole run are tied in a way that shifts break: see `signals.detrend_blocks`.
-
-    Memory, beside that of `cross_validate`: a few arrays of (shift, word, channel) in double precision.
-    """
-    features, responses = _labelled(features, responses)
-    sample_dim, channel_dim = responses.dims
-    copies = shifted_responses(
-        responses, n_shifts, min_shift=min_shift, groups=groups, confounds=confounds, together=together, seed=seed
-    )
-    shape = len(copies), copies.shape[2]
-    copies = xr.DataArray(np.swapaxes(copies, 0, 1).reshape(len(responses), -1), dims=(sample_dim, channel_dim))
-    fit = cross_validate(features, copies, groups=groups, confounds=confounds, **options)
-    null = fit["score"].max(fit["score"].dims[:1])
-    if confounds is not None:
-        null = null - fit["confounds_score"]
-    coords = {name: coord for name, coord in responses.coords.items() if coord.dims == (channel_dim,)}
-    return xr.DataArray(null.to_numpy().reshape(shape), coords, ("shift", channel_dim))
+def _reordered(y: np.ndarray, null: Any, groups: ArrayLike | None, free: np.ndarray) -> np.ndarray:
+    """Copies of responses (sample, draw * channel), of which what the free columns leave is in other orders."""
+    n, n_channels = y.shape
+    orders = null.orders(n, n_channels, groups) if hasattr(null, "orders") else np.asarray(null)[..., None]
+    if orders.ndim != 3 or orders.shape[1] != n or not (np.sort(orders, axis=1) == np.arange(n)[:, None]).all():
+        raise ValueError(f"null: expected rows that hold each of {n} samples once, got shape {orders.shape[:2]}.")
+    kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
+    copies = kept + np.take_along_axis((y - kept)[None], orders, axis=1)
+    return copies.swapaxes(0, 1).reshape(n, -1)
 
 
 def _labelled(features: Any, responses: Any) -> tuple[xr.DataArray, xr.DataArray]:
     """Both as DataArrays, features as (layer, sample, feature), checked against each other."""
     if not isinstance(responses, xr.DataArray):
-        responses = np.asarray(responses)
-        if responses.ndim != 2:
-            raise ValueError(f"responses must have shape (word, channel), got {responses.shape}.")
-        sample_dim = features.dims[-2] if isinstance(features, xr.DataArray) and features.ndim > 1 else "word"
-        responses = xr.DataArray(responses, dims=(sample_dim, "channel"))
+        sample = features.dims[-2] if isinstance(features, xr.DataArray) and features.ndim > 1 else "word"
+        responses = xr.DataArray(shaped("responses", responses, "word", "channel"), dims=(sample, "channel"))
     if responses.ndim != 2:
-        raise ValueError(f"responses must have two dimensions, (word, channel), got {responses.dims}.")
-    sample_dim, channel_dim = responses.dims
+        raise ValueError(f"responses: expected two dimensions, (word, channel), got {responses.dims}.")
+    sample, channel = responses.dims
     if not isinstance(features, xr.DataArray):
         features = np.asarray(features)
-        if features.ndim not in (2, 3):
-            raise ValueError(f"features must have 2 or 3 dimensions, (layer, word, feature), got {features.shape}.")
-        features = xr.DataArray(features, dims=("layer", sample_dim, "feature")[-features.ndim :])
-    if sample_dim not in features.dims:
+        features = features[None] if features.ndim == 2 else shaped("features", features, "layer", "word", "feature")
+        features = xr.DataArray(features, dims=("layer", sample, "feature"))
+    if sample not in features.dims or features.ndim not in (2, 3) or channel in features.dims:
         raise ValueError(
-            f"features must have the dimension {sample_dim!r}, the first of responses, got {features.dims}; rename it."
+            f"features: expected the dimensions (layer, {sample}, feature) or ({sample}, feature), named like those of "
+            f"the responses and none of them {channel!r}, got {features.dims}."
         )
-    if features.ndim not in (2, 3) or channel_dim in features.dims:
+    features = features.expand_dims("layer") if features.ndim == 2 else features
+    others = [d for d in features.dims if d != sample]
+    layer, feature = others[::-1] if others[0] == "feature" else others
+    features = features.transpose(layer, sample, feature)
+    if 0 in features.shape or 0 in responses.shape or features.sizes[sample] != responses.sizes[sample]:
         raise ValueError(
-            f"features must have the dimensions (layer, {sample_dim}, feature) or ({sample_dim}, feature) and none "
-            f"called {channel_dim!r}, got {features.dims}."
+            f"features, responses: expected as many samples ({sample}) in both and at least one of everything, got "
+            f"shapes {features.shape} and {responses.shape}."
         )
-    if features.ndim == 2:
-        features = features.expand_dims("layer")
-    others = [d for d in features.dims if d != sample_dim]
-    layer_dim, feature_dim = others[::-1] if others[0] == "feature" else others
-    features = features.transpose(layer_dim, sample_dim, feature_dim)
-    n, m = features.sizes[sample_dim], responses.sizes[sample_dim]
-    if n != m:
-        raise ValueError(f"features and responses must have as many samples ({sample_dim}), got {n} and {m}.")
-    if 0 in features.shape or 0 in responses.shape:
-        raise ValueError(f"features and responses must not be empty, got shapes {features.shape}, {responses.shape}.")
-    labels = [a.indexes[sample_dim] for a in (features, responses) if sample_dim in a.indexes]
+    labels = [a.indexes[sample] for a in (features, responses) if sample in a.indexes]
     if len(labels) == 2 and not labels[0].equals(labels[1]):
         raise ValueError(
-            f"features and responses label their samples ({sample_dim}) differently; align them, or drop the labels."
+            f"features, responses: they label their samples ({sample}) differently; align them, or drop the labels."
         )
     return features, responses
 

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import BaseCrossValidator, check_cv
 
-__all__ = ["contiguous_folds"]
+from brainalign._checks import finite, listed, varying, whole
+
+__all__ = ["ContiguousKFold"]
 
 FOLD_BYTES = 2**28
 """Bound on the memory of the folds worked on at once."""
@@ -21,57 +23,121 @@ FOLD_BYTES = 2**28
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
-def contiguous_folds(
-    n_samples: int, n_splits: int = 10, groups: ArrayLike | None = None, gap: int = 0
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Cut the samples, in order, into `n_splits` test blocks of (almost) equal length.
+class ContiguousKFold(BaseCrossValidator):
+    """Cut the samples, in order, into test blocks of (almost) equal length, wherever scikit-learn takes a splitter.
 
-    Neighbouring samples are alike, so shuffled folds would leak; a `gap` keeps training samples off the test block.
+    Neighbouring samples are alike, so shuffled folds would leak; a gap keeps training samples off the test block.
 
     Parameters
     ----------
-    n_samples : int
     n_splits : int
         Number of blocks, at least 2.
-    groups : array-like of shape (n_samples,), optional
-        Passage of each sample, each passage one contiguous run. A gap does not reach into another passage.
     gap : int
-        Number of samples on either side of a test block that are left out of its training set.
-
-    Returns
-    -------
-    list of (train, test)
-        Sorted integer indices, one pair a block.
+        Samples on either side of a test block that are left out of its training set. With groups (passages, each one
+        contiguous run) a gap does not reach into another passage.
 
     Raises
     ------
     ValueError
-        Too few samples for the blocks and gaps, or `groups` of another length or not contiguous.
+        From `split`: too few samples for the blocks and gaps, or groups of another length or not contiguous.
     """
-    return blocks(np.arange(n_samples), n_splits, group_codes(groups, n_samples), gap, "n_splits")
+
+    def __init__(self, n_splits: int = 5, gap: int = 0) -> None:
+        self.n_splits = whole("n_splits", n_splits, 2)
+        self.gap = whole("gap", gap, 0)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: ArrayLike | None = None) -> int:
+        """Return the number of blocks."""
+        return self.n_splits
+
+    def split(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield sorted training and test indices, one pair a block."""
+        yield from self.blocks(np.arange(len(X)), group_codes(groups, len(X)))
+
+    def blocks(self, index: np.ndarray, codes: np.ndarray) -> Folds:
+        """Folds of some samples (sorted); gaps are counted in the original ones."""
+        if len(index) < self.n_splits:
+            raise ValueError(f"cv: {len(index)} samples cannot be cut into {self.n_splits} blocks; use fewer splits.")
+        folds = []
+        for test in np.array_split(index, self.n_splits):
+            first, last = test[0], test[-1]
+            near = (index >= first - self.gap) & (index < first) & (codes[index] == codes[first])
+            near |= (index <= last + self.gap) & (index > last) & (codes[index] == codes[last])
+            train = index[~near & ((index < first) | (index > last))]
+            if len(train) < 2:
+                raise ValueError(
+                    f"cv: {self} leaves {len(train)} of {len(index)} samples to train on for the test block of samples "
+                    f"{first} to {last}; use a smaller gap or other splits."
+                )
+            folds.append((train, test))
+        return folds
 
 
-def blocks(index: np.ndarray, n_splits: int, codes: np.ndarray, gap: int, name: str) -> Folds:
-    """Contiguous folds over the samples `index` (sorted); distances for the gap are counted in the original samples."""
-    if int(n_splits) != n_splits or n_splits < 2:
-        raise ValueError(f"{name} must be an integer of at least 2, got {n_splits!r}.")
-    if int(gap) != gap or gap < 0:
-        raise ValueError(f"gap must be a non-negative number of samples, got {gap!r}.")
-    if len(index) < n_splits:
-        raise ValueError(f"{len(index)} samples cannot be cut into {name}={n_splits} blocks; use fewer splits.")
-    folds = []
-    for test in np.array_split(index, int(n_splits)):
-        first, last = test[0], test[-1]
-        near = (index >= first - gap) & (index < first) & (codes[index] == codes[first])
-        near |= (index <= last + gap) & (index > last) & (codes[index] == codes[last])
-        train = index[~near & ((index < first) | (index > last))]
-        if len(train) < 2:
-            raise ValueError(
-                f"{name}={n_splits} with gap={gap} leaves {len(train)} of {len(index)} samples to train on for the "
-                f"test block of samples {first} to {last}; use a smaller gap or other splits."
-            )
-        folds.append((train, test))
+def folds_of(cv: Any, index: np.ndarray, codes: np.ndarray, groups: Any = None) -> Folds:
+    """Folds of some samples by a number of contiguous blocks, a splitter or (train, test) pairs, checked."""
+    cv = ContiguousKFold(int(cv)) if isinstance(cv, (int, np.integer)) else cv
+    if isinstance(cv, ContiguousKFold):
+        return cv.blocks(index, codes)
+    folds: Folds = []
+    n, tested = len(index), np.zeros(len(index), dtype=bool)
+    for train, test in check_cv(cv).split(np.zeros((n, 1)), None, None if groups is None else codes[index]):
+        train, test = np.asarray(train), np.asarray(test)
+        for name, some in (("train", train), ("test", test)):
+            if some.ndim != 1 or not np.issubdtype(some.dtype, np.integer) or len(some) == 0:
+                raise ValueError(f"cv must give integer indices, got {name} indices {some!r} in split {len(folds)}.")
+            if some.min() < 0 or some.max() >= n or len(np.unique(some)) < len(some):
+                raise ValueError(
+                    f"cv must give {name} indices from 0 to {n - 1}, each once; split {len(folds)} does not."
+                )
+        if len(np.intersect1d(train, test)):
+            raise ValueError(f"cv puts samples in both the training and the test set of split {len(folds)}.")
+        if tested[test].any():
+            raise ValueError("cv tests a sample more than once, but held-out predictions are pooled; test each once.")
+        tested[test] = True
+        folds.append((index[np.sort(train)], index[np.sort(test)]))
+    if tested.sum() < 3:
+        raise ValueError(f"cv tests {int(tested.sum())} samples; a correlation needs at least 3.")
     return folds
+
+
+def nested(cv: Any, outer_cv: Any, outer: Folds, codes: np.ndarray, groups: Any = None) -> list[Folds]:
+    """Inner folds of each outer training set, a number of blocks with the gap of the outer ones.
+
+    With None they are the other outer folds, without its test and gap samples.
+    """
+    if isinstance(cv, (int, np.integer)):
+        cv = ContiguousKFold(int(cv), getattr(outer_cv, "gap", 0))
+    if cv is not None:
+        return [folds_of(cv, train, codes, groups) for train, _ in outer]
+    inner = [
+        [(np.intersect1d(train, other), np.intersect1d(train, test)) for k, (other, test) in enumerate(outer) if k != i]
+        for i, (train, _) in enumerate(outer)
+    ]
+    if len(outer) < 3 or any(len(part) < 2 for folds in inner for fold in folds for part in fold):
+        raise ValueError(
+            f"inner_cv=None takes the other outer folds as inner ones, but {len(outer)} outer folds leave too few "
+            "samples; use more of them, a smaller gap, or a number of inner folds."
+        )
+    return inner
+
+
+def over_folds(inner: list[Folds], errors: Callable, run: Callable) -> list[Any]:
+    """For each list of folds the sum over its folds of what `errors(train, tests)` gives for each of the tests.
+
+    Lists of folds may share training sets: each is fitted once.
+    """
+    tasks: dict[bytes, tuple[np.ndarray, list, list]] = {}
+    for number, folds in enumerate(inner):
+        for train, test in folds:
+            _, tests, numbers = tasks.setdefault(train.tobytes(), (train, [], []))
+            tests.append(test)
+            numbers.append(number)
+    total: list[Any] = [0] * len(inner)
+    trains, tests, users = zip(*tasks.values(), strict=True)
+    for found, numbers in zip(run(errors, trains, tests), users, strict=True):
+        for number, error in zip(numbers, found, strict=True):
+            total[number] = total[number] + error
+    return total
 
 
 def group_codes(groups: ArrayLike | None, n_samples: int) -> np.ndarray:
@@ -94,30 +160,6 @@ def group_codes(groups: ArrayLike | None, n_samples: int) -> np.ndarray:
     return codes
 
 
-def custom_folds(cv: Any, n_samples: int, codes: np.ndarray | None) -> Folds:
-    """Folds of a scikit-learn splitter or an iterable of (train, test), checked."""
-    folds: Folds = []
-    tested = np.zeros(n_samples, dtype=bool)
-    for train, test in check_cv(cv).split(np.zeros((n_samples, 1)), None, codes):
-        train, test = np.asarray(train), np.asarray(test)
-        for name, index in (("train", train), ("test", test)):
-            if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer) or len(index) == 0:
-                raise ValueError(f"cv must give integer indices, got {name} indices {index!r} in split {len(folds)}.")
-            if index.min() < 0 or index.max() >= n_samples or len(np.unique(index)) < len(index):
-                raise ValueError(
-                    f"cv must give {name} indices within 0 to {n_samples - 1}, each once; split {len(folds)} does not."
-                )
-        if len(np.intersect1d(train, test)):
-            raise ValueError(f"cv puts samples in both the training and the test set of split {len(folds)}.")
-        if tested[test].any():
-            raise ValueError("cv tests a sample more than once, but held-out predictions are pooled; test each once.")
-        tested[test] = True
-        folds.append((np.sort(train), np.sort(test)))
-    if tested.sum() < 3:
-        raise ValueError(f"cv tests {int(tested.sum())} samples; a correlation needs at least 3.")
-    return folds
-
-
 @contextmanager
 def fold_map(n_samples: int, n_features: int, device: torch.device) -> Iterator[Callable]:
     """A `map` that works on as many folds at once as there are threads and memory.
@@ -138,7 +180,7 @@ def check_alphas(alphas: ArrayLike) -> np.ndarray:
     """Penalties in ascending order; ValueError unless they are positive and finite."""
     alphas = np.atleast_1d(np.asarray(alphas, dtype=float))
     if alphas.ndim != 1 or len(alphas) == 0 or not np.all(np.isfinite(alphas) & (alphas > 0)):
-        raise ValueError(f"alphas must be a list of positive, finite penalties, got {alphas.tolist()}.")
+        raise ValueError(f"alphas: expected a list of positive, finite penalties, got {alphas.tolist()}.")
     return np.sort(alphas)
 
 
@@ -149,26 +191,13 @@ def check_responses(y: np.ndarray, names: Iterable[Any]) -> None:
     if bad.any():
         columns = np.flatnonzero(bad.any(0))
         raise ValueError(
-            f"responses has {int(bad.sum())} non-finite values, in {len(columns)} channels: {_listed(names[columns])}; "
+            f"responses: {int(bad.sum())} non-finite values, in {len(columns)} channels: {listed(names[columns])}; "
             "remove or interpolate them."
         )
-    flat = np.flatnonzero(np.ptp(y, axis=0) == 0)
-    if len(flat):
-        raise ValueError(f"responses has {len(flat)} flat (constant) channels: {_listed(names[flat])}; leave them out.")
+    varying("responses", y, "channels", names)
 
 
 def check_features(x: np.ndarray, label: str) -> None:
     """ValueError where a layer (sample, feature) is not finite or does not vary; the label says which layer."""
-    bad = ~np.isfinite(x)
-    if bad.any():
-        raise ValueError(
-            f"features has {int(bad.sum())} non-finite values {label} (first at sample {np.argwhere(bad)[0][0]}); "
-            "remove or replace them."
-        )
-    if (np.ptp(x, axis=0) == 0).all():
-        raise ValueError(f"features does not vary {label}: all {x.shape[1]} features are constant.")
-
-
-def _listed(names: np.ndarray, most: int = 8) -> str:
-    text = ", ".join(str(n) for n in names[:most])
-    return text + (f" and {len(names) - most} more" if len(names) > most else "")
+    if (np.ptp(finite(f"features {label}", x), axis=0) == 0).all():
+        raise ValueError(f"features {label}: all {x.shape[1]} features are constant; nothing can be fitted.")

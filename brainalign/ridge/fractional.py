@@ -8,11 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from brainalign._checks import varying
+from brainalign.ridge import _path
 
 FRACTIONS = np.linspace(0.05, 1, 20)
 """Those that Doerig et al. (2025) name."""
@@ -56,21 +60,20 @@ class FractionalRidgeCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=4)
         if y.ndim != 2:
             raise ValueError(f"y must have shape (n_samples, n_targets), got {y.shape}.")
-        for name, values in (("X", X), ("y", y)):
-            flat = np.ptp(values, axis=0) == 0
-            if flat.all() or (name == "y" and flat.any()):
-                raise ValueError(f"{name}: {int(flat.sum())} columns are constant; leave them out.")
+        varying("y", y, "targets")
+        if (np.ptp(X, axis=0) == 0).all():
+            raise ValueError(f"X: all {X.shape[1]} features are constant; nothing can be fitted.")
         fractions = np.asarray(FRACTIONS if self.fractions is None else self.fractions, dtype=float)
         if fractions.ndim != 1 or not fractions.size or not ((fractions > 0) & (fractions <= 1)).all():
             raise ValueError(f"fractions must be a list of numbers above 0, to 1, got {fractions.tolist()}.")
         scores = []
         for train, test in check_cv(self.cv).split(X):
-            path = _Path(X[train], y[train])
+            path = _Fractions(X[train], y[train])
             shown = (X[test] - path.mean_x) @ path.basis
             scores.append([r2_score(y[test], shown @ path.weights(f) + path.mean_y) for f in fractions])
         self.cv_score_ = np.mean(scores, axis=0)
         self.fraction_ = float(fractions[self.cv_score_.argmax()])
-        path = _Path(X, y)
+        path = _Fractions(X, y)
         self.coef_ = (path.basis @ path.weights(self.fraction_)).T
         self.intercept_ = path.mean_y - self.coef_ @ path.mean_x
         return self
@@ -81,17 +84,20 @@ class FractionalRidgeCV(RegressorMixin, MultiOutputMixin, BaseEstimator):
         return validate_data(self, X, reset=False) @ self.coef_.T + self.intercept_
 
 
-class _Path:
-    """Solutions for all fractions, in the basis (feature, component) of the features' right singular vectors."""
+class _Fractions:
+    """Solutions for all fractions, in the basis (feature, component) of the features' principal components."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        self.mean_x, self.mean_y = x.mean(0), y.mean(0)
-        u, s, vt = np.linalg.svd(x - self.mean_x, full_matrices=False)
-        real = s > s[0] * max(x.shape) * np.finfo(float).eps
-        self.basis, self.squares = vt[real].T, s[real] ** 2
-        self.plain = u[:, real].T @ (y - self.mean_y) / s[real, None]  # least squares
-        self.alphas = np.append(0, np.geomspace(self.squares[-1] / 1e4, self.squares[0] * 1e4, 200))
+        x, y = (torch.tensor(part, dtype=torch.float64) for part in (x, y))
+        self.mean_x, self.mean_y = x.mean(0).numpy(), y.mean(0).numpy()
+        x, y = x - x.mean(0), y - y.mean(0)
+        few = len(x) < x.shape[1]
+        path = _path.of_kernel(x @ x.T, y) if few else _path.of_moments(x.T @ x, x.T @ y)
+        real = path.values > path.values[-1] * max(x.shape) * np.finfo(float).eps
+        basis = path.to_scores[:, real]
+        self.basis, self.squares = (x.T @ basis if few else basis).numpy(), path.values[real].numpy()
+        self.plain = (path.targets[real] / path.values[real, None]).numpy()  # least squares
+        self.alphas = np.append(0, np.geomspace(self.squares[0] / 1e4, self.squares[-1] * 1e4, 200))
         lengths = (self.plain**2).sum(0)
         parts = self.plain**2 / np.where(lengths > 0, lengths, 1)  # a target may be constant in a fold
         self.lengths = np.sqrt((self.squares / (self.squares + self.alphas[:, None])) ** 2 @ parts)  # falling from 1

@@ -2,7 +2,6 @@
 
 from brainalign.rsa.cka import (
     Convergence,
-    cka_jackknife,
     cka_matrix,
     cka_models,
     cka_null,
@@ -28,28 +27,7 @@ from brainalign.rsa.inference import (
 from brainalign.rsa.rdms import compare_rdms, feature_rdm, rdm
 
 __all__ = [
-    "Convergence",
-    "SubjectTests",
-    "batch_rdms",
-    "brain_rdms",
-    "cka_jackknife",
-    "cka_matrix",
-    "cka_models",
-    "cka_null",
-    "compare_rdms",
-    "convergence",
-    "feature_rdm",
-    "image_batches",
-    "image_bootstrap",
-    "linear_cka",
-    "mantel_null",
-    "noise_ceiling",
-    "procrustes",
-    "rdm",
-    "reweighted_null",
-    "reweighted_rdms",
-    "rival_rdms",
-    "score",
-    "standardize",
-    "subject_tests",
-]
+    "Convergence", "SubjectTests", "batch_rdms", "brain_rdms", "cka_matrix", "cka_models", "cka_null", "compare_rdms",
+    "convergence", "feature_rdm", "image_batches", "image_bootstrap", "linear_cka", "mantel_null", "noise_ceiling",
+    "procrustes", "rdm", "reweighted_null", "reweighted_rdms", "rival_rdms", "score", "standardize", "subject_tests",
+]  # fmt: skip

@@ -19,13 +19,15 @@ from scipy.linalg.blas import dspr, dsyrk
 from scipy.linalg.lapack import dtrttp
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.csgraph import dijkstra
-from scipy.stats import rankdata
+from scipy.stats import false_discovery_control, rankdata
+from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import ThreadpoolController
 
 from brainalign import cortex, stats
+from brainalign._checks import finite, listed, shaped, within
 from brainalign.cortex import Mesh
 from brainalign.datasets import Viewing
-from brainalign.rsa.inference import ModelRDMs, batch_rdms, brain_rdms, check_batches, image_batches
+from brainalign.rsa.inference import ModelRDMs, _check_batches, _with_dims, batch_rdms, brain_rdms, image_batches
 from brainalign.rsa.rdms import _TIE, _comparable, compare_rdms, rdm
 
 __all__ = ["Neighbours", "geodesic_discs", "group_map", "place_map", "rsa_map", "spheres"]
@@ -34,76 +36,42 @@ BLOCK = 2**20  # numbers of RDMs held at once by a worker: 8 MB, which stays in 
 
 
 class Neighbours(NamedTuple):
-    """Neighbourhoods of a searchlight.
+    """Neighbourhoods of a searchlight: the location that each is around, and 1 (int8) for each that belongs to it."""
 
-    Parameters
-    ----------
-    centres : int array of shape (centre,)
-        The location that each is around.
-    members : sparse array of shape (centre, location), int8
-        1 where a location belongs to the neighbourhood.
-    """
-
-    centres: np.ndarray
-    members: csr_array
+    centres: np.ndarray  # (centre,)
+    members: csr_array  # (centre, location)
 
 
 def spheres(mask: ArrayLike, radius: float = 6, minimum: float = 0.5) -> Neighbours:
-    """Spheres of voxels around the voxels of a mask.
+    """Spheres of voxels around the voxels of a mask (x, y, z), by the rule of Doerig et al. (2025).
 
-    Parameters
-    ----------
-    mask : bool array of shape (x, y, z)
-        The brain.
-    radius : float
-        In voxels. The sphere holds what is strictly closer to its centre.
-    minimum : float
-        Least share of the whole sphere, also of what would lie outside the volume, that must be in the mask.
-
-    Returns
-    -------
-    Neighbours
-        Locations are the voxels of the mask in the order of ``numpy.flatnonzero(mask)``, of which the sphere's others
-        are left out. To see a map, fill ``volume.flat[numpy.flatnonzero(mask)[centres]]``.
-
-    Raises
-    ------
-    ValueError
-        A mask that is not three-dimensional or holds anything but truth values, a radius that reaches no neighbour, a
-        minimum not within 0 to 1, or no sphere that is full enough.
-
-    References
-    ----------
-    Kriegeskorte, Goebel & Bandettini (2006), PNAS 103. The rule and its defaults: Doerig et al. (2025), Nat. Mach.
-    Intell. 7.
+    A sphere holds what is strictly closer to its centre than `radius` (voxels, above 1); at least a share `minimum` of
+    the whole sphere, also of what would lie outside the volume, must be in the mask. Locations are the voxels of the
+    mask: to see a map, fill ``volume.flat[numpy.flatnonzero(mask)[centres]]``.
     """
-    mask = np.asarray(mask)
-    if mask.ndim != 3 or not np.isin(mask, (0, 1)).all():
-        raise ValueError(f"mask must be a volume (x, y, z) of truth values, got {mask.dtype} of shape {mask.shape}.")
-    if not radius > 1 or not 0 <= minimum <= 1:
-        raise ValueError(f"radius must exceed 1 voxel and minimum lie within 0 to 1, got {radius!r} and {minimum!r}.")
-    reach = int(np.ceil(radius)) - 1
-    offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    offsets = offsets[(offsets**2).sum(1) < radius**2]
-    padded = np.pad(mask.astype(bool), reach)
-    number = np.full(padded.shape, -1, dtype=np.int32)
-    number[padded] = np.arange(padded.sum())
-    places = np.flatnonzero(padded)
-    steps = offsets @ [padded.shape[1] * padded.shape[2], padded.shape[2], 1]
-    number, centres, parts = number.ravel(), [], []
-    for start in range(0, len(places), 4096):  # bounds memory
-        found = number[places[start : start + 4096, None] + steps]
-        full = np.flatnonzero((found >= 0).mean(1) >= minimum)
-        row, column = np.nonzero(found[full] >= 0)
+    voxels = np.argwhere(shaped("mask", mask, "x", "y", "z"))
+    if not len(voxels) or not np.isin(mask, (0, 1)).all():
+        raise ValueError("mask: expected truth values, some of them true.")
+    near = NearestNeighbors(radius=np.nextafter(within("radius", radius, 1, np.inf), 0)).fit(voxels)
+    step = np.arange(-int(radius), int(radius) + 1) ** 2
+    whole = (step[:, None, None] + step[:, None] + step < radius**2).sum()
+    centres, parts = [], []
+    for start in range(0, len(voxels), 4096):  # bounds memory
+        graph = csr_array(near.radius_neighbors_graph(voxels[start : start + 4096]), dtype=np.int8)
+        full = np.flatnonzero(np.diff(graph.indptr) >= minimum * whole)
         centres.append(start + full)
-        parts.append(_rows(row, found[full][row, column], len(full), len(places)))
-    return _neighbours(np.concatenate([[], *centres]), parts, f"radius={radius}, minimum={minimum}")
+        parts.append(graph[full])
+    return _neighbours(centres, parts, f"radius={radius}, minimum={minimum}")
 
 
 def geodesic_discs(
     meshes: Mesh | Sequence[Mesh], radius: float, minimum: float = 0.5, *, vertices: ArrayLike | None = None
 ) -> Neighbours:
     """Discs of a surface around its vertices.
+
+    Distances are shortest paths (Dijkstra) along the edges of the mesh and across each pair of neighbouring triangles,
+    laid flat. Within 20 mm on fsaverage5 they exceed the exact ones of `cortex.geodesic_distance`, which take too long
+    for every vertex, by 2 % on average, for 95 % of vertices by less than 8 %.
 
     Parameters
     ----------
@@ -114,8 +82,7 @@ def geodesic_discs(
     minimum : float
         Least share of the disc's vertices that must be among `vertices`.
     vertices : int array of shape (location,), optional
-        The vertices that have responses, such as those off the medial wall, in the order of the responses. All unless
-        given. Only they are centres.
+        The vertices that have responses, in the order of the responses; only they are centres. All unless given.
 
     Returns
     -------
@@ -125,44 +92,27 @@ def geodesic_discs(
     Raises
     ------
     ValueError
-        Vertices that are not there or named twice, a radius that is not positive, a minimum not within 0 to 1, or no
-        disc of more than one vertex that is full enough.
-
-    Notes
-    -----
-    Distances are shortest paths (Dijkstra) along the edges of the mesh and across each pair of neighbouring triangles,
-    laid flat. They are never shorter than the exact ones of `cortex.geodesic_distance`, which take too long for every
-    vertex; within 20 mm on fsaverage5 they exceed them by 2 % on average, for 95 % of vertices by less than 8 %.
+        Vertices that are not there or named twice.
     """
     meshes = [meshes] if isinstance(meshes, Mesh) else list(meshes)
     ends = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
-    vertices = np.arange(ends[-1]) if vertices is None else np.asarray(vertices)
-    if vertices.ndim != 1 or not vertices.size or vertices.dtype.kind not in "iu" or len(set(vertices)) < len(vertices):
-        raise ValueError("vertices must be a list of different vertex numbers.")
-    if vertices.min() < 0 or vertices.max() >= ends[-1]:
-        raise ValueError(
-            f"vertices: expected numbers from 0 to {ends[-1] - 1}, got {vertices.min()} to {vertices.max()}; are they "
-            "of another surface?"
-        )
-    if not radius > 0 or not 0 <= minimum <= 1:
-        raise ValueError(f"radius must be positive and minimum lie within 0 to 1, got {radius!r} and {minimum!r}.")
-    location = np.full(ends[-1], -1)
-    location[vertices] = np.arange(len(vertices))
+    vertices = np.arange(ends[-1]) if vertices is None else shaped("vertices", vertices, "location")
+    if len(np.unique(vertices)) < len(vertices) or not np.isin(vertices, np.arange(ends[-1])).all():
+        raise ValueError(f"vertices: expected different numbers from 0 to {ends[-1] - 1}; are they of another surface?")
+    within("radius", radius, 0, np.inf)
     centres, parts = [], []
-    for first, mesh in zip(ends, meshes, strict=False):
-        graph, here = _graph(mesh), location[first : first + len(mesh.vertices)]
-        sources = np.flatnonzero(here >= 0)
-        for some in np.array_split(sources, -(-len(sources) * len(here) // 2**23) or 1):  # bounds memory
-            distance = dijkstra(graph, directed=False, indices=some, limit=radius)
-            inside = distance < radius
-            known = inside & (here >= 0)
+    for first, end, mesh in zip(ends, ends[1:], meshes, strict=False):
+        here = np.flatnonzero((vertices >= first) & (vertices < end))
+        own, graph = vertices[here] - first, _graph(mesh)
+        for some in np.array_split(np.arange(len(here)), -(-len(here) * (end - first) // 2**23) or 1):  # bounds memory
+            inside = dijkstra(graph, directed=False, indices=own[some], limit=radius) < radius
+            known = inside[:, own]
             full = np.flatnonzero((known.sum(1) >= minimum * inside.sum(1)) & (known.sum(1) > 1))
             row, column = np.nonzero(known[full])
+            ones = np.ones(len(row), dtype=np.int8)
+            parts.append(csr_array((ones, (row, here[column])), shape=(len(full), len(vertices))))
             centres.append(here[some[full]])
-            parts.append(_rows(row, here[column], len(full), len(vertices)))
-    found = _neighbours(np.concatenate([[], *centres]), parts, f"radius={radius}, minimum={minimum}")
-    order = np.argsort(found.centres)
-    return Neighbours(found.centres[order], found.members[order])
+    return _neighbours(centres, parts, f"radius={radius}, minimum={minimum}")
 
 
 def rsa_map(
@@ -172,11 +122,11 @@ def rsa_map(
     *,
     batches: ArrayLike | None = None,
     method: str = "pearson",
-    n_jobs: int | None = None,
 ) -> xr.DataArray:
     """Compare the RDM of every neighbourhood with those of models.
 
-    Neighbourhoods have RDMs of correlation distances; scores are the mean over batches.
+    Neighbourhoods have RDMs of correlation distances; scores are the mean over batches. Blocks of centres run in
+    threads as `joblib.parallel_config` says, each in some tens of MB.
 
     Parameters
     ----------
@@ -187,9 +137,7 @@ def rsa_map(
     neighbours : Neighbours
         From `spheres` or `geodesic_discs`.
     method : {"pearson", "spearman"}
-        See `rsa.compare_rdms`. Ranking the RDM of every neighbourhood makes "spearman" several times slower.
-    n_jobs : int, optional
-        Threads; as `joblib.parallel_config` says unless given, which may also name processes or a cluster.
+        Ranking the RDM of every neighbourhood makes "spearman" several times slower.
 
     Returns
     -------
@@ -199,38 +147,20 @@ def rsa_map(
     Raises
     ------
     ValueError
-        Non-finite responses, neighbourhoods of other locations or of fewer than two of them, an image or an RDM that is
-        flat in a neighbourhood, another method, or as in `rsa.batch_rdms`.
-
-    Notes
-    -----
-    An RDM of correlation distances comes from sums over the neighbourhood of the products of all pairs of images.
-    Neighbours in space share most of their members, so where that is less work the sums of the last centre are
-    corrected by what came and what went. Sums start anew with each block of centres and, where little variance is left
-    of much, are made from scratch, so rounding stays small.
-
-    Memory beyond the responses is a batch of them, the neighbourhoods and some tens of MB a worker.
+        Neighbourhoods of other locations or of fewer than two, an image or an RDM that is flat in one.
     """
-    values = np.asarray(responses)  # of a memory-mapped file still a view
-    if values.ndim != 2:
-        raise ValueError(f"responses must have shape (image, location), got {values.shape}.")
-    if method not in ("pearson", "spearman"):
-        raise ValueError(f"method must be 'pearson' or 'spearman', got {method!r}.")
+    values = shaped("responses", responses, "image", "location")  # of a memory-mapped file still a view
     centres, members = neighbours
     if members.shape != (len(centres), values.shape[1]):
-        raise ValueError(
-            f"neighbours must be of the {values.shape[1]} locations of responses, got {members.shape[1]} locations and "
-            f"{members.shape[0]} neighbourhoods for {len(centres)} centres."
-        )
+        wanted = f"{len(centres)} neighbourhoods of the {values.shape[1]} locations of responses"
+        raise ValueError(f"neighbours.members: expected {wanted}, got shape {members.shape}.")
     if members.dtype != np.int8 or (members.data != 1).any() or not members.has_canonical_format:
-        raise ValueError(
-            "neighbours: members must be an int8 csr_array that holds 1 for each member, once and in order."
-        )
+        raise ValueError("neighbours.members: expected an int8 csr_array of 1 for each member, once and in order.")
     few = np.flatnonzero(np.diff(members.indptr) < 2)
     if len(few):
-        raise ValueError(f"neighbours: {len(few)} hold fewer than 2 locations, around {centres[few[:5]].tolist()}.")
+        raise ValueError(f"neighbours: {len(few)} hold fewer than 2 locations, around {listed(centres[few])}.")
     models = batch_rdms(model_rdms, len(values), batches)
-    batches = check_batches(batches, len(values))
+    batches = _check_batches(batches, len(values))
     step = max(1, BLOCK // models.sizes["pair"])
     blocks = [slice(start, start + step) for start in range(0, len(centres), step)]
     total = np.zeros((models.sizes["model"], len(centres)))
@@ -242,7 +172,7 @@ def rsa_map(
             least = 1e-3 * patterns[:, 1:].var(0)
             # Correlations, not distances, of the brain are compared with them, hence the sign.
             weights = -_comparable(models.values[:, k], method, "model_rdms")
-            scores = Parallel(n_jobs=n_jobs, prefer="threads")(
+            scores = Parallel(prefer="threads")(
                 delayed(_block_scores)(patterns, least, members[block], weights, method, centres[block])
                 for block in blocks
             )
@@ -255,16 +185,11 @@ def rsa_map(
 
 
 def place_map(
-    data: Viewing,
-    model_rdms: ModelRDMs,
-    *,
-    radius: float = 10.0,
-    batch_size: int = 100,
-    n_batches: int = 3,
-    method: str = "pearson",
-    seed: int = 0,
+    data: Viewing, model_rdms: ModelRDMs, *, radius: float = 10.0, method: str = "pearson", seed: int = 0
 ) -> xr.DataArray:
-    """Scores of models at the places of a data set, in every person: discs of the cortex or, elsewhere, regions.
+    """Scores of models at the places of a data set: discs of the cortex or, elsewhere, regions.
+
+    Regions are scored over all pairs; discs, which are many, over three batches of 100 images at most.
 
     Parameters
     ----------
@@ -273,77 +198,40 @@ def place_map(
         Over ``data.test_images``.
     radius : float
         Of the discs around the vertices that everybody has, where these lie on fsaverage5 (mm).
-    batch_size, n_batches : int
-        Images that are compared with each other at once, and batches of them, at most; for discs, which are many.
-        Regions are scored over all pairs.
-    method : {"pearson", "spearman"}
-    seed : int
-        Of the batches.
+    method, seed
+        As in `rsa_map`; seed of the batches.
 
     Returns
     -------
     DataArray of shape (subject, model, centre)
         The coordinate `centre` holds numbers of vertices or names of regions.
     """
+    n_test = len(data.test_images)
     if data.responses is None or data.space != "fsaverage5":
         brains = brain_rdms(data).rename(region="centre")
-        models = batch_rdms(model_rdms, len(data.test_images))[:, 0]
+        models = batch_rdms(model_rdms, n_test)[:, 0]
         return xr.DataArray(compare_rdms(brains, models, method)).transpose("subject", "model", "centre")
     vertices = reduce(np.intersect1d, [array["vertex"].values for array in data.responses.values()])
     discs = geodesic_discs([cortex.mesh(side) for side in cortex.HEMISPHERES], radius, vertices=vertices)
-    n_test = len(data.test_images)
-    batches = image_batches(n_test, min(batch_size, n_test), seed)[:n_batches]
+    batches = image_batches(n_test, min(100, n_test), seed)[:3]
     maps = []
-    for person in data.subjects:
-        responses = data.mean_responses(person, data.test_images).sel(vertex=vertices)
+    for subject in data.subjects:
+        responses = data.mean_responses(subject, data.test_images).sel(vertex=vertices)
         maps.append(rsa_map(responses, model_rdms, discs, batches=batches, method=method))
     return xr.concat(maps, pd.Index(data.subjects, name="subject"))
 
 
 def group_map(maps: xr.DataArray, q: float = 0.05) -> xr.Dataset:
-    """Test maps over subjects at each place, two-tailed, and control the false discovery rate over places.
+    """Test maps (subject, ..., centre) over subjects at each place, two-tailed; of two models pass the difference.
 
-    Parameters
-    ----------
-    maps : DataArray of shape (subject, ..., centre)
-        Of the same places in all subjects. To compare two models, pass the difference of their maps.
-    q : float
-        False discovery rate that is tolerated in each map, that is for each model by itself.
-
-    Returns
-    -------
-    Dataset of shape (..., centre)
-        ``mean``, Student's ``t`` against 0, ``p``, ``p_fdr`` (adjusted p) and ``rejected``.
-
-    Raises
-    ------
-    ValueError
-        Dimensions without subject or centre, fewer than two subjects, non-finite values or places that are the same in
-        all subjects.
-
-    References
-    ----------
-    Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57; used so by Doerig et al. (2025), Nat. Mach. Intell. 7.
+    A Dataset (..., centre) of the ``mean``, Student's ``t`` against 0, ``p``, ``p_fdr`` (adjusted p) and ``rejected``,
+    at a false discovery rate of `q` over the places of each map, that is for each model by itself.
     """
-    if not isinstance(maps, xr.DataArray) or not {"subject", "centre"} <= set(maps.dims):
-        raise ValueError(
-            f"maps must be a DataArray (subject, ..., centre), got {getattr(maps, 'dims', type(maps).__name__)}."
-        )
-    maps = maps.transpose("subject", ..., "centre")
+    maps = _with_dims("maps", maps, "subject", "centre").transpose("subject", ..., "centre")
     t, p = stats.one_sample_t(maps.to_numpy().astype(float))
-    rejected, adjusted = np.empty(p.shape, dtype=bool), np.empty(p.shape)
-    for place in np.ndindex(p.shape[:-1]):
-        rejected[place], adjusted[place] = stats.fdr(p[place], q)
-    mean = maps.mean("subject")
-    return xr.Dataset(
-        {
-            "mean": mean,
-            "t": mean.copy(data=t),
-            "p": mean.copy(data=p),
-            "p_fdr": mean.copy(data=adjusted),
-            "rejected": mean.copy(data=rejected),
-        }
-    )
+    adjusted, mean = false_discovery_control(p, axis=-1), maps.mean("subject")
+    found = {"t": t, "p": p, "p_fdr": adjusted, "rejected": adjusted <= within("q", q)}
+    return xr.Dataset({"mean": mean} | {name: mean.copy(data=values) for name, values in found.items()})
 
 
 # -------------------------------------------------------------------------------------------------------------- scores
@@ -360,9 +248,7 @@ def _patterns(responses: np.ndarray) -> np.ndarray:
     With the ones, sums and numbers of locations come along with the products.
     """
     values = np.ones((responses.shape[1], len(responses) + 1))
-    values[:, 1:] = responses.T
-    if not np.isfinite(values).all():
-        raise ValueError(f"responses: {(~np.isfinite(values)).sum()} non-finite values; leave those locations out.")
+    values[:, 1:] = finite("responses", responses).T
     # Correlations over locations do not change; products round less.
     values[:, 1:] -= values[:, 1:].mean(0)
     return values
@@ -371,7 +257,13 @@ def _patterns(responses: np.ndarray) -> np.ndarray:
 def _block_scores(
     patterns: np.ndarray, least: np.ndarray, members: csr_array, weights: np.ndarray, method: str, centres: np.ndarray
 ) -> np.ndarray:
-    """Scores of shape (model, centre) of one block."""
+    """Scores of shape (model, centre) of one block.
+
+    An RDM of correlations comes from sums over the neighbourhood of the products of all pairs of images. Neighbours in
+    space share most of their members, so where that is less work the sums of the last centre are corrected by what
+    came and what went. They start anew with each block and, where little variance is left of much, are made from
+    scratch, so rounding stays small.
+    """
     n = len(least)
     # Pairs are packed: the upper triangle row by row with its diagonal, which is kept at 0.
     diagonal = np.r_[0, np.cumsum(np.arange(n, 1, -1))]
@@ -410,8 +302,8 @@ def _block_scores(
     flat = length <= 1e-8 * np.sqrt(len(pairs))
     if flat.any():
         raise ValueError(
-            f"responses around location(s) {centres[flat][:5].tolist()}: all images are equally far apart; where "
-            "locations have baselines far above their responses, z-score each location over images."
+            f"responses around location(s) {listed(centres[flat])}: all images are equally far apart; where locations "
+            "have baselines far above their responses, z-score each location over images."
         )
     full = np.zeros((len(weights), found.shape[1]))
     full[:, pairs] = weights
@@ -434,17 +326,15 @@ def _row(matrix: csr_array, k: int) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------ neighbourhoods
 
 
-def _rows(row: np.ndarray, column: np.ndarray, n_rows: int, n_columns: int) -> csr_array:
-    ones = np.ones(len(row), dtype=np.int8)
-    found = csr_array((ones, (row.astype(np.int32), column.astype(np.int32))), shape=(n_rows, n_columns))
-    found.sort_indices()
-    return found
-
-
-def _neighbours(centres: np.ndarray, parts: list[csr_array], asked: str) -> Neighbours:
-    if not len(centres):
+def _neighbours(centres: list[np.ndarray], parts: list[csr_array], asked: str) -> Neighbours:
+    """Neighbourhoods in the order of their centres."""
+    numbers = np.concatenate(centres)
+    if not len(numbers):
         raise ValueError(f"no neighbourhood is full enough with {asked}; enlarge the mask or lower the minimum.")
-    return Neighbours(centres.astype(int), csr_array(vstack(parts, format="csr")))
+    order = np.argsort(numbers)
+    members = csr_array(vstack(parts, format="csr"))[order]
+    members.sort_indices()
+    return Neighbours(numbers[order], members)
 
 
 def _graph(mesh: Mesh) -> csr_array:
@@ -453,23 +343,19 @@ def _graph(mesh: Mesh) -> csr_array:
     # Each edge (a, b) beside the corner c that its triangle has opposite.
     a, b, c = np.concatenate([faces, faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]]).T
     a, b = np.minimum(a, b), np.maximum(a, b)
-    order = np.lexsort((b, a))
-    a, b, c = a[order], b[order], c[order]
-    twins = np.flatnonzero((a[1:] == a[:-1]) & (b[1:] == b[:-1]))
-    base = vertices[b] - vertices[a]
+    base, side = vertices[b] - vertices[a], vertices[c] - vertices[a]
     length = np.linalg.norm(base, axis=1)
-    along = ((vertices[c] - vertices[a]) * base).sum(1) / length
-    height = np.sqrt(np.maximum(((vertices[c] - vertices[a]) ** 2).sum(1) - along**2, 0))
+    along = (side * base).sum(1) / length
+    height = np.sqrt(np.maximum((side**2).sum(1) - along**2, 0))
+    edges = pd.DataFrame({"a": a, "b": b, "c": c, "length": length, "along": along, "height": height})
     # Laid flat, the corners lie on both sides of the edge; the line between them has to cross it.
-    h1, h2 = height[twins], height[twins + 1]
-    crossing = (along[twins] * h2 + along[twins + 1] * h1) / np.maximum(h1 + h2, np.finfo(float).tiny)
-    crosses = (crossing > 0) & (crossing < length[twins])
-    across = np.hypot(along[twins] - along[twins + 1], h1 + h2)
-    keep = np.append(True, (a[1:] != a[:-1]) | (b[1:] != b[:-1]))
-    ends = np.sort(np.c_[np.r_[a[keep], c[twins][crosses]], np.r_[b[keep], c[twins + 1][crosses]]], axis=1)
-    lengths = np.r_[length[keep], across[crosses]]
+    twins = edges.merge(edges.drop(columns="length"), on=["a", "b"], suffixes=("", "2")).query("c < c2")
+    total = np.maximum(twins["height"] + twins["height2"], np.finfo(float).tiny)
+    crossing = (twins["along"] * twins["height2"] + twins["along2"] * twins["height"]) / total
+    lines = twins[["c", "c2"]].set_axis(["a", "b"], axis=1)
+    lines["length"] = np.hypot(twins["along"] - twins["along2"], total)
+    lines = lines[(crossing > 0) & (crossing < twins["length"])]
     # Where several lines join two vertices, the shortest counts (a sparse array would add them up).
-    order = np.lexsort((lengths, *ends.T))
-    ends, lengths = ends[order], lengths[order]
-    first = np.append(True, (ends[1:] != ends[:-1]).any(1))
-    return coo_array((lengths[first], tuple(ends[first].T)), shape=(len(vertices),) * 2).tocsr()
+    shortest = pd.concat([edges[["a", "b", "length"]], lines]).groupby(["a", "b"], as_index=False).min()
+    ends = (shortest["a"].to_numpy(), shortest["b"].to_numpy())
+    return coo_array((shortest["length"].to_numpy(), ends), shape=(len(vertices),) * 2).tocsr()

@@ -20,19 +20,7 @@ SKIES = {
 
 
 def backdrop(place: str, light: str, rng: np.random.Generator) -> Image.Image:
-    """The surroundings of a scene, their details at random.
-
-    Parameters
-    ----------
-    place, light : str
-        A key of the lexicon's places; "day", "sunset" or "night", which counts outdoors.
-    rng : Generator
-
-    Returns
-    -------
-    Image
-        RGB, `CANVAS` px wide and high.
-    """
+    """The surroundings of a scene, RGB and `CANVAS` px wide and high, their details at random."""
     if place == "plain":
         tone = rng.integers(185, 245, 3).tolist()
         return _fade(tuple(tone), tuple(part - 30 for part in tone))
@@ -62,10 +50,8 @@ def _fade(above: tuple, below: tuple) -> Image.Image:
 
 def _cloud(pen: ImageDraw.ImageDraw, x: float, y: float, r: float) -> None:
     for shift, size in ((-1.1, 0.75), (0, 1.0), (1.1, 0.7)):
-        pen.ellipse(
-            (x + (shift - size) * r, y - size * r * 0.7, x + (shift + size) * r, y + size * r * 0.7),
-            fill=(250, 250, 252),
-        )
+        left, right, h = x + (shift - size) * r, x + (shift + size) * r, size * r * 0.7
+        pen.ellipse((left, y - h, right, y + h), fill=(250, 250, 252))
 
 
 def _hills(pen: ImageDraw.ImageDraw, rng: np.random.Generator, colour: tuple, top: float, n: int = 3) -> None:
@@ -93,11 +79,10 @@ def _field(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) 
 def _beach(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
     top = rng.uniform(100, 125)
     pen.rectangle((0, top, 256, 256), fill=shade(80, 165, 205))
-    shore = np.column_stack(
-        [np.linspace(0, 256, 9), rng.uniform(150, 166) + 5 * np.sin(np.arange(9) + rng.uniform(0, 6))]
-    )
-    pen.polygon([*map(tuple, shore - (0, 5)), (256, 256), (0, 256)], fill=shade(240, 248, 250))
-    pen.polygon([*map(tuple, shore), (256, 256), (0, 256)], fill=shade(242, 222, 165))
+    waves = rng.uniform(150, 166) + 5 * np.sin(np.arange(9) + rng.uniform(0, 6))
+    shore = np.column_stack([np.linspace(0, 256, 9), waves])
+    for edge, colour in ((shore - (0, 5), (240, 248, 250)), (shore, (242, 222, 165))):
+        pen.polygon([*map(tuple, edge), (256, 256), (0, 256)], fill=shade(*colour))
     for x, y in rng.uniform((0, 175), (256, 256), (30, 2)):
         pen.point((x, y), fill=shade(190, 165, 110))
 
@@ -156,13 +141,12 @@ def _sky(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) ->
 
 
 def _kitchen(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    wall = rng.choice([(250, 240, 215), (225, 238, 230), (238, 230, 240)])
-    pen.rectangle((0, 0, 256, 256), fill=tuple(map(int, wall)))
+    pen.rectangle((0, 0, 256, 256), fill=_one(rng, (250, 240, 215), (225, 238, 230), (238, 230, 240)))
     for x in range(0, 256, 16):
         pen.line((x, 95, x, 165), fill=(215, 215, 210))
     for y in range(95, 166, 14):
         pen.line((0, y, 256, y), fill=(215, 215, 210))
-    tone = tuple(map(int, rng.choice([(170, 120, 80), (130, 155, 165), (200, 160, 110)])))
+    tone = _one(rng, (170, 120, 80), (130, 155, 165), (200, 160, 110))
     for x in (4, 70, 190):
         pen.rectangle((x, 6, x + 60, 62), fill=tone, outline=(90, 70, 55), width=2)
         pen.ellipse((x + 48, 40, x + 54, 46), fill=(240, 235, 225))
@@ -179,27 +163,25 @@ def _window(pen: ImageDraw.ImageDraw, x: float, y: float, w: float, h: float, pa
     pen.line((x, y + h / 2, x + w, y + h / 2), fill=(120, 90, 65), width=3)
 
 
-def _room(pen: ImageDraw.ImageDraw, wall: np.ndarray, floor: tuple, boards: bool) -> None:
-    pen.rectangle((0, 0, 256, 185), fill=tuple(map(int, wall)))
+def _room(pen: ImageDraw.ImageDraw, wall: tuple, floor: tuple, boards: tuple = ()) -> None:
+    pen.rectangle((0, 0, 256, 185), fill=wall)
     pen.rectangle((0, 185, 256, 256), fill=floor)
-    if boards:
-        for y in (202, 220, 240):
-            pen.line((0, y, 256, y), fill=(150, 105, 65))
+    for y in boards:
+        pen.line((0, y, 256, y), fill=(150, 105, 65))
     pen.rectangle((0, 180, 256, 186), fill=(245, 240, 232))
 
 
 def _living_room(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    _room(pen, rng.choice([(235, 205, 180), (200, 215, 200), (240, 225, 190)]), (186, 138, 92), True)
-    x = rng.uniform(10, 70)
-    _window(pen, x, 30, 70, 80, (185, 220, 245))
+    _room(pen, _one(rng, (235, 205, 180), (200, 215, 200), (240, 225, 190)), (186, 138, 92), (202, 220, 240))
+    _window(pen, rng.uniform(10, 70), 30, 70, 80, (185, 220, 245))
     x = rng.uniform(120, 190)
     pen.rectangle((x, 40, x + 52, 82), fill=(250, 248, 240), outline=(110, 75, 45), width=4)
     pen.polygon([(x + 6, 76), (x + 22, 54), (x + 46, 76)], fill=(110, 150, 110))
-    pen.ellipse((30, 205, 226, 252), fill=tuple(map(int, rng.choice([(170, 70, 70), (80, 100, 150), (120, 140, 90)]))))
+    pen.ellipse((30, 205, 226, 252), fill=_one(rng, (170, 70, 70), (80, 100, 150), (120, 140, 90)))
 
 
 def _bedroom(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    _room(pen, rng.choice([(205, 200, 230), (190, 210, 230), (235, 205, 215)]), (205, 190, 175), False)
+    _room(pen, _one(rng, (205, 200, 230), (190, 210, 230), (235, 205, 215)), (205, 190, 175))
     x = rng.uniform(90, 150)
     _window(pen, x, 28, 64, 78, (60, 75, 125))
     for side in (x - 16, x + 56):
@@ -210,12 +192,16 @@ def _bedroom(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _table(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    wall = rng.choice([(225, 230, 225), (240, 225, 205), (205, 220, 232), (235, 215, 220)])
-    pen.rectangle((0, 0, 256, 256), fill=tuple(map(int, wall)))
-    wood = rng.choice([(176, 122, 76), (205, 160, 110), (140, 95, 62)])
-    pen.rectangle((0, 135, 256, 256), fill=tuple(map(int, wood)))
+    wall = _one(rng, (225, 230, 225), (240, 225, 205), (205, 220, 232), (235, 215, 220))
+    pen.rectangle((0, 0, 256, 256), fill=wall)
+    wood = _one(rng, (176, 122, 76), (205, 160, 110), (140, 95, 62))
+    pen.rectangle((0, 135, 256, 256), fill=wood)
     for y in (142, 165, 192, 224):
-        pen.line((0, y, 256, y), fill=tuple(map(int, wood - 22)), width=2)
+        pen.line((0, y, 256, y), fill=tuple(part - 22 for part in wood), width=2)
+
+
+def _one(rng: np.random.Generator, *colours: tuple) -> tuple:
+    return tuple(rng.choice(colours).tolist())
 
 
 _INDOOR: dict[str, Callable] = {

@@ -17,11 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainalign import cortex
+from brainalign._checks import whole, within
 from brainalign.datasets.types import Listening
-from brainalign.features.language import FORMAT, context_features, fingerprint, n_layers
+from brainalign.features.language import FORMAT, LanguageModel
 from brainalign.features.store import FeatureStore
 from brainalign.signals import word_responses
-from brainalign.simulated.speech import Speech, naplib_speech
+from brainalign.simulated.speech import naplib_speech
 
 HORIZONS = (1, 2, 4, 8, None)
 """Words of context that drive an electrode, from the nearest to the farthest fifth of the cortical hierarchy."""
@@ -45,61 +46,49 @@ def virtual_listening(
     snr: float = 0.1,
     order: Sequence[str] = tuple(FIXED),
     model: str = "smollm2-135m",
-    horizons: Sequence[int | None] = HORIZONS,
-    jitter: float = 1.0,
     language: bool = True,
     controls: bool = True,
     seed: int = 0,
     device: str = "auto",
-    progress: bool = False,
 ) -> Listening:
     """Virtual patients who listen to naplib's speech sample.
 
     An electrode at geodesic distance d from posteromedial Heschl's gyrus has depth D = min(d / 100 mm, 1). What `order`
-    names follows D; the rest is the same in all electrodes, as at D = 0.5, and the window is then the last of
-    `horizons`. An electrode's signal:
+    names follows D; the rest is the same in all electrodes, as at D = 0.5, and the window is then the whole passage so
+    far. An electrode's signal:
 
     - language, with variance share 1 - a: one random direction through the 50 leading principal components of
-      layer 1 + D (L - 1) of the model ("layer"), every component with equal weight, given only the last few words
-      (`horizons`, longer with D: "window"). Each word's value rides on a Gaussian bump at its centre, later (0 to
-      80 ms) and wider (50 to 100 ms) with D ("lag");
+      layer 1 + D (L - 1) of the model, give or take a layer ("layer"), every component with equal weight, given only
+      the last few words (`HORIZONS`, longer with D in equal steps: "window"). Each word's value rides on a Gaussian
+      bump at its centre, later (0 to 80 ms) and wider (50 to 100 ms) with D ("lag");
     - sound, with variance share a = 0.6 (1 - D)^2 ("sound"): the sample's spectrogram through a random
       spectro-temporal field;
     - a rise during speech by one standard deviation of language and sound together, or of the noise if that is more;
     - noise of its own in each repeat, its power falling with frequency f as 1 / (f + 0.5 Hz).
 
-    Without `language` the same electrodes follow sound alone (a = 1): whatever a language model then predicts is not
-    language. An empty electrode is noise alone. The sample's ten third-party acoustic channels are added as controls;
-    they come as one recording, so every repeat holds the same. Which person hears with which hemisphere's electrodes
-    alternates.
+    Without `language` the same electrodes follow sound alone (a = 1). An empty electrode is noise alone. The sample's
+    ten third-party acoustic channels are added as controls, the same in every repeat. Hemispheres alternate.
 
     Parameters
     ----------
     n_subjects, n_language, n_empty : int
-        People, and electrodes of either kind in each.
+        Subjects, and electrodes of either kind in each.
     n_repeats : int
         Presentations of the whole stimulus.
     snr : float
         Variance of the planted response over that of the noise of one repeat, both in 100 ms around the words' centres.
-        With the default, the best layer's cross-validated r is 0.1 to 0.3 in a typical language electrode, as in
-        intracranial recordings word by word (Goldstein et al. 2022; Zada et al. 2025).
+        By default the best layer's cross-validated r is 0.1 to 0.3, as in intracranial recordings word by word.
     order : sequence of str
-        What grows along the hierarchy: any of "layer", "window", "sound" and "lag"; empty for electrodes that are all
-        alike. One word alone, such as ``["window"]``, makes the null of a test for another.
+        What grows along the hierarchy: any of "layer", "window", "sound" and "lag".
     model : str
-        The language model that drives the electrodes, see `features.language.context_features`.
-    horizons : sequence of int or None
-        Words of context, None for the whole passage so far; equal steps of depth.
-    jitter : float
-        Standard deviation of the planted layer around its place in the hierarchy (layers), where layers are planted.
+        The language model that drives the electrodes, see `features.language.LanguageModel`.
     language : bool
         Plant language; False leaves sound.
     controls : bool
         Add the ten acoustic channels.
     seed : int
         Everything random comes from it.
-    device, progress
-        As in `features.language.context_features`.
+    device : {"auto", "cpu", "cuda"}
 
     Returns
     -------
@@ -112,12 +101,12 @@ def virtual_listening(
     Raises
     ------
     ValueError
-        For sizes that leave nothing to make, and an unknown name in `order`.
+        An unknown name in `order`.
     """
-    if min(n_subjects, n_repeats) < 1 or n_language < 1 or n_empty < 0 or not horizons:
-        raise ValueError("n_subjects, n_language, n_repeats, horizons: at least one of each; n_empty at least 0.")
-    if not (np.isfinite(snr) and snr > 0):
-        raise ValueError(f"snr: expected a positive number, got {snr}.")
+    for name, size in (("n_subjects", n_subjects), ("n_language", n_language), ("n_repeats", n_repeats)):
+        whole(name, size)
+    whole("n_empty", n_empty, 0)
+    within("snr", snr, 0, np.inf)
     if isinstance(order, str) or set(order) - FIXED.keys():
         raise ValueError(f"order: expected a list of names out of {list(FIXED)}, got {order!r}.")
     speech = naplib_speech()
@@ -127,25 +116,26 @@ def virtual_listening(
     depth = {name: distance if name in order else np.full(len(distance), fixed) for name, fixed in FIXED.items()}
     empty = np.tile(np.arange(n_language + n_empty) >= n_language, n_subjects)
 
-    wobble = jitter * rng.standard_normal(len(distance)) * ("layer" in order)
-    step = np.minimum(depth["window"] * len(horizons), len(horizons) - 1).astype(int)
-    horizon = np.array(horizons, dtype=object)[step]
+    wobble = rng.standard_normal(len(distance)) * ("layer" in order)
+    step = np.minimum(depth["window"] * len(HORIZONS), len(HORIZONS) - 1).astype(int)
+    horizon = np.array(HORIZONS, dtype=object)[step]
     acoustic = 0.6 * (1 - depth["sound"]) ** 2 if language else np.ones(len(distance))
-    lag = 0.08 * depth["lag"]
+    lag, layer = 0.08 * depth["lag"], np.zeros(len(distance), dtype=int)
     if language:
-        n_blocks = n_layers(model)
-        layer = np.clip(np.round(1 + depth["layer"] * (n_blocks - 1) + wobble), 1, n_blocks).astype(int)
-        wanted = {(int(layer[k]), horizon[k]) for k in np.flatnonzero(~empty)}
-        components = _components(speech.words, model, tuple(dict.fromkeys(horizons)), wanted, device, progress)
+        reader = LanguageModel(model, start_token=True, device=device, progress=False)
+        layer = np.round(1 + depth["layer"] * (reader.n_layers - 1) + wobble).clip(1, reader.n_layers).astype(int)
+        components = _components(speech.words, reader, {(int(layer[k]), horizon[k]) for k in np.flatnonzero(~empty)})
 
     n_times, n_channels = speech.spectrogram.sizes["time"], len(channels)
     time = speech.spectrogram["time"].to_numpy()
     planted = np.zeros((n_times, n_channels), dtype="float32")
-    during_speech = gaussian_filter1d(_speech_frames(speech), 10.0) * max(1.0, snr**-0.5)
-    driven = np.flatnonzero(~empty)
-    drawn = [(rng.standard_normal(N_COMPONENTS), _field(speech.spectrogram.sizes["band"], rng)) for _ in driven]
-    sounds = speech.spectrogram.to_numpy() @ np.stack([tuning for _, (tuning, _) in drawn], axis=1)
-    for index, (direction, (_, kernel)), sound in zip(driven, drawn, sounds.T, strict=True):
+    starts, ends = speech.passages[["speech_start", "speech_end"]].to_numpy().T
+    frames = ((time[:, None] >= starts) & (time[:, None] < ends)).any(1)
+    during_speech = gaussian_filter1d(frames.astype(float), 10.0) * max(1.0, snr**-0.5)
+    driven, n_bands = np.flatnonzero(~empty), speech.spectrogram.sizes["band"]
+    drawn = [(rng.standard_normal(N_COMPONENTS), *_field(n_bands, rng)) for _ in driven]
+    sounds = speech.spectrogram.to_numpy() @ np.stack([tuning for _, tuning, _ in drawn], axis=1)
+    for index, (direction, _, kernel), sound in zip(driven, drawn, sounds.T, strict=True):
         signal = np.sqrt(acoustic[index]) * _standard(oaconvolve(sound, kernel)[:n_times]) + during_speech
         if language:
             values = components[layer[index], horizon[index]] @ direction
@@ -163,15 +153,15 @@ def virtual_listening(
         repeat[:, n_channels:] = strf
     signal -= signal.mean(1, keepdims=True)
     signal /= signal.std(1, keepdims=True)
-    no_language = empty | (not language)
+    silent, context = empty | (not language), [words or np.inf for words in horizon]
     truth = pd.DataFrame(
         {
             "kind": np.where(empty, "empty", "language" if language else "sound"),
-            "layer": np.where(no_language, np.nan, layer if language else np.nan),
-            "context": np.where(no_language, np.nan, [np.inf if h is None else h for h in horizon]),
+            "layer": np.where(silent, np.nan, layer),
+            "context": np.where(silent, np.nan, context),
             "language": np.where(empty, 0.0, 1 - acoustic),
             "acoustic": np.where(empty, 0.0, acoustic),
-            "lag": np.where(no_language, np.nan, lag),
+            "lag": np.where(silent, np.nan, lag),
             "ceiling": np.where(empty, 0.0, np.sqrt(snr / (snr + 1 / n_repeats))),
         },
         index=channels.index,
@@ -181,53 +171,37 @@ def virtual_listening(
         control = pd.DataFrame({"subject": "", "region": "acoustic control", "hemisphere": ""}, index=names)
         channels = pd.concat([channels, control])
         truth = pd.concat([truth, pd.DataFrame({"kind": "control"}, index=names)])
-    passage = speech.spectrogram["passage"].to_numpy()
+    labels = channels.index.to_numpy()
+    coords = {"time": time, "channel": labels, "passage": speech.spectrogram["passage"].variable}
     return Listening(
         name="virtual cohort",
         modality="high-gamma",
         words=speech.words,
         channels=channels,
-        signal=xr.DataArray(
-            signal,
-            {"time": time, "channel": channels.index.to_numpy(), "passage": ("time", passage)},
-            dims=("repeat", "time", "channel"),
-            attrs={"units": "s.d."},
-        ),
-        responses=_at_centres(signal.mean(0), time, speech.words).assign_coords(channel=channels.index.to_numpy()),
+        signal=xr.DataArray(signal, coords, ("repeat", "time", "channel"), attrs={"units": "s.d."}),
+        responses=_at_centres(signal.mean(0), time, speech.words).assign_coords(channel=labels),
         audio=speech.audio,
         truth=truth,
     )
 
 
 def _place(n_subjects: int, n_electrodes: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Electrodes around the landmarks, one hemisphere a person."""
+    """Electrodes around the landmarks, one hemisphere a subject."""
     rows = []
     for subject in range(n_subjects):
-        hemisphere = cortex.HEMISPHERES[subject % 2]
-        vertices = cortex.mesh(hemisphere).vertices
-        distance = cortex.distance_from("pmHG", hemisphere)
+        name, hemisphere = f"v{subject + 1:02d}", cortex.HEMISPHERES[subject % 2]
+        points, distance = cortex.mesh(hemisphere).vertices, cortex.distance_from("pmHG", hemisphere)
         for electrode in range(n_electrodes):
             region = str(rng.choice(cortex.LANDMARKS.index))
-            centre = vertices[cortex.landmark_vertex(region, hemisphere)]
-            vertex = int(rng.choice(np.flatnonzero(np.linalg.norm(vertices - centre, axis=1) <= 8.0)))
-            rows.append(
-                {
-                    "channel": f"v{subject + 1:02d}-{electrode + 1:02d}",
-                    "subject": f"v{subject + 1:02d}",
-                    "region": region,
-                    "hemisphere": hemisphere,
-                    **dict(zip("xyz", vertices[vertex].astype(float), strict=True)),
-                    "distance_pmc": distance["geodesic"][vertex],
-                    "distance_pmc_euclidean": distance["euclidean"][vertex],
-                    "vertex": vertex,
-                }
-            )
-    return pd.DataFrame(rows).set_index("channel")
+            centre = points[cortex.landmark_vertex(region, hemisphere)]
+            vertex = int(rng.choice(np.flatnonzero(np.linalg.norm(points - centre, axis=1) <= 8.0)))
+            place = (*points[vertex].astype(float), distance["geodesic"][vertex], distance["euclidean"][vertex], vertex)
+            rows.append((f"{name}-{electrode + 1:02d}", name, region, hemisphere, *place))
+    columns = ["channel", "subject", "region", "hemisphere", *"xyz", "distance_pmc", "distance_pmc_euclidean", "vertex"]
+    return pd.DataFrame(rows, columns=columns).set_index("channel")
 
 
-def _components(
-    words: pd.DataFrame, model: str, horizons: tuple, wanted: set[tuple], device: str, progress: bool
-) -> dict[tuple, np.ndarray]:
+def _components(words: pd.DataFrame, reader: LanguageModel, wanted: set[tuple]) -> dict[tuple, np.ndarray]:
     """Leading principal components of layers, each with variance 1, (word, component) by (layer, horizon).
 
     They are kept in the store: small numbers, where the features that they come from are large and slow to read.
@@ -236,23 +210,23 @@ def _components(
     key = {
         "kind": "principal components",
         "format": [FORMAT, N_COMPONENTS],
-        "model": fingerprint(model),
+        "model": reader.fingerprint,
         "text": hashlib.sha256(text.encode()).hexdigest(),
-        "horizons": horizons,
+        "horizons": HORIZONS,
     }
-    entry = FeatureStore().entry(key, name=str(model))
-    needed = [sorted(layer for layer, horizon in wanted if horizon == one) for one in horizons]
+    entry = FeatureStore().entry(key, name=reader.name)
+    needed = [sorted(layer for layer, horizon in wanted if horizon == one) for one in HORIZONS]
     with entry.lock():
         found = [entry.read(shard, layers) for shard, layers in enumerate(needed)]
         if any(set(layers) - parts.keys() for layers, parts in zip(needed, found, strict=True)):
-            states = context_features(words, model, horizons, start_token=True, device=device, progress=progress)
+            states = reader.states(words, context=list(HORIZONS))
             whiten = make_pipeline(StandardScaler(), PCA(N_COMPONENTS, whiten=True, svd_solver="covariance_eigh"))
-            for shard, one in enumerate(horizons):
-                chosen = states.sel(context=np.inf if one is None else one).to_numpy()
+            for shard, one in enumerate(HORIZONS):
+                chosen = states.sel(context=one or np.inf).to_numpy()
                 parts = [whiten.fit_transform(features).astype("float32") for features in chosen]
                 found[shard] = dict(zip(states["layer"].values.tolist(), parts, strict=True))
                 entry.write(shard, list(found[shard]), np.stack(parts))
-    return {(layer, one): found[shard][layer] for shard, one in enumerate(horizons) for layer in needed[shard]}
+    return {(layer, one): found[shard][layer] for shard, one in enumerate(HORIZONS) for layer in needed[shard]}
 
 
 def _at_words(values: np.ndarray, words: pd.DataFrame, time: np.ndarray, lag: float, width: float) -> np.ndarray:
@@ -271,12 +245,6 @@ def _at_centres(signal: np.ndarray, time: np.ndarray, words: pd.DataFrame) -> xr
 
 def _standard(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / values.std()
-
-
-def _speech_frames(speech: Speech) -> np.ndarray:
-    time = speech.spectrogram["time"].to_numpy()
-    spans = speech.passages[["speech_start", "speech_end"]].to_numpy()
-    return ((time[:, None] >= spans[:, 0]) & (time[:, None] < spans[:, 1])).any(1).astype(float)
 
 
 def _field(n_bands: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

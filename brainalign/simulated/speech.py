@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,46 +15,26 @@ import xarray as xr
 from scipy.signal import resample_poly
 
 from brainalign import assets
+from brainalign._checks import finite, shaped
 from brainalign._io import placed
 from brainalign.datasets.types import Audio
 
 ALIGNER_RATE = 16_000
 """Hz. The rate of the aligner's acoustic model."""
 
-PRONUNCIATIONS = {
-    "jingling": "JH IH NG G AH L IH NG",
-    "quills": "K W IH L Z",
-    "squalled": "S K W AO L D",
-    "squinted": "S K W IH N T IH D",
-    "yapped": "Y AE P T",
-    "yapping": "Y AE P IH NG",
-}
+PRONUNCIATIONS = dict(pd.read_csv(Path(__file__).parents[1] / "data" / "pronunciations.csv").values)
 """ARPAbet pronunciations of the sample's words that the aligner's dictionary lacks."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Speech passages laid end to end on one clock.
+    """Speech passages laid end to end on one clock (s)."""
 
-    Parameters
-    ----------
-    words : DataFrame [word, onset, offset, passage]
-        Times in s.
-    audio : Audio
-        The sound.
-    passages : DataFrame [passage, start, end, speech_start, speech_end]
-        Where each passage lies, with its leading and trailing silence (s).
-    spectrogram : DataArray of shape (time, band)
-        Auditory spectrogram as the sample carries it, 100 Hz, `passage` beside time.
-    strf : DataArray of shape (time, channel)
-        The ten simulated channels that come with the sample: sound through spectro-temporal receptive fields.
-    """
-
-    words: pd.DataFrame
+    words: pd.DataFrame  # [word, onset, offset, passage]
     audio: Audio
-    passages: pd.DataFrame
-    spectrogram: xr.DataArray
-    strf: xr.DataArray
+    passages: pd.DataFrame  # [passage, start, end, speech_start, speech_end], with leading and trailing silence
+    spectrogram: xr.DataArray  # (time, band), as the sample carries it, 100 Hz, `passage` beside time
+    strf: xr.DataArray  # (time, channel), the sample's simulated channels: sound through receptive fields
 
 
 def naplib_speech() -> Speech:
@@ -61,18 +42,13 @@ def naplib_speech() -> Speech:
 
     The transcript is in capitals without punctuation; words are lower-cased, but for the pronoun I.
 
-    Returns
-    -------
-    Speech
-
     References
     ----------
     Mischler, Raghavan, Keshishian & Mesgarani (2023). naplib-python. Software Impacts 17, 100541.
     """
     with h5py.File(assets.fetch("naplib-speech")) as file:
-        read = {
-            field: [file[ref][:] for ref in file["out"][field][:].ravel()] for field in file["out"] if field != "chname"
-        }
+        fields = [field for field in file["out"] if field != "chname"]
+        read = {field: [file[ref][:] for ref in file["out"][field][:].ravel()] for field in fields}
         names = [_text(file[ref][:]) for ref in file[file["out"]["chname"][0, 0]][:].ravel()]
     rate = float(read["soundf"][0].item())
     frame_rate = round(float(read["dataf"][0].item()))
@@ -91,56 +67,33 @@ def naplib_speech() -> Speech:
     words["word"] = words["word"].where(words["word"] != "i", "I")
     passages = pd.DataFrame(passages, columns=["passage", "start", "end", "speech_start", "speech_end"])
     lengths = [len(frames) for frames in read["resp"]]
-    time = np.arange(sum(lengths)) / frame_rate
     # text of fixed length: xarray copies Python strings one by one
     beside = ("time", np.repeat(passages["passage"].to_numpy(dtype=str), lengths))
-    strf = np.concatenate(read["resp"]).astype("float32")
+    coords = {"time": np.arange(sum(lengths)) / frame_rate, "passage": beside}
+    spectrogram, strf = (np.concatenate(read[field]).astype("float32") for field in ("aud", "resp"))
+    channels = {"channel": [f"strf-{name}" for name in names]}
     return Speech(
         words=words,
         audio=_end_to_end(read["sound"], rate, passages),
         passages=passages,
-        spectrogram=xr.DataArray(
-            np.concatenate(read["aud"]).astype("float32"),
-            dims=("time", "band"),
-            coords={"time": time, "passage": beside},
-        ),
-        strf=xr.DataArray(
-            strf,
-            dims=("time", "channel"),
-            coords={"time": time, "channel": [f"strf-{n}" for n in names], "passage": beside},
-        ),
+        spectrogram=xr.DataArray(spectrogram, coords, ("time", "band")),
+        strf=xr.DataArray(strf, coords | channels, ("time", "channel")),
     )
 
 
 def align_words(
     audio: Audio, transcript: Sequence[str], pronunciations: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """When each word of a transcript was spoken, by forced alignment (pocketsphinx). Cached on disk.
+    """When each word of a transcript was spoken: [word, onset, offset] in s, to 10 ms.
 
-    Parameters
-    ----------
-    audio : Audio
-        One passage.
-    transcript : sequence of str
-        Its words in order, lower case.
-    pronunciations : mapping of str to str, optional
-        ARPAbet phones, separated by spaces, for words that the aligner's dictionary lacks.
-
-    Returns
-    -------
-    DataFrame [word, onset, offset]
-        One row for each word of `transcript`; s from the start of the audio, to 10 ms.
-
-    Raises
-    ------
-    ValueError
-        For words without a pronunciation (all are named), or when transcript and sound cannot be matched.
+    By forced alignment (pocketsphinx) of one passage with its words in order and lower case, cached on disk.
+    `pronunciations` holds ARPAbet phones, separated by spaces, for words that the aligner's dictionary lacks.
     """
     from pocketsphinx import Decoder
 
-    samples = np.asarray(audio.samples, dtype=float)
-    if samples.ndim != 1 or not np.isfinite(samples).all() or not samples.any():
-        raise ValueError("audio: expected one channel of finite samples that are not all zero.")
+    samples = finite("audio", shaped("audio", audio.samples, "sample"))
+    if not samples.any():
+        raise ValueError("audio: expected samples that are not all zero.")
     transcript = [str(word) for word in transcript]
     pronunciations = dict(pronunciations or {})
     key = hashlib.sha256(samples.tobytes() + repr((audio.rate, transcript, sorted(pronunciations.items()))).encode())
@@ -154,9 +107,7 @@ def align_words(
             decoder.add_word(word, pronunciations[word], True)
     unknown = sorted({word for word in transcript if decoder.lookup_word(word) is None})
     if unknown:
-        raise ValueError(
-            f"transcript: no pronunciation for {unknown}; give ARPAbet phones for them in `pronunciations`."
-        )
+        raise ValueError(f"transcript: no pronunciation for {unknown}; give their ARPAbet phones in `pronunciations`.")
     sound = resample_poly(samples, ALIGNER_RATE, round(audio.rate))
     pcm = np.round(sound / np.abs(sound).max() * 0.9 * 32767).astype("<i2").tobytes()
     decoder.set_align_text(" ".join(transcript))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.stats import rankdata, zscore
 
 from brainalign import cortex
+from brainalign._checks import whole, within
 from brainalign.datasets.types import Viewing
 from brainalign.features import captions
 from brainalign.features.images import GRID, N_ORIENTATIONS, N_SCALES, gabor_energies
@@ -28,18 +29,7 @@ STREAMS = {
 """Regions of the Desikan-Killiany annotation that make up each ROI: stand-ins for the streams of the Natural Scenes
 Dataset, which are drawn by hand."""
 
-ZONES = pd.DataFrame(
-    [
-        ("medial food area", "food", 31, -60, -12, 8),
-        ("lateral food area", "food", 45, -61, -14, 8),
-        ("FFA", "person", 40, -50, -20, 11),
-        ("EBA", "person", 50, -72, 3, 12),
-        ("OFA", "person", 42, -80, -10, 9),
-        ("PPA", "place", 26, -44, -10, 12),
-        ("OPA", "place", 34, -82, 20, 12),
-    ],
-    columns=["area", "category", "x", "y", "z", "radius"],
-)
+ZONES = pd.read_csv(Path(__file__).parents[1] / "data" / "zones.csv")
 """Planted zones: centre (mm, MNI152, right hemisphere; mirrored in the left) and radius (mm along the edges of the
 mesh). Where two overlap, the first keeps the vertex.
 
@@ -55,55 +45,52 @@ PATCHES = {"ventral": 1, "lateral": 2, "parietal": 4}
 PATCH_RADIUS = 8.0
 """mm along the edges of the mesh."""
 
+SHARED = 0.6
+"""Share of the tuning's variance that subjects have in common."""
+
+OF_CATEGORY = 0.5
+"""Share of the variance in a zone that follows the category."""
+
 
 def virtual_viewing(
     *,
-    n_people: int = 4,
+    n_subjects: int = 4,
     n_train: int = 225,
     n_test: int = 100,
     n_repeats: int = 3,
     snr: float = 0.35,
-    shared: float = 0.6,
-    zone: float = 0.5,
     roi: str | Sequence[str] | None = None,
     embeddings: str = "all-mpnet-base-v2",
     seed: int = 0,
     device: str = "auto",
-    progress: bool = False,
 ) -> Viewing:
     """Virtual people who look at rendered scenes.
 
-    Each person sees `n_train` scenes of their own and the `n_test` scenes of the shared test set, in `n_repeats`
+    Each subject sees `n_train` scenes of their own and the `n_test` scenes of the shared test set, in `n_repeats`
     presentations. What a vertex of fsaverage5 responds to, before noise:
 
     - early ROI: Gabor energies of the pixels (`gabor_energies`) at one place, orientation and scale. The place follows
       the vertex: eccentricity grows from the occipital pole forwards, the upper field lies below the calcarine sulcus,
       the left hemisphere sees the right field. Orientation is random, scale grows with eccentricity;
-    - ventral, lateral and parietal ROIs: a direction through the space of caption embeddings, each image represented
-      by the mean over its five captions, each embedded whole. Directions are Gaussian and weigh the dimensions of that
-      space as they come;
-    - zones for people, places and food (`ZONES`): a share `zone` of the variance is the projection on the category's
-      direction (what it adds to the embedding of a scene, by least squares over `SUPERCATEGORIES`), the rest as around
-      it but without what goes along with the category;
+    - ventral, lateral and parietal ROIs: a Gaussian direction through the space of caption embeddings, each image
+      represented by the mean over its five captions;
+    - zones for people, places and food (`ZONES`): half of the variance is the projection on the category's direction
+      (what it adds to the embedding of a scene, by least squares over `SUPERCATEGORIES`), the rest as around it but
+      without what goes along with the category;
     - noise patches within these ROIs (`PATCHES`), and all of the cortex around them: nothing.
 
-    Tuning has a part that people share (share `shared` of its variance) and one of each person's own. Each part is
-    Gaussian noise smoothed along the mesh, so tuning of neighbours is alike **by construction** (r 0.6 at 6 mm, 0.1 at
-    14 mm), as is that of different people; zones lie at the same vertices in all. Noise is independent of vertex,
-    image, repeat and person, which real noise is not: neighbourhoods average it away more than they would in real
-    data. Nothing here says that brains are like this.
+    Tuning has a part that subjects share (0.6 of its variance) and one of each subject's own. Each part is Gaussian
+    noise smoothed along the mesh, so tuning of neighbours is alike **by construction** (r 0.6 at 6 mm, 0.1 at 14 mm),
+    as is that of different subjects; zones lie at the same vertices in all. Noise is independent of vertex, image,
+    repeat and subject, which real noise is not: neighbourhoods average it away more than they would in real data.
 
     Parameters
     ----------
-    n_people, n_train, n_test, n_repeats : int
-        People, scenes of each alone, scenes of all, presentations of each scene.
+    n_subjects, n_train, n_test, n_repeats : int
+        Subjects, scenes of each alone, scenes of all, presentations of each scene.
     snr : float
         Median over the vertices that respond of the variance of the planted response over that of the noise of one
-        repeat. It differs between them by a factor of up to 4 and is the same in all people.
-    shared : float
-        Share of the tuning's variance that people have in common, from 0 to 1.
-    zone : float
-        Share of the variance in a zone that follows the category, from 0 to 1.
+        repeat. It differs between them by a factor of up to 4 and is the same in all subjects.
     roi : str or sequence of str, optional
         Keep only these of `STREAMS`, or "streams" for all of them. Default: the cortex without the medial wall. What
         is planted in a vertex is the same, its noise is not.
@@ -111,8 +98,7 @@ def virtual_viewing(
         The model of the captions, see `features.captions.embed`.
     seed : int
         Everything random comes from it.
-    device, progress
-        As in `features.captions.embed`.
+    device : {"auto", "cpu", "cuda"}
 
     Returns
     -------
@@ -124,23 +110,18 @@ def virtual_viewing(
     Raises
     ------
     ValueError
-        For sizes or shares that leave nothing to make, and other regions.
+        Other regions.
     """
-    names = list(STREAMS) if roi is None else [roi] if isinstance(roi, str) else list(roi)
-    names = list(STREAMS) if names == ["streams"] else names
+    names = list(STREAMS) if roi is None or roi == "streams" else [roi] if isinstance(roi, str) else list(roi)
     if not names or not set(names) <= set(STREAMS):
         raise ValueError(f"roi: expected 'streams' or some of {', '.join(STREAMS)}, got {roi!r}.")
-    if min(n_people, n_repeats) < 1 or n_train < 0 or n_test < 3:
-        raise ValueError(
-            f"n_people, n_repeats, n_train, n_test: expected at least 1, 1, 0 and 3, got {n_people}, {n_repeats}, "
-            f"{n_train} and {n_test}."
-        )
-    if not (np.isfinite(snr) and snr > 0):
-        raise ValueError(f"snr: expected a positive number, got {snr}.")
-    if not (0 <= shared <= 1 and 0 <= zone <= 1):
-        raise ValueError(f"shared, zone: expected shares from 0 to 1, got {shared} and {zone}.")
-    scenes = render_scenes(n_test + n_people * n_train, seed=seed)
-    embedded = captions.embed(scenes.captions, embeddings, device=device, progress=progress).to_numpy()
+    whole("n_subjects", n_subjects)
+    whole("n_repeats", n_repeats)
+    whole("n_train", n_train, 0)
+    whole("n_test", n_test, 3)
+    within("snr", snr, 0, np.inf)
+    scenes = render_scenes(n_test + n_subjects * n_train, seed=seed)
+    embedded = captions.embed(scenes.captions, embeddings, device=device).to_numpy()
     energies = zscore(gabor_energies(scenes.images), axis=0).astype("float32")
     rng = np.random.default_rng([seed, 1])
     layout = _layout(snr, n_repeats, rng)
@@ -154,17 +135,16 @@ def virtual_viewing(
     ratio = truth["snr"].to_numpy("float32")
     gain, filled = np.sqrt(ratio / (1 + ratio)), truth.index.isin(driven.index)
     test, responses = np.arange(n_test), {}
-    for person in range(n_people):
-        rng = np.random.default_rng([seed, 2, person])
-        tuning = common.mixed(_draw_tuning(embedded.shape[1], step, rng), shared)
-        shown = np.r_[test, n_test + person * n_train + np.arange(n_train)]
-        planted = _planted(driven, tuning, embedded, energies, toward, zone)[shown][:, driven.index.isin(truth.index)]
+    for subject in range(n_subjects):
+        rng = np.random.default_rng([seed, 2, subject])
+        tuning = np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * _draw_tuning(embedded.shape[1], step, rng)
+        shown = np.r_[test, n_test + subject * n_train + np.arange(n_train)]
+        planted = _planted(driven, tuning, embedded, energies, toward)[shown][:, driven.index.isin(truth.index)]
         values = rng.standard_normal((n_repeats, len(shown), len(truth)), dtype="float32")
         values *= 1 / np.sqrt(1 + ratio)
         values[..., filled] += planted * gain[filled]
-        responses[f"v{person + 1:02d}"] = xr.DataArray(
-            values, dims=("repeat", "image", "vertex"), coords={"image": shown, "vertex": truth.index.to_numpy()}
-        )
+        coords = {"image": shown, "vertex": truth.index.to_numpy()}
+        responses[f"v{subject + 1:02d}"] = xr.DataArray(values, coords, ("repeat", "image", "vertex"))
     rois = pd.DataFrame({name: truth["region"].isin(STREAMS[name]) for name in STREAMS if name in names})
     return Viewing(
         name="virtual viewers",
@@ -182,50 +162,32 @@ def virtual_viewing(
 def _layout(snr: float, n_repeats: int, rng: np.random.Generator) -> pd.DataFrame:
     """What is planted where: the truth, one row a vertex, in the order of vertex numbers."""
     parts = []
-    drive = {region: "pixels" if stream == "early" else "caption" for stream, rs in STREAMS.items() for region in rs}
     for side, hemisphere in enumerate(cortex.HEMISPHERES):
         region = cortex.regions(hemisphere)
-        table = pd.DataFrame({"region": region})
-        table["drive"] = table["region"].map(drive)
-        table.loc[(table["region"] != "") & table["drive"].isna(), "drive"] = "none"
-        table[["zone", "area"]] = ""
-        for _, planted in ZONES.iterrows():
-            centre = cortex.mni152_to_fsaverage(planted[["x", "y", "z"]].to_numpy(float)) * [1 if side else -1, 1, 1]
-            source = int(cortex.nearest_vertex(centre, hemisphere))
-            near = _within(planted["radius"], source, hemisphere)
-            free = near & (table["drive"] == "caption").to_numpy() & (table["zone"] == "").to_numpy()
-            table.loc[free, ["zone", "area"]] = planted["category"], planted["area"]
-        for stream, n_patches in PATCHES.items():
-            for _ in range(n_patches):
-                # away from zones and other patches as far as there is room
-                here = table["region"].isin(STREAMS[stream]).to_numpy() & (table["drive"] == "caption").to_numpy()
-                source = int(rng.choice(np.flatnonzero(here & (table["zone"] == "").to_numpy())))
-                near = _within(PATCH_RADIUS, source, hemisphere)
-                table.loc[near & here & (table["zone"] == "").to_numpy(), "drive"] = "none"
-        parts.append(table)
-    truth = pd.concat(parts, ignore_index=True).dropna(subset="drive")
-    truth.index.name = "vertex"
+        stream = pd.Series(region).map({name: stream for stream, names in STREAMS.items() for name in names}).to_numpy()
+        drive = np.where(stream == "early", "pixels", np.where(pd.isna(stream), "none", "caption"))
+        zone, area = np.full((2, len(region)), "", dtype=object)
+        for planted in ZONES.itertuples():
+            centre = cortex.mni152_to_fsaverage((planted.x, planted.y, planted.z)) * [1 if side else -1, 1, 1]
+            near = _within(planted.radius, int(cortex.nearest_vertex(centre, hemisphere)), hemisphere)
+            free = near & (drive == "caption") & (zone == "")
+            zone[free], area[free] = planted.category, planted.area
+        for name in (name for name, n_patches in PATCHES.items() for _ in range(n_patches)):
+            # away from zones and other patches as far as there is room
+            here = (stream == name) & (drive == "caption") & (zone == "")
+            drive[here & _within(PATCH_RADIUS, int(rng.choice(np.flatnonzero(here))), hemisphere)] = "none"
+        parts.append(pd.DataFrame({"drive": drive, "zone": zone, "area": area, "region": region}))
+    truth = pd.concat(parts, ignore_index=True).query("region != ''").rename_axis("vertex")
     spread = snr * 2 ** rng.uniform(-1, 1, len(truth))
     truth["snr"] = np.where(truth["drive"] == "none", 0.0, spread)
     truth["ceiling"] = np.sqrt(truth["snr"] / (truth["snr"] + 1 / n_repeats))
-    return truth[["drive", "zone", "area", "region", "snr", "ceiling"]]
+    return truth
 
 
-class _Tuning(NamedTuple):
-    """Smooth random numbers over the cortex: `direction` (vertex, dimension) and `phase` (vertex, 2)."""
-
-    direction: np.ndarray
-    phase: np.ndarray
-
-    def mixed(self, own: _Tuning, share: float) -> _Tuning:
-        """The sum of two, so that this one makes up a share of the variance."""
-        one, two = np.sqrt(share), np.sqrt(1 - share)
-        return _Tuning(*(one * a + two * b for a, b in zip(self, own, strict=True)))
-
-
-def _draw_tuning(n_dimensions: int, step: sparse.csr_matrix, rng: np.random.Generator) -> _Tuning:
+def _draw_tuning(n_dimensions: int, step: sparse.csr_matrix, rng: np.random.Generator) -> np.ndarray:
+    """Smooth random numbers over the cortex: a direction (vertex, dimension), and a phase in the last two columns."""
     white = rng.standard_normal((step.shape[0], n_dimensions + 2), dtype="float32")
-    return _Tuning(_smooth(white[:, :-2], step, 8), _smooth(white[:, -2:], step, 2))
+    return np.hstack([_smooth(white[:, :-2], step, 8), _smooth(white[:, -2:], step, 2)])
 
 
 def _smooth(white: np.ndarray, step: sparse.csr_matrix, n_steps: int) -> np.ndarray:
@@ -266,28 +228,26 @@ def _toward(embedded: np.ndarray, categories: pd.DataFrame) -> dict[str, np.ndar
     adds = np.linalg.lstsq(np.column_stack([shows, np.ones(len(shows))]), embedded, rcond=None)[0]
     for category in ZONES["category"].unique():
         if categories[category].nunique() < 2:
-            raise ValueError(
-                f"n_train, n_test: all or none of {len(shows)} scenes show a {category}; take more scenes."
-            )
+            raise ValueError(f"n_train, n_test: all or none of {len(shows)} scenes show a {category}; take more.")
         found[category] = zscore(embedded @ adds[SUPERCATEGORIES.index(category)])
     return found
 
 
 def _planted(
-    truth: pd.DataFrame, tuning: _Tuning, embedded: np.ndarray, energies: np.ndarray, toward: dict, zone: float
+    truth: pd.DataFrame, tuning: np.ndarray, embedded: np.ndarray, energies: np.ndarray, toward: dict
 ) -> np.ndarray:
     """Responses of the vertices in `truth` to all images without noise, shape (image, vertex), variance 1."""
     planted = np.empty((len(embedded), len(truth)), dtype="float32")
     drive, vertices = truth["drive"].to_numpy(), truth.index.to_numpy()
     seen = drive == "pixels"
-    planted[:, seen] = zscore(energies @ _receptive_fields(vertices[seen], tuning.phase[seen]), axis=0)
+    planted[:, seen] = zscore(energies @ _receptive_fields(vertices[seen], tuning[seen][:, -2:]), axis=0)
     told = drive == "caption"
-    planted[:, told] = zscore(embedded @ tuning.direction[told].T, axis=0)
+    planted[:, told] = zscore(embedded @ tuning[told][:, :-2].T, axis=0)
     for category, projection in toward.items():
         inside = (truth["zone"] == category).to_numpy()
         along = planted[:, inside].T @ projection / len(projection)
         rest = zscore(planted[:, inside] - projection[:, None] * along, axis=0)
-        planted[:, inside] = np.sqrt(1 - zone) * rest + np.sqrt(zone) * projection[:, None]
+        planted[:, inside] = np.sqrt(1 - OF_CATEGORY) * rest + np.sqrt(OF_CATEGORY) * projection[:, None]
     return planted
 
 
@@ -307,8 +267,6 @@ def _receptive_fields(vertices: np.ndarray, phase: np.ndarray) -> np.ndarray:
     preferred = np.arctan2(phase[:, 1], phase[:, 0]) / 2
     angles = np.arange(N_ORIENTATIONS) * np.pi / N_ORIENTATIONS
     turned = np.exp(2 * (np.cos(2 * (angles[:, None] - preferred)) - 1))
-    scales = (np.arange(N_SCALES)[:, None] == np.minimum((eccentricity * N_SCALES).astype(int), N_SCALES - 1)).astype(
-        float
-    )
-    weights = np.einsum("sv,ov,rv,cv->sorcv", scales, turned, down, across)
+    scales = np.arange(N_SCALES)[:, None] == np.minimum((eccentricity * N_SCALES).astype(int), N_SCALES - 1)
+    weights = np.einsum("sv,ov,rv,cv->sorcv", scales.astype(float), turned, down, across)
     return weights.reshape(-1, len(vertices)).astype("float32")

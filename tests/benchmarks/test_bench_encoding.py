@@ -11,7 +11,7 @@ from himalaya.backend import set_backend
 from himalaya.ridge import RidgeCV
 from sklearn.model_selection import KFold
 
-from brainalign.ridge.encoding import contiguous_folds, cross_validate
+from brainalign.ridge import ContiguousKFold, cross_validate
 
 N_SAMPLES, N_FEATURES, N_CHANNELS, N_SPLITS, ROUNDS = 5000, 500, 200, 5, 3
 ALPHAS = np.logspace(1, 5, 10)
@@ -38,9 +38,7 @@ def two_threads():
 
 def sweep(x, y):
     # himalaya does not standardize within folds, so neither does the sweep here.
-    result = cross_validate(
-        x, y, alphas=ALPHAS, n_splits=N_SPLITS, inner_splits=N_SPLITS, standardize=False, device="cpu"
-    )
+    result = cross_validate(x, y, alphas=ALPHAS, cv=N_SPLITS, inner_cv=N_SPLITS, standardize=False, device="cpu")
     return result.score.values[0]
 
 
@@ -48,7 +46,7 @@ def himalaya(x, y):
     set_backend("torch")
     x, y = torch.from_numpy(x), torch.from_numpy(y)
     held_out = torch.empty_like(y)
-    for train, test in contiguous_folds(len(x), N_SPLITS):
+    for train, test in list(ContiguousKFold(N_SPLITS).split(range(len(x)))):
         model = RidgeCV(
             ALPHAS.astype(x.numpy().dtype),
             fit_intercept=True,

@@ -55,7 +55,6 @@ def test_the_profile_runs_every_viewing_chapter_on_all_people(profile):
         assert parameters["dataset"] == "nsd"
         options = parameters["dataset_options"]
         assert [f"subj{number:02d}" for number in options["subjects"]] == list(SUBJECTS)
-        assert options["repeats"] == "all"  # else there is no noise ceiling
 
 
 def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
@@ -64,7 +63,7 @@ def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
     code = rng.standard_normal(8)[np.arange(nsd_layout.ALL) % 8] + 0.5 * rng.standard_normal(nsd_layout.ALL)
     layout = nsd_layout.write(
         tmp_path / "nsd",
-        people=[1, 2, 3],
+        subjects=[1, 2, 3],
         sessions=1,
         first_vertex=0,
         n_vertices=len(near[0]),

@@ -89,7 +89,7 @@ def alone(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("the test has no network")
 
-    monkeypatch.setattr(assets, "_download", refuse)
+    monkeypatch.setattr(assets, "_transfer", refuse)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_signals_are_those_recorded(tree, rng):
     mixing = rng.standard_normal((len(names), 3))
     record(tree, "sub-01", names[::-1], (500 + mixing @ waves(np.arange(18 * RATE) / RATE))[::-1])
     data = load_listening("podcast", root=tree, subjects="sub-01")
-    assert data.signal.dtype == np.float32 and data.sampling_rate == pytest.approx(100)
+    assert data.signal.dtype == np.float32
     time = data.signal["time"].to_numpy()
     np.testing.assert_allclose(time, np.arange(1800) / 100)
     expected = mixing @ waves(time)
@@ -221,12 +221,12 @@ def test_a_recording_that_breaks_off(tree, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(
-        ValueError, match=r"An incomplete download\?.* the published one 527206969|an incomplete file\?"
+        ValueError, match=r"an incomplete download\? The published one has 527206969 bytes|an incomplete file\?"
     ):
         load_listening("podcast", root=tree, **PEOPLE)
     if share == 0.7:  # the broken end is only met when it is read
         end = mne.io.read_raw_fif(path, verbose="error").times[-1]
-        with pytest.raises(ValueError, match=f"cannot be read as a FIF recording.* {len(whole) * 7 // 10} bytes"):
+        with pytest.raises(ValueError, match=f"cannot be read as a FIF recording.* has {len(whole) * 7 // 10} bytes"):
             load_listening("podcast", root=tree, max_duration=end, **PEOPLE)
 
 
@@ -261,14 +261,14 @@ def test_missing_recordings_are_named_with_ways_to_get_them(tree, monkeypatch):
                  "stimuli/podcast.wav (318 MB)", "download=True", "aws s3 cp --no-sign-request s3://openneuro.org/ds005574",
                  "subjects=['sub-01'] to use only"]:  # fmt: skip
         assert part in message
-    monkeypatch.setattr(assets, "_download", lambda addresses, work: pytest.fail(f"asked for {list(addresses)}"))
+    monkeypatch.setattr(assets, "_transfer", lambda address, part, file: pytest.fail(f"asked for {address}"))
     with pytest.raises(assets.AssetError):
         load_listening("podcast", root=tree, **PEOPLE)  # nothing is fetched unasked
 
 
 def test_with_download_only_what_is_missing_is_fetched(tree, monkeypatch):
     asked = []
-    monkeypatch.setattr(assets, "_download", lambda addresses, work: asked.extend(addresses.values()))
+    monkeypatch.setattr(assets, "_transfer", lambda address, part, file: asked.append(address))
     recording(tree, "sub-04").unlink()
     with pytest.raises(assets.AssetError, match="could not be fetched"):
         load_listening("podcast", root=tree, download=True, **PEOPLE)
@@ -285,10 +285,10 @@ def test_arguments_and_tables_that_are_wrong(tree, rng):
     with pytest.raises(ValueError, match="root: expected a folder"):
         load_listening("podcast", root=tree / "nowhere")
     for max_duration in (0, -1, np.nan):
-        with pytest.raises(ValueError, match="max_duration: expected a positive number"):
+        with pytest.raises(ValueError, match="max_duration: expected a number above 0"):
             load_listening("podcast", root=tree, max_duration=max_duration)
     record(tree, "sub-04", ["A1", "A2"], envelopes(2, 18.0, rng))
-    with pytest.raises(ValueError, match=r"sub-04: none of its good channels is in the recording.*'A1'"):
+    with pytest.raises(ValueError, match=r"sub-04: none of its good channels is in the recording.*A1"):
         load_listening("podcast", root=tree, **PEOPLE)
     sidecars(tree, "sub-04", [("G2", "ECOG", "good"), ("G2", "ECOG", "good")], None)
     with pytest.raises(ValueError, match=r"channels.tsv: names repeat: \['G2'\]"):
@@ -369,13 +369,14 @@ def test_the_real_transcript(tmp_path, rng):
 
 BRIEF = {"subjects": ["sub-03", "sub-05", "sub-08"], "max_duration": 150, "audio": True}
 
-MODELS = {"family": graded_family(n=5), "n_depths": 5}
+FAMILY = [graded_family()[k] for k in (0, 2, 3, 4, 6)]
+MODELS = {"family": FAMILY, "n_depths": 5}
 
 SMALL = {  # what makes each chapter quick
     "02_layer_alignment_in_people": {"n_rolls": 5, "n_twins": 1, "n_blocks": 3, "step": 15},
     "02_what_else_would_do_in_people": {"n_random": 2, "n_reversed": 3, "n_blocks": 3, "step": 15},
     "03_better_models_in_people": {
-        "family": graded_family(n=5),
+        "family": FAMILY,
         "outsiders": ["all-minilm-l6-v2"],
         "n_pairs": 1,
         "n_rolls": 9,

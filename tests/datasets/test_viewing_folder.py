@@ -10,8 +10,8 @@ import xarray as xr
 from PIL import Image
 
 from brainalign.book import cli
-from brainalign.datasets import Viewing, check, load_viewing, save_viewing
-from brainalign.datasets.viewing_folder import load_stimuli
+from brainalign.datasets import Viewing, check, load_viewing
+from brainalign.datasets.folder import load_stimuli
 
 IMAGES = ["dog", "null", "3", "a, b", "über"]
 
@@ -48,7 +48,7 @@ def make(**changes) -> Viewing:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    return save_viewing(make(), tmp_path / "mine")
+    return make().save(tmp_path / "mine")
 
 
 def assert_problems(folder: Path, *expected: str) -> None:
@@ -90,11 +90,11 @@ def test_responses_stay_on_disk_until_they_are_read(folder):
 def test_dissimilarities_alone(tmp_path):
     values = np.random.default_rng(1).uniform(size=(2, 2, 10))
     rdms = xr.DataArray(values, dims=("subject", "session", "pair"), coords={"subject": ["a", "b"]})
-    saved = save_viewing(make(responses=None, rois=None, rdms=rdms, space=""), tmp_path / "mine")
+    saved = make(responses=None, rois=None, rdms=rdms, space="").save(tmp_path / "mine")
     data = load_viewing(saved)
     xr.testing.assert_identical(data.rdms, rdms)
     np.save(saved / "rdms" / "b.npy", np.ones((2, 9)))
-    assert_problems(saved, "rdms: expected shape (session, 10)")
+    assert_problems(saved, "rdms: expected NAME.npy of shape (session, pair), the same in everybody")
 
 
 def test_the_least_that_is_needed(tmp_path):
@@ -116,19 +116,19 @@ def test_a_data_set_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "save", fail)
     with pytest.raises(OSError, match="no space"):
-        save_viewing(make(), tmp_path / "mine")
+        make().save(tmp_path / "mine")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_overwritten(folder):
     with pytest.raises(FileExistsError, match="not an empty folder"):
-        save_viewing(make(), folder)
+        make().save(folder)
 
 
 def test_names_that_are_no_file_names_are_refused(tmp_path):
     data = make()
     with pytest.raises(ValueError, match="cannot be names of files"):
-        save_viewing(make(responses={"../p1": data.responses["p1"]}), tmp_path / "mine")
+        make(responses={"../p1": data.responses["p1"]}).save(tmp_path / "mine")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,12 +148,12 @@ def test_every_problem_is_listed_at_once(folder):
     np.save(folder / "responses" / "p2.npy", np.load(folder / "responses" / "p2.npy")[:1])
     found = "\n".join(check(folder))
     for text in (
-        "unknown key 'spaec'; expected some of ['name', 'space']; did you mean 'space'?",
-        "rois.csv: expected 1 or 0, or True or False; 1 cells hold something else, first 'maybe' in row 3",
-        "pictures: 1 captioned image(s) have none, first ['dog']",
+        "unknown key 'spaec' (did you mean 'space'?); expected some of ['name', 'space']",
+        "rois.csv: expected 1 or 0, or True or False, got 1 other cells, first 'maybe' in row 3",
+        "pictures: 1 of 5 captioned images have no picture: dog",
         "pictures/3.png: cannot be read",
-        "pictures: 1 have no caption, first ['stranger']",
-        "responses/p1.npy, repeat 2: 1 values are not finite in 1 of 3 vertices, first [7]",
+        "pictures: 1 of 5 pictures have no caption: stranger",
+        "responses['p1'], repeat 2: 1 values are not finite, in 1 of 3 vertices: 7",
         "as many repeats in everybody, got {'p1': 2, 'p2': 1}",
     ):
         assert text in found, (text, found)
@@ -163,18 +163,18 @@ def test_every_problem_is_listed_at_once(folder):
 @pytest.mark.parametrize(
     ("file", "text", "expected"),
     [
-        ("captions.csv", "image,caption\ndog,\n", "1 rows have no text"),
+        ("captions.csv", "image,caption\ndog,\n", "1 row(s) have no text, first row 2"),
         ("captions.csv", "image,text\ndog,A dog\n", "missing the column(s) ['caption']"),
-        ("captions.csv", "image,caption\n,A dog\n", "1 rows name no image, first row 2"),
-        ("test_images.csv", "image\ndog\n3\nnobody\n", "not in captions, first ['nobody']"),
+        ("captions.csv", "image,caption\n,A dog\n", "1 row(s) name no image, first row 2"),
+        ("test_images.csv", "image\ndog\n3\nnobody\n", "1 of 3 are not in captions: nobody"),
         ("test_images.csv", "image\ndog\n3\n", "expected three images or more"),
-        ("seen.csv", "person,image\np1,dog\n", "responses/p1.npy: expected 1 images and 3 vertices"),
-        ("seen.csv", "person,image\nwho,dog\n", "names people without a file in responses: ['who']"),
+        ("seen.csv", "subject,image\np1,dog\n", "with 1 images and 3 vertices, got (2, 5, 3)"),
+        ("seen.csv", "subject,image\nwho,dog\n", "seen.csv: 1 of 1 people have no file in responses: who"),
         ("categories.csv", "image,animal\ndog,1\n", "its index must be the images of captions"),
-        ("rois.csv", "vertex,early\n1,1\n2,0\n", "3 of the 3 vertices of 'p1' are not in its index"),
+        ("rois.csv", "vertex,early\n1,1\n2,0\n", "3 of 3 vertices of 'p1' are not in its index"),
         ("rois.csv", "vertex,early\n7,1\n8,0\n99999,1\n", "whole numbers from 0 to 20483"),
-        ("dataset.json", "{", "cannot be read as JSON"),
-        ("dataset.json", '{"space": 5, "name": "x"}', "'space' must be a text, got 5"),
+        ("dataset.json", "{", "expected a JSON object"),
+        ("dataset.json", '{"space": 5, "name": "x"}', "space: expected a text, got 5"),
     ],
 )
 def test_what_is_wrong_is_named(folder, file, text, expected):
@@ -186,15 +186,17 @@ def test_what_is_wrong_is_named(folder, file, text, expected):
 
 def test_arrays_that_do_not_fit(folder):
     np.save(folder / "vertices" / "p1.npy", np.arange(2))
-    assert_problems(folder, "responses/p1.npy: expected 5 images and 2 vertices as its last two dimensions, got (5, 3)")
+    assert_problems(
+        folder, "responses/p1.npy: expected shape ([repeat,] image, vertex) with 5 images and 2 vertices, got (2, 5, 3)"
+    )
     (folder / "vertices" / "p1.npy").unlink()
     (folder / "responses" / "p1.npy").write_bytes((folder / "responses" / "p1.npy").read_bytes()[:100])
     assert any("p1.npy: cannot be read as an array" in line for line in check(folder))
     for path in (folder / "responses").iterdir():
         path.unlink()
-    assert any("the folder holds no NAME.npy" in line for line in check(folder))
+    assert any("expected those of one person or more, got none" in line for line in check(folder))
     (folder / "responses").rmdir()
-    assert any("neither folder is here" in line for line in check(folder))
+    assert any("responses, rdms: expected at least one of the two" in line for line in check(folder))
 
 
 def test_pictures_of_two_sizes(folder):
@@ -214,7 +216,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path):
     rdms = xr.DataArray(np.ones((1, 1, 10)) * np.arange(10), dims=("subject", "session", "pair"))
     data = make(rdms=rdms.assign_coords(subject=["../../evil"]))
     with pytest.raises(ValueError, match="cannot be names of files"):
-        save_viewing(data, tmp_path / "deep" / "mine")
+        data.save(tmp_path / "deep" / "mine")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,7 +224,7 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path):
     data = make(space="", rois=None)
     named = {p: array.assign_coords(vertex=["a", "b", "c"]) for p, array in data.responses.items()}
     with pytest.raises(ValueError, match="could not be read back"):
-        save_viewing(make(space="", rois=None, responses=named), tmp_path / "mine")
+        make(space="", rois=None, responses=named).save(tmp_path / "mine")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -240,13 +242,15 @@ def test_files_that_would_be_passed_over_are_named(folder):
 
 def test_stimuli_need_no_responses_and_all_that_is_wrong_is_listed(tmp_path):
     (tmp_path / "captions.csv").write_text("image,caption\nb,One.\na,None\n")
-    with pytest.raises(ValueError, match=r"(?s)pictures: no such folder.*categories\.csv: missing"):
+    with pytest.raises(
+        ValueError, match=r"(?s)categories\.csv: missing.*pictures: 2 of 2 captioned images have no picture"
+    ):
         load_stimuli(tmp_path)
     (tmp_path / "pictures").mkdir()
     for name in "ab":
         Image.new("RGB", (4, 4)).save(tmp_path / "pictures" / f"{name}.png")
     (tmp_path / "categories.csv").write_text("image,dog\na,1\n")
-    with pytest.raises(ValueError, match=r"1 have none: \['b'\]"):
+    with pytest.raises(ValueError, match="1 of 2 captioned images have no row: b"):
         load_stimuli(tmp_path)
     (tmp_path / "categories.csv").write_text("image,dog\na,1\nb,0\n")
     found = load_stimuli(tmp_path, lambda picture: picture[:2, :2] + np.uint8(1))

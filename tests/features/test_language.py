@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from functools import partial
@@ -35,13 +37,42 @@ from transformers import (
 
 from brainalign import assets
 from brainalign.features import language
-from brainalign.features.language import LanguageModel, context_features, layer_features, surprisal
 
 STORY = (
     "It was a quiet night on the ranch until the unbelievable barking started again . Don't blame the dog , "
     "said Zoë , he cannot be everywhere at once 🙂 . The naïve coyote howled antidisestablishmentarianism"
 )
 MAX_TOKENS = 128
+FOLDERS = tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def saved(pair) -> str:
+    """The folder of a model and its tokenizer."""
+    folder = tempfile.mkdtemp(dir=FOLDERS.name)
+    for part in pair:
+        part.save_pretrained(folder)
+    return folder
+
+
+def folder_of(model):
+    return saved(model) if isinstance(model, tuple) else model
+
+
+def layer_features(words, model, **options):
+    return language.layer_features(words, folder_of(model), **options)
+
+
+def context_features(words, model, contexts, **options):
+    return language.context_features(words, folder_of(model), contexts, **options)
+
+
+def surprisal(words, model, **options):
+    return language.surprisal(words, folder_of(model), **options)
+
+
+def word_predictions(words, model, *, context=None, **settings):
+    return language.LanguageModel(folder_of(model), **settings).predictions(words, context=context)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -152,10 +183,6 @@ def assert_close(found, expected, tolerance: float = 1e-4) -> None:
     assert error.max() < tolerance, f"relative error {error.max():.2e}"
 
 
-def word_predictions(words, model, *, context=None, **settings):
-    return LanguageModel(model, **settings).predictions(words, context=context)
-
-
 def expected_states(pair, words, context, **options) -> np.ndarray:
     rows = [plain(pair, seen(words, row, context), **options) for row in range(len(words))]
     return np.stack(rows, axis=1)
@@ -218,8 +245,8 @@ def test_prefixes_with_other_tokens_are_run_by_themselves(llama_pair, monkeypatc
     model, tokenizer = llama_pair
     encode = language._encode
 
-    def odd(tokenizer, texts, *arguments):  # two words get another first token, longer texts do not
-        encoded = encode(tokenizer, texts, *arguments)
+    def odd(reader, texts):  # two words get another first token, longer texts do not
+        encoded = encode(reader, texts)
         return [
             ([7, *ids[1:]] if len(text) == 2 else ids, spans) for text, (ids, spans) in zip(texts, encoded, strict=True)
         ]
@@ -267,8 +294,6 @@ def test_start_token(pair, words):
     assert_close(own, expected_states(pair, words, 3, start=0))
     without = layer_features(words, with_template, context=3, start_token=False, store=False)
     assert_close(without, expected_states(pair, words, 3))
-    named = layer_features(words, pair, context=3, start_token="Ġthe", store=False)
-    assert_close(named, expected_states(pair, words, 3, start=pair[1].get_vocab()["Ġthe"]))
 
 
 # passages longer than the model's window
@@ -307,7 +332,7 @@ def test_short_context_is_exact_in_long_passages(pair, long_words):
 def test_low_precision_is_close(llama_pair, words, dtype, tolerance):
     exact = layer_features(words, llama_pair, context=4, store=False)
     found = layer_features(words, llama_pair, context=4, dtype=dtype, store=False)
-    assert found.dtype == np.float32 and llama_pair[0].dtype == torch.float32
+    assert found.dtype == np.float32
     assert_close(found, exact, tolerance)
     assert not np.array_equal(found, exact)
 
@@ -316,15 +341,8 @@ def test_overflow_is_refused(words):
     model = llama()
     with torch.no_grad():
         model.model.embed_tokens.weight.mul_(1e5)
-    with pytest.raises(ValueError, match="float16 are not finite; use 'float32'"):
+    with pytest.raises(ValueError, match="dtype: expected finite states, got others in 'float16'"):
         layer_features(words, (model, byte_level_tokenizer()), dtype="float16", store=False)
-
-
-def test_training_mode_is_not_used_and_left_alone(words):
-    model = gpt2().train()
-    found = layer_features(words, (model, byte_level_tokenizer()), store=False)
-    assert model.training
-    assert_close(found, expected_states((model.eval(), byte_level_tokenizer()), words, None))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -399,12 +417,12 @@ def test_word_predictions_equal_slow_ones(pair, words, context, start):
     assert len(np.unique(found["rank"])) > 10
 
 
-def test_word_predictions_are_one_run_and_shared_with_surprisal(llama_pair, words, tmp_path, forwards):
+def test_word_predictions_are_one_run_and_shared_with_surprisal(llama_pair, words, tmp_path, computed):
     first = surprisal(words, llama_pair, context=4, store=tmp_path)
-    assert forwards
-    forwards.clear()
+    assert computed
+    computed.clear()
     found = word_predictions(words, llama_pair, context=4, store=tmp_path)
-    assert not forwards
+    assert not computed
     np.testing.assert_array_equal(found["bits"], first)
     assert found.attrs["context"] == first.attrs["context"] == 4
 
@@ -418,21 +436,8 @@ def test_predictions_for_several_contexts_in_one_pass(llama_pair, words, compute
         alone = word_predictions(words, llama_pair, context=context, start_token=True, store=False)
         np.testing.assert_allclose(found["bits"][number], alone["bits"], rtol=1e-4)
         np.testing.assert_array_equal(found["rank"][number], alone["rank"])
-    with pytest.raises(ValueError, match="no word has anything before it"):
+    with pytest.raises(ValueError, match="context: expected words to predict from, got none"):
         word_predictions(words, llama_pair, context=[4, 1], store=False)
-
-
-def test_word_predictions_for_several_contexts(llama_pair, words, computed):
-    contexts = [3, None, 2]
-    found = word_predictions(words, llama_pair, context=contexts, store=False)
-    assert found["rank"].dims == ("context", "word") and found.context.values.tolist() == [3, np.inf, 2]
-    assert len(computed) == len(words)  # one window a word and one for each passage, less the words that end them
-    for context, one in zip(contexts, (found.isel(context=k) for k in range(3)), strict=True):
-        alone = word_predictions(words, llama_pair, context=context, store=False)
-        np.testing.assert_allclose(one["bits"], alone["bits"], rtol=1e-4)
-        np.testing.assert_array_equal(one["rank"], alone["rank"])
-    with pytest.raises(ValueError, match="context: no word has anything before it"):
-        word_predictions(words, llama_pair, context=[1, 3], store=False)
 
 
 def test_rank_gives_no_credit_for_ties(words):
@@ -530,13 +535,9 @@ def test_bidirectional_special_tokens(bert_pair, words, tmp_path, computed):
 
 
 def test_what_bidirectional_models_cannot_do_is_refused(bert_pair, words):
-    with pytest.raises(ValueError, match="context: BertModel is bidirectional.*such as context=16"):
-        layer_features(words, bert_pair, store=False)
-    with pytest.raises(ValueError, match="context: BertModel is bidirectional"):
-        context_features(words, bert_pair, [2, None], store=False)
-    for features in (surprisal, word_predictions):
-        with pytest.raises(ValueError, match="model: BertModel is bidirectional and predicts no next word"):
-            features(words, bert_pair, context=2, store=False)
+    for features in (layer_features, partial(context_features, contexts=[2, None]), partial(surprisal, context=2)):
+        with pytest.raises(ValueError, match="context: expected a causal model .* in a context such as 16"):
+            features(words, bert_pair, store=False)
 
 
 def test_a_decoder_of_berts_kind_is_causal(words):
@@ -573,15 +574,6 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(language, "SHARD_WORDS", 8)
 
 
-@pytest.fixture
-def forwards(llama_pair):
-    """Counts every run of the model, whatever started it."""
-    calls = []
-    handle = llama_pair[0].base_model.register_forward_pre_hook(lambda *_: calls.append(1))
-    yield calls
-    handle.remove()
-
-
 @pytest.mark.parametrize(
     "features",
     [
@@ -592,22 +584,23 @@ def forwards(llama_pair):
         partial(context_features, contexts=[1, 3, None]),
     ],
 )
-def test_second_call_computes_nothing(llama_pair, words, tmp_path, forwards, features):
+def test_second_call_computes_nothing(llama_pair, words, tmp_path, computed, features, capfd):
     first = features(words, llama_pair, store=tmp_path)
-    assert forwards
-    forwards.clear()
+    assert computed and ": " in capfd.readouterr().err  # the bar
+    computed.clear()
     second = features(words, llama_pair, store=tmp_path)
-    assert not forwards
+    assert not computed and not capfd.readouterr().err
     assert first.identical(second)
-    assert first.equals(features(words, llama_pair, store=False))
+    assert first.equals(features(words, llama_pair, store=False, progress=False))
+    assert not capfd.readouterr().err
 
 
-def test_default_store(llama_pair, words, tmp_path, forwards, monkeypatch):
+def test_default_store(llama_pair, words, tmp_path, computed, monkeypatch):
     monkeypatch.setenv("BRAINALIGN_CACHE", str(tmp_path))
     layer_features(words, llama_pair)
-    forwards.clear()
+    computed.clear()
     layer_features(words, llama_pair)
-    assert not forwards and (tmp_path / "features").is_dir()
+    assert not computed and (tmp_path / "features").is_dir()
 
 
 def test_layers_and_contexts_are_shared(llama_pair, words, tmp_path, computed):
@@ -753,36 +746,23 @@ def test_two_at_once_share_the_work(llama_pair, long_words, tmp_path, small_shar
 # models
 
 
-def test_model_from_a_folder(llama_pair, words, tmp_path):
-    llama_pair[0].save_pretrained(tmp_path / "model")
-    llama_pair[1].save_pretrained(tmp_path / "model")
-    found = layer_features(words, tmp_path / "model", context=3, store=False)
-    assert_close(found, layer_features(words, llama_pair, context=3, store=False))
-    bits = surprisal(words, str(tmp_path / "model"), store=False)
-    np.testing.assert_allclose(bits, surprisal(words, llama_pair, store=False), rtol=1e-5)
-
-
 def test_incomplete_folders_are_refused(llama_pair, words, tmp_path):
     model, tokenizer = llama_pair
-    with pytest.raises(ValueError, match="holds no config.json"):
+    with pytest.raises(ValueError, match="config.json"):
         layer_features(words, tmp_path, store=False)
     model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="holds no weights in safetensors"):
+    with pytest.raises(OSError, match="no file named model.safetensors"):
         layer_features(words, tmp_path, store=False)
     model.base_model.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="holds no tokenizer"):
-        layer_features(words, tmp_path, store=False)
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="lacks weights of the model: lm_head.weight"):
+    with pytest.raises(ValueError, match="model: expected all weights in .*, got none for lm_head.weight"):
         layer_features(words, tmp_path, store=False)
 
 
 def test_unknown_model_names_what_was_tried(words, monkeypatch):
     monkeypatch.setattr(language, "snapshot_download", partial(_unreachable))
-    with pytest.raises(
-        ValueError, match=r"'smollm3' is no folder, none of the assets \(.*smollm2-135m.*Hugging Face.*no such"
-    ):
+    with pytest.raises(ValueError, match=r"an asset \(.*smollm2-135m.*Hugging Face hub, got 'smollm3' .*no such"):
         layer_features(words, "smollm3", store=False)
 
 
@@ -791,28 +771,25 @@ def _unreachable(name, *, allow_patterns, ignore_patterns):
     raise OSError("no such repository")
 
 
-def test_models_that_are_not_what_is_needed_are_refused(words):
-    tokenizer, leaky = byte_level_tokenizer(), llama()
-    leaky.model.layers[0].register_forward_hook(lambda block, inputs, states: states + states.mean(1, keepdim=True))
-    with pytest.raises(ValueError, match="LlamaForCausalLM is not causal"):
-        layer_features(words, (leaky, tokenizer), store=False)
+def test_models_that_are_not_what_is_needed_are_refused(llama_pair, words, monkeypatch):
     t5 = T5ForConditionalGeneration(T5Config(vocab_size=400, d_model=16, d_ff=16, num_layers=1, num_heads=2))
-    with pytest.raises(ValueError, match="has an encoder and a decoder"):
-        layer_features(words, (t5, tokenizer), store=False)
+    with pytest.raises(ValueError, match="model: expected an encoder or a decoder alone"):
+        layer_features(words, (t5, llama_pair[1]), store=False)
+    leaky = llama()
+    leaky.model.layers[0].register_forward_hook(lambda block, inputs, states: states + states.mean(1, keepdim=True))
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: (leaky, {"missing_keys": []}))
+    with pytest.raises(ValueError, match="model: expected a causal one"):
+        layer_features(words, llama_pair, store=False)
 
 
-def test_tokenizers_that_cannot_be_aligned_are_refused(llama_pair, words):
-    slow = copy.copy(llama_pair[1])
-    slow.__class__ = type("Slow", (PreTrainedTokenizerFast,), {"is_fast": False})
-    with pytest.raises(ValueError, match="not a fast one"):
-        layer_features(words, (llama_pair[0], slow), store=False)
+def test_tokenizers_that_cannot_be_aligned_are_refused(llama_pair, words, monkeypatch):
     across = Tokenizer(BPE(vocab={"a": 0, " ": 1, "b": 2, " b": 3, "a b": 4}, merges=[(" ", "b"), ("a", " b")]))
-    with pytest.raises(ValueError, match="gives the word 'a' no tokens of its own in 'a b'"):
-        layer_features(
-            pd.DataFrame({"word": ["a", "b"]}),
-            (llama_pair[0], PreTrainedTokenizerFast(tokenizer_object=across)),
-            store=False,
-        )
+    pair = llama_pair[0], PreTrainedTokenizerFast(tokenizer_object=across)
+    with pytest.raises(ValueError, match="words: expected tokens of its own for each word, got none for 'a' in 'a b'"):
+        layer_features(pd.DataFrame({"word": ["a", "b"]}), pair, store=False)
+    monkeypatch.setattr(language, "_tokenizer", lambda *_: object())
+    with pytest.raises(ValueError, match="model: expected a fast tokenizer"):
+        layer_features(words, llama_pair, store=False)
 
 
 def test_tokenizers_without_spaces_in_tokens(llama_pair):
@@ -831,17 +808,17 @@ def test_tokenizers_without_spaces_in_tokens(llama_pair):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w["word"], "words: expected a DataFrame with a column 'word'"),
-        (lambda w: w.rename(columns={"word": "token"}), r"words: .* got \['token', 'passage'\]"),
-        (lambda w: w[:0], "words: expected at least one word"),
-        (lambda w: w.assign(word=["", *w["word"][1:]]), "words: row 0 of 'word' must be text .* got ''"),
-        (lambda w: w.assign(word=[*w["word"][:-1], None]), "words: row 3. of 'word' must be text .* got (None|nan)"),
+        (lambda w: w["word"], "words: expected rows with a column 'word'"),
+        (lambda w: w.rename(columns={"word": "token"}), "words: expected rows with a column 'word'"),
+        (lambda w: w[:0], "words: expected rows"),
+        (lambda w: w.assign(word=["", *w["word"][1:]]), "words: .* no text.* row 0"),
+        (lambda w: w.assign(word=[*w["word"][:-1], None]), "words: .* no text.* row 3."),
         (
             lambda w: w.assign(word=[" It", *w["word"][1:]]),
-            "words: row 0 of 'word' must be text without spaces around it",
+            "words: .* spaces around.* row 0",
         ),
-        (lambda w: w.assign(passage=[np.nan, *w["passage"][1:]]), "words: row 0 has no 'passage'"),
-        (lambda w: w.assign(passage=["b", *w["passage"][1:]]), "words: passage 'b' comes again at row 15"),
+        (lambda w: w.assign(passage=[np.nan, *w["passage"][1:]]), "words: .* no passage"),
+        (lambda w: w.assign(passage=["b", *w["passage"][1:]]), "words: the rows of each passage must be contiguous"),
     ],
 )
 def test_bad_words_are_refused(llama_pair, words, change, message):
@@ -852,34 +829,23 @@ def test_bad_words_are_refused(llama_pair, words, change, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"context": 0}, "context: expected a number of words, 1 or more, or None .* got 0"),
+        ({"context": 0}, "context: expected a whole number of at least 1, got 0"),
         ({"context": 2.5}, "context: .* got 2.5"),
-        ({"context": True}, "context: .* got True"),
-        (
-            {"context": 15, "max_tokens": 40},
-            "context: the 15 words from word 0 on take .* tokens, more than the 40 that fit",
-        ),
-        ({"layers": []}, r"layers: expected a list of layer numbers or None for all, got \[\]"),
-        ({"layers": 2}, "layers: expected a list .* got 2"),
-        ({"layers": [1.5]}, "layers: expected a list"),
-        ({"layers": [4]}, r"layers: 4 does not exist; the model has layers 0 \(input embedding\) to 3"),
-        ({"layers": [-5]}, "layers: -5 does not exist"),
+        ({"context": 15, "max_tokens": 40}, "context: expected windows of at most 40 tokens, got .* in the 15 words"),
+        ({"layers": []}, r"layers: expected different layers, at least one, got \[\]"),
+        ({"layers": [1.5]}, "layers: expected a whole number from -4 to 3, got 1.5"),
+        ({"layers": [4]}, "layers: expected .* got 4"),
+        ({"layers": [-5]}, "layers: expected .* got -5"),
         ({"layers": [3, -1]}, "layers: expected different layers"),
-        ({"dtype": "float64"}, "dtype: expected one of float32, bfloat16, float16, got 'float64'"),
-        ({"pooling": "first"}, "pooling: expected 'last' or 'mean', got 'first'"),
+        ({"dtype": "float64"}, "dtype: expected one of 'float32', 'bfloat16', 'float16', got 'float64'"),
+        ({"pooling": "first"}, "pooling: expected one of 'last', 'mean', got 'first'"),
         ({"device": "gpu"}, "device: expected 'auto' or a device that is there"),
-        ({"start_token": 0}, "start_token: expected True, False, 'tokenizer' or a token, got 0"),
-        ({"start_token": "<s>"}, "start_token: the tokenizer of LlamaForCausalLM knows no '<s>'"),
-        ({"min_context": -1}, "min_context: expected a number of words, 0 or more, got -1"),
-        (
-            {"min_context": 50, "max_tokens": 40},
-            "min_context: 50 words before word .* do not fit into max_tokens=40",
-        ),
-        ({"max_tokens": 0}, "max_tokens: expected a number of tokens, 1 or more, got 0"),
-        ({"max_tokens": 129}, "max_tokens: LlamaForCausalLM was made for 128 tokens, got 129"),
-        ({"batch_tokens": 0}, "batch_tokens: expected a number of tokens"),
-        ({"store": True}, "store: expected a FeatureStore, a path, None for the default or False for none, got True"),
-        ({"model": ("a", "b")}, r"model: expected a pair \(model, tokenizer\) of transformers, got \('str', 'str'\)"),
+        ({"start_token": "<s>"}, "start_token: expected one of 'tokenizer', True, False, got '<s>'"),
+        ({"min_context": -1}, "min_context: expected a whole number of at least 0, got -1"),
+        ({"min_context": 50, "max_tokens": 40}, "min_context: .* max_tokens=40 .* got 50"),
+        ({"max_tokens": 0}, "max_tokens: expected a whole number from 1 to 128, got 0"),
+        ({"max_tokens": 129}, "max_tokens: .* got 129"),
+        ({"batch_tokens": 0}, "batch_tokens: expected a whole number of at least 1"),
     ],
 )
 def test_bad_options_are_refused(llama_pair, words, options, message):
@@ -894,15 +860,10 @@ def test_missing_cuda_is_named(llama_pair, words):
 
 
 def test_bad_contexts_are_refused(llama_pair, words):
-    for contexts, message in (
-        ([], "at least one"),
-        ([2, 2], "different"),
-        (3, "a list of context lengths"),
-        ([-1], "1 or more"),
-    ):
-        with pytest.raises(ValueError, match=message):
+    for contexts in ([], [2, 2], [-1]):
+        with pytest.raises(ValueError, match="context: expected"):
             context_features(words, llama_pair, contexts, store=False)
-    with pytest.raises(ValueError, match="context: no word has anything before it"):
+    with pytest.raises(ValueError, match="context: expected words to predict from, got none"):
         surprisal(words, llama_pair, context=1, store=False)
 
 

@@ -1,4 +1,4 @@
-"""The registry of models and the damaged family, against what the damages say they do."""
+"""The registry of models and the lesioned family, against what the lesions say they do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
-from test_language import STORY, assert_close, byte_level_tokenizer, gpt2
+from test_language import STORY, assert_close, byte_level_tokenizer, gpt2, saved
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from brainalign import assets
@@ -37,15 +37,13 @@ def deep(model_class, config_class, **options):
     return model_class(config).eval()
 
 
-def save(model, folder) -> str:
-    model.save_pretrained(folder)
-    byte_level_tokenizer().save_pretrained(folder)
-    return str(folder)
+def save(model) -> str:
+    return saved((model, byte_level_tokenizer()))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> str:
-    return save(deep(LlamaForCausalLM, LlamaConfig), tmp_path_factory.mktemp("models") / "llama")
+def folder() -> str:
+    return save(deep(LlamaForCausalLM, LlamaConfig))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +52,7 @@ def words() -> pd.DataFrame:
 
 
 def weights(spec: str) -> dict[str, torch.Tensor]:
-    model = language.open_model(spec).load("cpu", "float32")
+    model = language.LanguageModel(spec).load()
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
@@ -66,7 +64,7 @@ def is_matrix(name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("spec", "base", "damage"),
+    ("spec", "base", "lesioned"),
     [
         ("smollm2-135m", "smollm2-135m", {}),
         ("a/b@noise=0.30", "a/b", {"noise": 0.3}),
@@ -75,30 +73,27 @@ def is_matrix(name: str) -> bool:
         ("/data/me@host/x", "/data/me@host/x", {}),
     ],
 )
-def test_parse(spec, base, damage):
-    assert lesions.parse(spec) == (base, damage)
-    assert list(lesions.parse(spec)[1]) == list(damage)  # in the order in which they are applied
+def test_parse(spec, base, lesioned):
+    assert lesions.parse(spec) == (base, lesioned)
+    assert list(lesions.parse(spec)[1]) == list(lesioned)  # in the order in which they are applied
 
 
 @pytest.mark.parametrize(
     ("tail", "message"),
     [
-        (
-            "@blur=2",
-            "holds '@blur=2'; expected a name, then any of @untrained=k, @noise=s, @bits=b, @skip=p and @span=k",
-        ),
+        ("@blur=2", "expected a name, then any of @untrained=k, .* each once, got .* with '@blur=2'"),
         ("@untrained=a", "untrained in .*: expected a whole number, 0 or more, got 'a'"),
         ("@noise", "noise in .*: expected a number above 0, .* got ''"),
-        ("@", "holds '@'"),
-        ("@bits=3@bits=4", "holds '@bits=4'; .* each once"),
+        ("@", "each once, got .* with '@'"),
+        ("@bits=3@bits=4", "each once, got .* with '@bits=4'"),
         ("@noise=0", "noise in .*: expected a number above 0"),
         ("@noise=nan", "noise in .* got 'nan'"),
         ("@noise=inf", "noise in .* got 'inf'"),
         ("@bits=1", "bits in .*: expected a whole number from 2 to 16, got '1'"),
         ("@bits=3.5", "bits in .* got '3.5'"),
         ("@skip=1", "skip in .*: expected a share of the blocks between 0 and 1, got '1'"),
-        ("@skip=0.05", "skip in .*: 0.05 of 6 blocks are 0; from 1 to 4 can be left out"),
-        ("@skip=0.9", "skip in .*: 0.9 of 6 blocks are 5"),
+        ("@skip=0.05", "skip in .*: expected from 1 to 4 blocks to leave out, got 0, 0.05 of 6"),
+        ("@skip=0.9", "skip in .* got 5, 0.9 of 6"),
         ("@span=0", "span in .*: expected a whole number of tokens, 1 or more, got '0'"),
     ],
 )
@@ -108,21 +103,23 @@ def test_bad_specs_are_refused(folder, words, tail, message):
             features(words, folder + tail, store=False)
 
 
-def test_architectures_that_do_not_allow_a_damage_are_refused(words, tmp_path):
-    pythia_like = save(gpt2(), tmp_path / "gpt2")
-    with pytest.raises(ValueError, match="span in .*: a shorter attention span is known for .* not for 'gpt2'"):
+def test_architectures_that_do_not_allow_a_lesion_are_refused(words):
+    pythia_like = save(gpt2())
+    with pytest.raises(
+        ValueError, match="span in .*: expected the Llama or Mistral architecture without biases, got 'gpt2'"
+    ):
         layer_features(words, f"{pythia_like}@span=3", store=False)
-    biased = save(deep(LlamaForCausalLM, LlamaConfig, attention_bias=True), tmp_path / "biased")
+    biased = save(deep(LlamaForCausalLM, LlamaConfig, attention_bias=True))
     with pytest.raises(ValueError, match="without biases"):
         layer_features(words, f"{biased}@span=3", store=False)
-    for damage in ("noise=0.2", "bits=4"):
-        found = layer_features(words, f"{pythia_like}@{damage}", context=3, store=False)
+    for lesion in ("noise=0.2", "bits=4"):
+        found = layer_features(words, f"{pythia_like}@{lesion}", context=3, store=False)
         whole = layer_features(words, pythia_like, context=3, store=False)
         np.testing.assert_array_equal(found[0], whole[0])
         assert not np.allclose(found[-1], whole[-1], atol=1e-2)
 
 
-# what the damages do
+# what the lesions do
 
 
 def test_noise_has_the_size_asked_for(folder):
@@ -173,8 +170,8 @@ def test_bits_round_each_output_row(folder, bits):
             np.testing.assert_allclose(rounded, nearest, rtol=1e-5, atol=1e-6)
 
 
-def test_bits_know_which_way_the_weights_of_gpt2_lie(tmp_path):
-    spec = save(gpt2(), tmp_path / "gpt2") + "@bits=2"
+def test_bits_know_which_way_the_weights_of_gpt2_lie():
+    spec = save(gpt2()) + "@bits=2"
     coarse = weights(spec)["transformer.h.0.mlp.c_fc.weight"]  # (input, output)
     assert all(len(column.abs().unique()) <= 2 for column in coarse.T)
     assert any(len(row.abs().unique()) > 2 for row in coarse)
@@ -182,7 +179,7 @@ def test_bits_know_which_way_the_weights_of_gpt2_lie(tmp_path):
 
 @pytest.mark.parametrize(("share", "kept"), [(0.2, [0, 1, 3, 4, 5]), (0.34, [0, 1, 4, 5]), (0.7, [0, 5])])
 def test_skip_leaves_out_blocks_of_the_middle(folder, words, share, kept):
-    """The damaged model is the intact one with its list of blocks cut short by hand."""
+    """The lesioned model is the intact one with its list of blocks cut short by hand."""
     spec = f"{folder}@skip={share}"
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.model.layers = torch.nn.ModuleList([model.model.layers[place] for place in kept])
@@ -191,18 +188,19 @@ def test_skip_leaves_out_blocks_of_the_middle(folder, words, share, kept):
         block.self_attn.layer_idx = place
     assert language.n_layers(spec) == len(kept)
     found = layer_features(words, spec, context=4, store=False)
-    assert_close(found, layer_features(words, (model.eval(), byte_level_tokenizer()), context=4, store=False))
-    bits = surprisal(words, (model, byte_level_tokenizer()), store=False)
+    by_hand = save(model)
+    assert_close(found, layer_features(words, by_hand, context=4, store=False))
+    bits = surprisal(words, by_hand, store=False)
     np.testing.assert_allclose(surprisal(words, spec, store=False), bits, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", [(LlamaForCausalLM, LlamaConfig), (MistralForCausalLM, MistralConfig)])
-def test_span_limits_how_far_information_travels(architecture, tmp_path):
+def test_span_limits_how_far_information_travels(architecture):
     """Over L blocks a token sees L (k - 1) tokens back, and not one more."""
-    spec = save(deep(*architecture), tmp_path / "model")
+    spec = save(deep(*architecture))
     ids = torch.arange(60)[None]
     for span in (1, 2, 3):
-        model = language.open_model(f"{spec}@span={span}").load("cpu", "float32")
+        model = language.LanguageModel(f"{spec}@span={span}").load()
         reach = N_LAYERS * (span - 1)
         with torch.no_grad():
             before = model.base_model(ids).last_hidden_state[0, -1]
@@ -238,7 +236,7 @@ def test_kinds_combine_in_one_order(folder, words):
     assert found.sizes["layer"] == N_LAYERS  # five blocks are left
 
 
-def test_low_precision_damage_is_close(folder, words):
+def test_low_precision_lesions_are_close(folder, words):
     spec = f"{folder}@noise=0.1@skip=0.2@span=6"
     exact, found = (layer_features(words, spec, context=4, dtype=d, store=False) for d in ("float32", "bfloat16"))
     assert_close(found, exact, 0.2)
@@ -283,7 +281,7 @@ def test_registry_is_true_of_the_models_at_hand():
     table = table[table["offline"]]
     assert sorted(table.index) == ["all-minilm-l6-v2", "all-mpnet-base-v2", "smollm2-135m"]
     for name, facts in table.iterrows():
-        opened = language.open_model(name)
+        opened = language.LanguageModel(name)
         assert facts["layers"] == language.n_layers(name) and facts["width"] == opened.config.hidden_size
         assert (facts["kind"] == "causal") == opened.causal
         with safe_open(assets.fetch(name) / "model.safetensors", "pt") as file:
@@ -297,20 +295,16 @@ def test_graded_family():
     assert family[0] == "smollm2-135m" and len(set(family)) == len(family) == 7
     parsed = [lesions.parse(spec) for spec in family[1:]]
     assert all(base == "smollm2-135m" for base, _ in parsed)
-    assert {kind for _, damage in parsed for kind in damage} == set(lesions.KINDS) - {"untrained"}
-    assert lesions.graded_family(n=2) == [family[0], family[-1]]
-    some = lesions.graded_family("smollm2-135m", 5)
-    assert len(set(some)) == 5 and some == sorted(some, key=family.index)
-    with pytest.raises(ValueError, match="base: no graded family of 'gpt2'; there is one of smollm2-135m"):
+    assert {kind for _, found in parsed for kind in found} == set(lesions.KINDS) - {"untrained"}
+    with pytest.raises(ValueError, match="base: expected one of 'smollm2-135m', got 'gpt2'"):
         lesions.graded_family("gpt2")
-    for n in (1, 99, 2.5):
-        with pytest.raises(ValueError, match=f"n: expected a number of models from 2 to {len(family)}, got {n}"):
-            lesions.graded_family(n=n)
 
 
 def test_graded_family_falls_from_good_to_near_chance():
     """On a text it was not calibrated on: each third of the family is worse at predicting words than the one before."""
     text = "The children went down to the river to look for the old boat that their father had left there in the summer"
     words = pd.DataFrame({"word": text.split()})
-    bits = [float(surprisal(words, spec, start_token=True, store=False).mean()) for spec in lesions.graded_family(n=4)]
+    bits = [
+        float(surprisal(words, spec, start_token=True, store=False).mean()) for spec in lesions.graded_family()[::2]
+    ]
     assert (np.diff(bits) > 0.5).all() and bits[0] < 7 and bits[-1] > 12

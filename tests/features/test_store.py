@@ -122,7 +122,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path, states, monkeypatch):
 
 
 def test_mismatched_layers_are_refused(tmp_path, states):
-    with pytest.raises(ValueError, match="states: expected one array for each of the 2 layers, got 3"):
+    with pytest.raises(ValueError, match="layers, states: expected the same length, got 2, 3"):
         FeatureStore(tmp_path).entry(KEY).write(0, [0, 1], states)
 
 

@@ -9,9 +9,9 @@ from scipy.stats import binomtest, ttest_1samp
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
-from brainalign.ridge import banded
+from brainalign.ridge import ContiguousKFold, RolledSweeps, _path, banded, cross_validate, word_sweep
 from brainalign.ridge.banded import variance_partition
-from brainalign.ridge.encoding import _other_folds, contiguous_folds, cross_validate, rolled_sweeps, word_sweep
+from brainalign.ridge.folds import nested
 from brainalign.stats import circular_shifts
 
 ALPHAS = np.logspace(-1, 4, 6)
@@ -71,9 +71,9 @@ def plain_r2(spaces, y, pairs, n_components=None, other_folds=False, standardize
         return np.stack(out).sum(1)
 
     error, null = np.zeros(y.shape[1]), np.zeros(y.shape[1])
-    outer = contiguous_folds(len(y), 4)
-    for (train, test), others in zip(outer, _other_folds(outer), strict=True):
-        own = [(train[a], train[b]) for a, b in contiguous_folds(len(train), 3)]
+    outer = list(ContiguousKFold(4).split(range(len(y))))
+    for (train, test), others in zip(outer, nested(None, 4, outer, None), strict=True):
+        own = [(train[a], train[b]) for a, b in list(ContiguousKFold(3).split(range(len(train))))]
         inner = sum(errors(*fold) for fold in (others if other_folds else own))
         error += errors(train, test)[inner.argmin(0), np.arange(y.shape[1])]
         null += ((y[test] - y[train].mean(0)) ** 2).sum(0)
@@ -84,9 +84,7 @@ def plain_r2(spaces, y, pairs, n_components=None, other_folds=False, standardize
 def test_agrees_with_scikit_learn(wide, n_components):
     rng = np.random.default_rng(0)
     spaces, y, *_ = planted((8, wide), (1, 1), 120, 3, rng)
-    found = variance_partition(
-        spaces, y, alphas=ALPHAS[::2], n_splits=4, inner_splits=3, n_components=n_components, n_draws=3
-    )
+    found = variance_partition(spaces, y, alphas=ALPHAS[::2], cv=4, inner_cv=3, n_components=n_components, n_draws=3)
     pairs = [(w, alpha) for w in banded._draws(2, 3, 0) for alpha in ALPHAS[::2]]
     alone = [((1.0,), alpha) for alpha in ALPHAS[::2]]
     cv = found.sel(estimate="cross-validated")
@@ -102,13 +100,13 @@ def test_inner_folds_that_are_the_other_outer_ones_and_features_as_they_are(wide
     spaces, y, *_ = planted((8, wide), (1, 1), 120, 3, rng)
     spaces = {name: space * np.exp(rng.standard_normal(space.shape[1])) for name, space in spaces.items()}
     found = variance_partition(
-        spaces, y, alphas=ALPHAS, n_splits=4, inner_splits=None, n_components=6, n_draws=3, standardize=False
+        spaces, y, alphas=ALPHAS, cv=4, inner_cv=None, n_components=6, n_draws=3, standardize=False
     )
     pairs = [(w, alpha) for w in banded._draws(2, 3, 0) for alpha in ALPHAS]
     expected = plain_r2(spaces, y, pairs, 6, other_folds=True, standardize=False)
     np.testing.assert_allclose(found.r2.sel(estimate="cross-validated"), expected, atol=1e-4)
-    with pytest.raises(ValueError, match="inner_splits=None takes the other outer folds"):
-        variance_partition(spaces, y, n_splits=2, inner_splits=None)
+    with pytest.raises(ValueError, match="inner_cv=None takes the other outer folds"):
+        variance_partition(spaces, y, cv=2, inner_cv=None)
 
 
 def test_rolled_sweeps_are_sweeps_of_rolled_words():
@@ -116,7 +114,7 @@ def test_rolled_sweeps_are_sweeps_of_rolled_words():
     values = xr.DataArray(rng.standard_normal((2, 150, 7)), dims=("layer", "word", "feature"))
     design = xr.DataArray(rng.standard_normal((30, 150)), dims=("time", "word"))
     orders = circular_shifts(150, 5, min_shift=50, seed=4)
-    for order, rolled in zip(orders, rolled_sweeps(values, design, n_rolls=5, seed=4), strict=True):
+    for order, rolled in zip(orders, RolledSweeps(values, design, n_rolls=5, seed=4), strict=True):
         expected = word_sweep(values.isel(word=order), design)
         assert rolled.dims == expected.dims == ("layer", "time", "feature")
         products = [made.to_numpy() @ made.to_numpy().swapaxes(1, 2) for made in (rolled, expected)]
@@ -132,8 +130,8 @@ def test_rolled_rivals_are_a_nominal_test_where_responses_share_everything_but_c
         common = np.cumsum(rng.standard_normal((120, 1)), 0) * 0.3
         y = common + rng.standard_normal((120, 4))
         spaces = {"rate": rng.standard_normal((120, 2)), "context": word_sweep(words, design.astype(float))}
-        rivals = list(rolled_sweeps(words, design.astype(float), n_rolls=9, seed=int(rng.integers(1000))))
-        options = {"n_splits": 4, "inner_splits": None, "n_draws": 3, "standardize": False}
+        rivals = list(RolledSweeps(words, design.astype(float), n_rolls=9, seed=int(rng.integers(1000))))
+        options = {"cv": 4, "inner_cv": None, "n_draws": 3, "standardize": False}
         found = variance_partition(spaces, y, rivals={"context": rivals}, **options)
         found = found.sel(estimate="cross-validated").mean("channel")
         smallest.append(bool((found["rivals"] < found["unique"].sel(part="context")).all()))
@@ -144,7 +142,7 @@ def test_random_search_is_as_good_as_a_grid_over_both_penalties():
     spaces, y, *_ = planted((4, 30), (1, 1), 200, 8, np.random.default_rng(1))
     grid = 10.0 ** np.mgrid[-1:4:11j, -1:4:11j].reshape(2, -1)
     pairs = [((1 / a, 1 / b), 1.0) for a, b in grid.T]
-    found = variance_partition(spaces, y, n_splits=4).sel(estimate="cross-validated").r2
+    found = variance_partition(spaces, y, cv=4).sel(estimate="cross-validated").r2
     assert float(found.mean()) > plain_r2(spaces, y, pairs).mean() - 0.005
 
 
@@ -157,9 +155,9 @@ def test_agrees_with_himalaya():
     rng = np.random.default_rng(2)
     spaces, y, *_ = planted((6, 2, 25), (1, 1, 1), 150, 4, rng)
     gammas = banded._draws(3, 8, 0)
-    found = variance_partition(spaces, y, alphas=ALPHAS, n_splits=3, inner_splits=3, n_draws=8)
+    found = variance_partition(spaces, y, alphas=ALPHAS, cv=3, inner_cv=3, n_draws=8)
     error, null = 0, 0
-    for train, test in contiguous_folds(150, 3):
+    for train, test in list(ContiguousKFold(3).split(range(150))):
         parts = [scaled(x, train) for x in spaces.values()]
         model = GroupRidgeCV(
             groups="input",
@@ -176,7 +174,7 @@ def test_agrees_with_himalaya():
 def test_recovers_planted_shares_and_gives_noise_none():
     sizes = (32, 2, 3, 100, 300, 50)
     spaces, y, r2, unique = planted(sizes, (1, 0.5, 0.5, 1, 1, 0), 1800, 20, np.random.default_rng(3))
-    found = variance_partition(spaces, y, n_splits=4, n_draws=12, alphas=np.logspace(-1, 5, 7))
+    found = variance_partition(spaces, y, cv=4, n_draws=12, alphas=np.logspace(-1, 5, 7))
     adjusted = found.sel(estimate="adjusted")
     assert abs(float(adjusted.r2.mean()) - r2.mean()) < 0.03
     np.testing.assert_allclose(adjusted.unique.mean("channel"), unique.mean(1), atol=0.03)
@@ -193,7 +191,7 @@ def test_noise_gets_no_share_more_often_than_it_may():
     for draw in range(8):
         rng = np.random.default_rng(100 + draw)
         spaces, y, *_ = planted((10, 20, 15), (1, 1, 0), 250, 200, rng, r2=0.3)
-        found = variance_partition(spaces, y, alphas=ALPHAS, n_splits=4, inner_splits=2, n_draws=6)
+        found = variance_partition(spaces, y, alphas=ALPHAS, cv=4, inner_cv=2, n_draws=6)
         noise = found.unique.sel(part="s15")
         people = noise.sel(estimate="cross-validated").to_numpy().reshape(25, 8)
         rejected += int((ttest_1samp(people, 0, axis=1, alternative="greater").pvalue < 0.05).sum())
@@ -205,7 +203,7 @@ def test_noise_gets_no_share_more_often_than_it_may():
 def test_nothing_to_explain():
     rng = np.random.default_rng(5)
     spaces, y, *_ = planted((10, 40), (0, 0), 300, 200, rng)
-    found = variance_partition(spaces, y, n_splits=4, inner_splits=2, n_draws=6)
+    found = variance_partition(spaces, y, cv=4, inner_cv=2, n_draws=6)
     plain = found.sel(estimate="cross-validated")
     assert float(plain.r2.mean()) < 0 and (plain.unique.mean("channel") < 0.001).all()
     assert (np.abs(found.unique.mean("channel")) < 0.01).all()
@@ -237,7 +235,7 @@ def test_a_large_space_of_noise_does_not_swamp_a_small_one():
     small, noise = rng.standard_normal((300, 2)), rng.standard_normal((300, 250))
     y = small @ rng.standard_normal((2, 12)) + rng.standard_normal((300, 12))
     found = variance_partition({"small": small, "noise": noise}, y).sel(estimate="cross-validated")
-    one_penalty = cross_validate(np.hstack([small, noise]), y, n_splits=5).score[0] ** 2
+    one_penalty = cross_validate(np.hstack([small, noise]), y, cv=5).score[0] ** 2
     alone = float(found.alone.sel(part="small").mean())
     assert float(found.r2.mean()) > alone - 0.05
     assert float(one_penalty.mean()) < alone - 0.1
@@ -251,21 +249,21 @@ def test_chunks_of_channels_and_seeds_give_the_same_numbers(monkeypatch):
     xr.testing.assert_identical(by_name, variance_partition(spaces, y, n_draws=4, n_components={"s5": 5, "s9": 4}))
     assert float(abs(by_name.r2 - found.r2).max()) > 1e-3
     monkeypatch.setattr(banded, "_ERROR_BYTES", 1)
-    monkeypatch.setattr(banded, "_TRIAL_BYTES", 1)
+    monkeypatch.setattr(_path, "TRIAL_BYTES", 1)
     xr.testing.assert_allclose(found, variance_partition(spaces, y, n_draws=4), atol=1e-5)
 
 
 def test_a_space_that_is_constant_in_a_training_fold():
     spaces, y, *_ = planted((5, 3), (1, 1), 80, 4, np.random.default_rng(9))
     spaces["s3"] = np.where(np.arange(80)[:, None] < 16, spaces["s3"], 0.5)
-    assert np.isfinite(variance_partition(spaces, y, n_splits=5, n_draws=3).to_array()).all()
+    assert np.isfinite(variance_partition(spaces, y, cv=5, n_draws=3).to_array()).all()
 
 
 def test_rivals_take_the_place_of_a_part():
     rng = np.random.default_rng(11)
     spaces, y, *_ = planted((5, 9, 3), (1, 1, 0.5), 90, 4, rng)
     rivals = [rng.standard_normal((90, 12)), np.column_stack([spaces["s9"], rng.standard_normal((90, 3))])]
-    options = {"n_draws": 5, "n_splits": 4, "n_components": {"s9": 6}}
+    options = {"n_draws": 5, "cv": 4, "n_components": {"s9": 6}}
     parts = {"rest": ["s5", "s3"], "s9": ["s9"]}
     for some in (None, parts):
         found = variance_partition(spaces, y, parts=some, rivals={"s9": rivals}, **options)
@@ -279,30 +277,30 @@ def test_errors():
     rng = np.random.default_rng(0)
     y, a, b = rng.standard_normal((40, 2)), rng.standard_normal((40, 3)), rng.standard_normal((40, 2))
     for spaces, match in [
-        ([a, b], "spaces must map names"),
-        ({"a": a, "b": b[:-1]}, r"'b' must have shape \(40, feature\), got \(39, 2\)"),
-        ({"a": a, "b": np.where(b > 1, np.nan, b)}, "non-finite values in 'b'"),
-        ({"a": a, "b": np.ones((40, 2))}, "does not vary in 'b'"),
+        ([a, b], "feature_spaces: expected arrays by name"),
+        ({"a": a, "b": b[:-1]}, r"'b': expected shape \(40, feature\), got \(39, 2\)"),
+        ({"a": a, "b": np.where(b > 1, np.nan, b)}, "features in 'b': .* not finite"),
+        ({"a": a, "b": np.ones((40, 2))}, "features in 'b': all 2 features are constant"),
         ({"a": a}, "at least two parts"),
     ]:
         with pytest.raises(ValueError, match=match):
             variance_partition(spaces, y)
     for options, match in [
-        ({"parts": {"x": ["a"], "y": ["c"]}}, "parts must share out the spaces"),
+        ({"parts": {"x": ["a"], "y": ["c"]}}, "parts: expected to share out"),
         ({"parts": {"x": ["a", "b"]}}, "at least two parts"),
-        ({"rivals": {"c": [a]}}, "rivals must be a list of arrays for one space"),
-        ({"rivals": {"b": []}}, "rivals must be a list of arrays for one space"),
-        ({"rivals": {"b": [b[:-1]]}}, r"'b, rival 0' must have shape \(40, feature\)"),
+        ({"rivals": {"c": [a]}}, "rivals: expected arrays for one space"),
+        ({"rivals": {"b": []}}, "rivals: expected arrays for one space"),
+        ({"rivals": {"b": [b[:-1]]}}, r"'b, rival 0': expected shape \(40, feature\)"),
         ({"n_draws": 0}, "n_draws"),
-        ({"n_components": 0}, "n_components must be a positive integer"),
-        ({"n_components": {"c": 2}}, "n_components must be a positive integer"),
-        ({"alphas": [0.0]}, "alphas must be"),
-        ({"n_splits": 1}, "n_splits"),
+        ({"n_components": 0}, "n_components .*: expected a whole number from 1"),
+        ({"n_components": {"c": 2}}, "n_components: expected a number, or one for some of"),
+        ({"alphas": [0.0]}, "alphas: expected"),
+        ({"cv": 1}, "n_splits"),
         ({"groups": np.arange(39)}, "groups must hold"),
     ]:
         with pytest.raises(ValueError, match=match):
             variance_partition({"a": a, "b": b}, y, **options)
-    with pytest.raises(ValueError, match="flat"):
+    with pytest.raises(ValueError, match="constant"):
         variance_partition({"a": a, "b": b}, np.ones((40, 2)))
     with pytest.raises(ValueError, match=r"shape \(word, channel\)"):
         variance_partition({"a": a, "b": b}, y[:, 0])
@@ -313,8 +311,8 @@ def test_components_beyond_the_rank_of_a_wide_space_change_nothing():
     low = rng.standard_normal((120, 4))
     y = low @ rng.standard_normal((4, 3)) + rng.standard_normal((120, 3))
     wide = {"wide": low @ rng.standard_normal((4, 200)), "other": rng.standard_normal((120, 3))}
-    options = {"n_splits": 4, "inner_splits": 3, "alphas": ALPHAS[::2]}
+    options = {"cv": 4, "inner_cv": 3, "alphas": ALPHAS[::2]}
     many, enough = (variance_partition(wide, y, n_components=k, **options)["r2"] for k in (20, 4))
     np.testing.assert_allclose(many, enough, atol=1e-6)
-    with pytest.raises(ValueError, match="n_components must be below 60"):
+    with pytest.raises(ValueError, match="expected a whole number from 1 to 59"):
         variance_partition(wide, y, n_components=60, **options)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from joblib import Parallel, delayed
-from scipy.stats import binomtest, pearsonr
+from scipy.stats import binomtest, pearsonr, permutation_test
 from scipy.stats import t as student_t
 
 from brainalign import signals, stats
@@ -17,12 +17,12 @@ from brainalign.datasets import load_listening
 from brainalign.datasets.alice import motion
 from brainalign.features.language import context_features, layer_features
 from brainalign.features.words import SMOOTHNESS, leading_components, random_features
+from brainalign.ridge import ContiguousKFold, RolledSweeps, content_null, cross_validate, word_sweep
 from brainalign.ridge.banded import variance_partition
-from brainalign.ridge.encoding import content_null, contiguous_folds, cross_validate, rolled_sweeps, word_sweep
 from brainalign.story import by_subject
 
 N_WORDS, N_VOLUMES, N_BLOCKS = 300, 120, 4
-FOLDS = {"n_splits": N_BLOCKS, "inner_splits": None, "gap": 3, "alphas": np.logspace(-1, 4, 6)}
+FOLDS = {"cv": ContiguousKFold(N_BLOCKS, gap=3), "inner_cv": None, "alphas": np.logspace(-1, 4, 6)}
 
 
 def made(n_words: int, n_volumes: int) -> tuple[pd.DataFrame, np.ndarray, xr.DataArray]:
@@ -62,8 +62,8 @@ def test_inner_folds_of_outer_blocks_equal_a_loop():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((90, 8)), rng.standard_normal((90, 3))
     y += x[:, :3]
-    outer, alphas = contiguous_folds(90, 5, gap=2), np.logspace(0, 3, 4)
-    found = cross_validate(x, y, n_splits=5, gap=2, inner_splits=None, alphas=alphas)
+    outer, alphas = list(ContiguousKFold(5, gap=2).split(range(90))), np.logspace(0, 3, 4)
+    found = cross_validate(x, y, cv=ContiguousKFold(5, gap=2), inner_cv=None, alphas=alphas)
     for i, (train, _) in enumerate(outer):
         errors = []
         for alpha in alphas:
@@ -78,8 +78,8 @@ def test_inner_folds_of_outer_blocks_equal_a_loop():
                 total = total + ((y[held] - y[fit].mean(0) - (x[held] - centre) / scale @ w) ** 2).sum(0)
             errors.append(total)
         np.testing.assert_array_equal(found["alpha"][0, i], alphas[np.argmin(errors, axis=0)])
-    with pytest.raises(ValueError, match="inner_splits=None takes the other outer folds.*2 outer folds"):
-        cross_validate(x, y, n_splits=2, inner_splits=None)
+    with pytest.raises(ValueError, match="inner_cv=None takes the other outer folds.*2 outer folds"):
+        cross_validate(x, y, cv=2, inner_cv=None)
 
 
 def test_partial_is_what_the_layer_adds_and_diluting_a_bad_baseline_is_nothing():
@@ -87,11 +87,11 @@ def test_partial_is_what_the_layer_adds_and_diluting_a_bad_baseline_is_nothing()
     confounds, x = rng.standard_normal((200, 1)), rng.standard_normal((10, 200, 40))
     turned = np.repeat([1.0, -1.0, 1.0, -1.0], 50)[:, None] * confounds  # other blocks predict the wrong sign
     y = turned + rng.standard_normal((200, 60))
-    options = {"n_splits": 4, "inner_splits": None, "alphas": [0.1, 1.0]}
+    options = {"cv": 4, "inner_cv": None, "alphas": [0.1, 1.0]}
     fit = cross_validate(x, y, confounds=confounds, return_predictions=True, **options)
     free = np.column_stack([np.ones(200), confounds])
     alone = np.empty_like(y)
-    for train, test in contiguous_folds(200, 4):
+    for train, test in list(ContiguousKFold(4).split(range(200))):
         alone[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
     added = fit["prediction"][0].to_numpy() - alone
     expected = [pearsonr(a, b).statistic for a, b in zip((y - alone).T, added.T, strict=True)]
@@ -120,7 +120,7 @@ def test_content_null_equals_a_loop_over_rolled_words(story, times, design):
     y = xr.DataArray(rng.standard_normal((N_VOLUMES, 3)), dims=("time", "region"), coords={"region": list("abc")})
     confounds = signals.word_regressors(np.ones((N_WORDS, 1)), story, times, n_blocks=N_BLOCKS).values
     null = content_null(values, design, y, n_rolls=3, confounds=confounds, retained=1.0, seed=4, **FOLDS)
-    assert null.dims == ("roll", "layer", "region") and null["layer"].values.tolist() == [3, 9]
+    assert null.dims == ("draw", "layer", "region") and null["layer"].values.tolist() == [3, 9]
     for roll, order in zip(null, stats.circular_shifts(N_WORDS, 3, min_shift=50, seed=4), strict=True):
         features = word_sweep(values.isel(word=order), design, retained=1.0)
         fit = cross_validate(features, y.values, confounds=confounds, standardize=False, **FOLDS)
@@ -152,7 +152,7 @@ def test_random_features_are_what_their_names_say():
     assert np.abs(by_type[0] - by_type[1]).min() > 0
     each = random_features(words, 5, 1)[0]
     assert np.abs(each[0] - each[2]).min() > 0
-    with pytest.raises(ValueError, match="kind: expected 'occurrence', 'type' or 'smooth', got 'rough'"):
+    with pytest.raises(ValueError, match="kind: expected one of 'occurrence', 'type', 'smooth', got 'rough'"):
         random_features(words, 5, 1, kind="rough")
 
 
@@ -213,7 +213,7 @@ def asked(story, times, design, seed: int, n_rolls: int, signal: float = 0.0, un
         shares = variance_partition(
             {"rate": confounds, "rival": rival.values, "context": word_sweep(values, design)[3].values},
             people.values,
-            rivals={"context": list(rolled_sweeps(values[3], design, n_rolls=n_rolls, seed=seed))},
+            rivals={"context": list(RolledSweeps(values[3], design, n_rolls=n_rolls, seed=seed))},
             n_draws=8,
             standardize=False,
             **FOLDS,
@@ -252,7 +252,7 @@ class Alice:
         rate = signals.word_regressors(counted, self.data.words, times)
         self.subjects, self.design, self.rate = (self.clean(x) for x in (people, to_volume, rate))
         self.responses = self.subjects.transpose("time", ...).to_numpy().reshape(len(times), -1)
-        self.options = {"n_splits": n_blocks, "inner_splits": None, "gap": 10, "alphas": np.logspace(0, 6, 7)}
+        self.options = {"cv": ContiguousKFold(n_blocks, gap=10), "inner_cv": None, "alphas": np.logspace(0, 6, 7)}
 
     def clean(self, values: xr.DataArray) -> xr.DataArray:
         blocks = {"n_blocks": 6} if self.apart else {"n_blocks": 1, "degree": 11}
@@ -317,9 +317,10 @@ def test_error_rates_on_rolls_of_alice(project):
             above = each.mean(1) - reach * each.std(1, ddof=1) > 0
             rows.append(row(f"interval over 27 people above 0, {name}", above.sum(), n_rolls, 0.025, note))
         more = null[:, 4:8].max(1) - null[:, :4].max(1)
-        flips = np.array([stats.permutation_test(x, n_resamples=999).pvalue <= 0.05 for x in more])
+        ask = {"permutation_type": "samples", "vectorized": True, "n_resamples": 999}
+        flips = [permutation_test((x,), np.mean, rng=np.random.default_rng(0), **ask).pvalue <= 0.05 for x in more]
         name = "signs of 27 people flipped: all context against one word"
-        rows.append(row(name, flips.sum(), n_rolls, 0.05, note))
+        rows.append(row(name, sum(flips), n_rolls, 0.05, note))
         for name, each in {"best of six layers": best, "all context less one word": more}.items():
             means = each.mean(1)
             ranks = np.array([stats.p_values(m, np.delete(means, k)) for k, m in enumerate(means)])

@@ -17,10 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from brainalign.ridge import encoding
-from brainalign.ridge.encoding import RidgeSweepCV, contiguous_folds, cross_validate, shift_null, shifted_responses
-from brainalign.ridge.folds import blocks
-from brainalign.stats import circular_shifts, p_values
+from brainalign.ridge import ContiguousKFold, RidgeSweepCV, _path, cross_validate, encoding
+from brainalign.stats import PermuteGroups, Shifts, circular_shifts, group_permutations, p_values
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -59,7 +57,7 @@ def choose_alphas(x, y, alphas, folds, n_components, standardize=True):
 def nested_grid_search(x, y, outer, inner_splits, alphas, n_components=None, standardize=True):
     prediction, chosen = np.full(y.shape, np.nan), []
     for train, test in outer:
-        folds = contiguous_folds(len(train), inner_splits)
+        folds = list(ContiguousKFold(inner_splits).split(train))
         best = choose_alphas(x[train], y[train], alphas, folds, n_components, standardize)
         prediction[test] = model(best, n_components, standardize).fit(x[train], y[train]).predict(x[test])
         chosen.append(best)
@@ -74,14 +72,14 @@ def nested_grid_search(x, y, outer, inner_splits, alphas, n_components=None, sta
 @pytest.mark.parametrize(("n", "p"), [(150, 20), (60, 90), (80, 58)], ids=["n>p", "n<p", "inner n<p"])
 def test_agrees_with_scikit_learn(n, p, n_components, standardize):
     x, y = simulate(n, p)
-    outer = contiguous_folds(n, 5)
+    outer = list(ContiguousKFold(5).split(range(n)))
     prediction, chosen = nested_grid_search(x, y, outer, 4, ALPHAS, n_components, standardize)
     result = cross_validate(
         x,
         y,
         alphas=ALPHAS,
-        n_splits=5,
-        inner_splits=4,
+        cv=5,
+        inner_cv=4,
         n_components=n_components,
         standardize=standardize,
         return_predictions=True,
@@ -93,10 +91,10 @@ def test_agrees_with_scikit_learn(n, p, n_components, standardize):
 
 def test_agrees_without_shared_moments_and_in_small_chunks(monkeypatch):
     x, y = simulate(120, 15)
-    settings = {"alphas": ALPHAS, "n_splits": 4, "inner_splits": 3, "return_predictions": True}
+    settings = {"alphas": ALPHAS, "cv": 4, "inner_cv": 3, "return_predictions": True}
     shared = cross_validate(x, y, **settings)
     monkeypatch.setattr(encoding, "_SHARED_BYTES", 8 * (120 + 15) * 2)  # two channels at a time, moments not kept
-    monkeypatch.setattr(encoding, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(_path, "TRIAL_BYTES", 1)
     xr.testing.assert_allclose(cross_validate(x, y, **settings), shared)
 
 
@@ -109,7 +107,7 @@ def test_many_targets_are_fitted_in_chunks_and_parts(monkeypatch, n_samples, n_f
     model = RidgeSweepCV(ALPHAS, cv=4, n_components=n_components, dtype="float64")
     whole = clone(model).fit(x, y)
     monkeypatch.setattr(encoding, "_SHARED_BYTES", 8 * (n_samples + min(n_samples, n_features)) * 70)
-    monkeypatch.setattr(encoding, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(_path, "TRIAL_BYTES", 1)
     chunks = encoding._channel_chunks(n_samples, n_features, 150)
     assert [len(chunk) for chunk in chunks] == [70, 70, 10]  # of parts of 32
     small = clone(model).fit(x, y)
@@ -124,8 +122,8 @@ def test_agrees_for_large_offsets_and_outlying_features():
     x[:, 3] = 1e6 + 1e-2 * x[:, 3]
     x[:, 4] *= 1e4
     x[7, 5] = 1e5
-    prediction, _ = nested_grid_search(x, y, contiguous_folds(150, 5), 5, ALPHAS)
-    result = cross_validate(x, y, alphas=ALPHAS, n_splits=5)
+    prediction, _ = nested_grid_search(x, y, list(ContiguousKFold(5).split(range(150))), 5, ALPHAS)
+    result = cross_validate(x, y, alphas=ALPHAS, cv=5)
     np.testing.assert_allclose(result.score[0], columns_r(prediction, y), atol=1e-3)
 
 
@@ -133,9 +131,9 @@ def test_constant_features_change_nothing():
     x, y = simulate(100, 10)
     half = np.where(np.arange(100) < 20, np.random.default_rng(1).standard_normal(100), 0.3)  # varies in one fold only
     padded = np.column_stack([x, np.full(100, 0.1), half])
-    result = cross_validate(padded, y, alphas=ALPHAS, n_splits=5, return_predictions=True)
+    result = cross_validate(padded, y, alphas=ALPHAS, cv=5, return_predictions=True)
     assert np.isfinite(result.score).all()
-    prediction, _ = nested_grid_search(padded, y, contiguous_folds(100, 5), 5, ALPHAS)
+    prediction, _ = nested_grid_search(padded, y, list(ContiguousKFold(5).split(range(100))), 5, ALPHAS)
     np.testing.assert_allclose(result.prediction[0], prediction, atol=1e-4)
 
 
@@ -167,14 +165,14 @@ def test_samples_that_are_never_tested_do_not_count():
 
 
 def test_folds_without_gap_are_scikit_learn_kfold():
-    for (a, b), (c, d) in zip(contiguous_folds(23, 5), KFold(5).split(np.zeros(23)), strict=True):
+    for (a, b), (c, d) in zip(list(ContiguousKFold(5).split(range(23))), KFold(5).split(np.zeros(23)), strict=True):
         np.testing.assert_array_equal(a, c)
         np.testing.assert_array_equal(b, d)
 
 
 def test_gap_stays_within_the_passage():
     groups = ["a"] * 5 + ["b"] * 7
-    folds = contiguous_folds(12, 3, groups, gap=2)
+    folds = list(ContiguousKFold(3, gap=2).split(range(12), groups=groups))
     assert [test.tolist() for _, test in folds] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert folds[0][0].tolist() == [5, 6, 7, 8, 9, 10, 11]  # 4 is in the block's passage, 5 is not
     assert folds[1][0].tolist() == [0, 1, 10, 11]  # the block starts in "a" (drops 2, 3) and ends in "b" (drops 8, 9)
@@ -183,8 +181,8 @@ def test_gap_stays_within_the_passage():
 
 def test_inner_gap_counts_original_samples():
     """Training samples on the two sides of the outer test block are no neighbours."""
-    train, _ = contiguous_folds(30, 3)[1]
-    inner = blocks(train, 2, np.zeros(30, dtype=int), 2, "inner_splits")
+    train, _ = list(ContiguousKFold(3).split(range(30)))[1]
+    inner = ContiguousKFold(2, gap=2).blocks(train, np.zeros(30, dtype=int))
     assert inner[0][1].tolist() == list(range(10)) and inner[0][0].tolist() == list(range(20, 30))
 
 
@@ -193,19 +191,24 @@ def test_gap_keeps_neighbours_out_of_training():
     rng = np.random.default_rng(2)
     drift = np.repeat(rng.standard_normal((60, 20)), 10, axis=0)  # constant for 10 samples
     x, y = np.repeat(rng.standard_normal((60, 40)), 10, axis=0), drift + 0.1 * rng.standard_normal((600, 20))
-    folds = contiguous_folds(600, 119)  # blocks of about 5 samples: the rest of the stretch is in the training set
-    close = cross_validate(x, y, alphas=[1.0], cv=folds, inner_splits=2).score.mean()
-    far = cross_validate(x, y, alphas=[1.0], cv=contiguous_folds(600, 119, gap=10), inner_splits=2).score.mean()
+    folds = list(
+        ContiguousKFold(119).split(range(600))
+    )  # blocks of about 5 samples: the rest of the stretch is in the training set
+    close = cross_validate(x, y, alphas=[1.0], cv=folds, inner_cv=2).score.mean()
+    far = cross_validate(
+        x, y, alphas=[1.0], cv=list(ContiguousKFold(119, gap=10).split(range(600))), inner_cv=2
+    ).score.mean()
     assert close > 0.2 and far < 0.05
 
 
 def test_scores_depend_on_gap_and_groups():
     x, y = simulate(80, 5)
-    settings = {"alphas": [10.0], "n_splits": 4}
+    settings = {"alphas": [10.0], "cv": 4}
+    gapped = settings | {"cv": ContiguousKFold(4, gap=5)}
     scores = [
         cross_validate(x, y, **settings).score,
-        cross_validate(x, y, gap=5, **settings).score,
-        cross_validate(x, y, gap=5, groups=np.repeat([0, 1, 2, 3], 20), **settings).score,
+        cross_validate(x, y, **gapped).score,
+        cross_validate(x, y, groups=np.repeat([0, 1, 2, 3], 20), **gapped).score,
     ]
     assert not np.allclose(scores[0], scores[1], atol=1e-6)
     np.testing.assert_allclose(
@@ -223,7 +226,7 @@ def test_recovers_the_planted_layer_and_signal():
     weights = rng.standard_normal((5, 30)) / np.sqrt(30)
     signal = np.stack([features[k] @ w for k, w in zip(planted, weights, strict=True)], axis=1)
     responses = signal + rng.standard_normal(signal.shape)
-    score = cross_validate(features, responses, n_splits=5).score
+    score = cross_validate(features, responses, cv=5).score
     np.testing.assert_array_equal(score.argmax("layer"), planted)
     np.testing.assert_allclose(score.max("layer"), np.sqrt(0.5), atol=0.05)  # signal and noise of equal variance
 
@@ -231,7 +234,7 @@ def test_recovers_the_planted_layer_and_signal():
 def test_noise_scores_are_about_zero():
     rng = np.random.default_rng(4)
     x, y = rng.standard_normal((300, 20)), rng.standard_normal((300, 400))
-    score = cross_validate(x, y, n_splits=10).score.values
+    score = cross_validate(x, y, cv=10).score.values
     # Training means move against test means: a prediction that is nothing else scores -sqrt(n_splits / n_samples).
     assert -np.sqrt(10 / 300) < score.mean() < 0.01
     assert (score > 0.1).mean() < 0.05
@@ -242,11 +245,9 @@ def test_components_see_no_test_sample():
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((40, 300)), rng.standard_normal((40, 30))
     leaking = PCA(10, svd_solver="full").fit_transform(StandardScaler().fit_transform(x))
-    outer = contiguous_folds(40, 4)
-    honest = cross_validate(x, y, alphas=[1.0], n_splits=4, n_components=10, return_predictions=True).prediction[0]
-    leaked = cross_validate(
-        leaking, y, alphas=[1.0], n_splits=4, return_predictions=True, standardize=False
-    ).prediction[0]
+    outer = list(ContiguousKFold(4).split(range(40)))
+    honest = cross_validate(x, y, alphas=[1.0], cv=4, n_components=10, return_predictions=True).prediction[0]
+    leaked = cross_validate(leaking, y, alphas=[1.0], cv=4, return_predictions=True, standardize=False).prediction[0]
     for train, test in outer:
         own = model(1.0, 10).fit(x[train], y[train]).predict(x[test])
         np.testing.assert_allclose(honest[test], own, atol=1e-4)
@@ -256,7 +257,7 @@ def test_components_see_no_test_sample():
 def test_held_out_samples_cannot_change_their_model():
     """Whatever is written over a test block, predictions for the other samples of that block's model stay the same."""
     x, y = simulate(60, 80)
-    settings = {"alphas": ALPHAS[-2:], "n_splits": 4, "n_components": 6, "return_predictions": True}
+    settings = {"alphas": ALPHAS[-2:], "cv": 4, "n_components": 6, "return_predictions": True}
     before = cross_validate(x, y, **settings)
     x_changed, y_changed = x.copy(), y.copy()
     x_changed[0], y_changed[:15] = 100 * x[0] + 7, y[:15][::-1] * 3  # samples 0 to 14 are the first test block
@@ -284,7 +285,7 @@ def labelled(n=50, n_layers=3, p=6, n_channels=4, sample="time", sweep="layer"):
 
 def test_labels_are_carried_over():
     features, responses = labelled(sweep="context")
-    result = cross_validate(features, responses, alphas=[1, 10], n_splits=5, return_predictions=True)
+    result = cross_validate(features, responses, alphas=[1, 10], cv=5, return_predictions=True)
     assert result.score.dims == ("context", "channel")
     assert result.alpha.dims == ("context", "split", "channel")
     assert result.prediction.dims == ("context", "time", "channel")
@@ -292,12 +293,12 @@ def test_labels_are_carried_over():
     assert result.region.values.tolist() == list("xxyy")
     np.testing.assert_array_equal(result.time, responses.time)
     assert result.attrs["alphas"] == [1, 10] and result.attrs["n_splits"] == 5 and result.attrs["n_components"] == "all"
-    assert "prediction" not in cross_validate(features, responses, alphas=[1], n_splits=5)
+    assert "prediction" not in cross_validate(features, responses, alphas=[1], cv=5)
 
 
 def test_order_of_dimensions_and_kind_of_array_do_not_matter():
     features, responses = labelled()
-    settings = {"alphas": ALPHAS, "n_splits": 4}
+    settings = {"alphas": ALPHAS, "cv": 4}
     expected = cross_validate(features, responses, **settings)
     xr.testing.assert_identical(
         cross_validate(features.transpose("feature", "time", "layer"), responses, **settings), expected
@@ -314,14 +315,14 @@ def test_lazy_features_are_read_a_layer_at_a_time(tmp_path):
     features, responses = labelled()
     features.to_dataset(name="x").to_zarr(tmp_path / "x.zarr", consolidated=False)
     lazy = xr.open_zarr(tmp_path / "x.zarr", chunks=None, consolidated=False).x
-    expected = cross_validate(features, responses, alphas=ALPHAS, n_splits=4)
-    xr.testing.assert_identical(cross_validate(lazy, responses, alphas=ALPHAS, n_splits=4), expected)
+    expected = cross_validate(features, responses, alphas=ALPHAS, cv=4)
+    xr.testing.assert_identical(cross_validate(lazy, responses, alphas=ALPHAS, cv=4), expected)
     assert not lazy.variable._in_memory
 
 
 def test_same_numbers_again_and_for_any_number_of_threads():
     x, y = simulate(150, 40)
-    settings = {"alphas": ALPHAS, "n_splits": 4, "return_predictions": True}
+    settings = {"alphas": ALPHAS, "cv": 4, "return_predictions": True}
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -338,12 +339,12 @@ def test_same_numbers_again_and_for_any_number_of_threads():
 def test_warns_when_penalties_reach_the_edge():
     x, y = simulate(300, 10, noise=0.05)
     with pytest.warns(UserWarning, match=r"100% are the smallest alpha \(1000\)"):
-        cross_validate(x, y[:, :4], alphas=[1e3, 1e4, 1e5], n_splits=4)
+        cross_validate(x, y[:, :4], alphas=[1e3, 1e4, 1e5], cv=4)
     noise = np.random.default_rng(7).standard_normal((300, 20))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cross_validate(x, noise, n_splits=4)  # the largest penalty is right for noise
-        cross_validate(*simulate(300, 10), n_splits=4)
+        cross_validate(x, noise, cv=4)  # the largest penalty is right for noise
+        cross_validate(*simulate(300, 10), cv=4)
 
 
 # ------------------------------------------------------------------------------------------------------------ errors
@@ -355,20 +356,19 @@ def test_warns_when_penalties_reach_the_edge():
         ({"groups": [0, 1] * 25}, "groups must be contiguous runs.* 0 comes back at sample 2"),
         ({"groups": [0] * 49}, r"one label for each of the 50 samples, got shape \(49,\)"),
         ({"groups": [np.nan] * 50}, "50 missing labels"),
-        ({"n_splits": 51}, "50 samples cannot be cut into n_splits=51"),
-        ({"n_splits": 1}, "n_splits must be an integer of at least 2"),
-        ({"inner_splits": 46}, "45 samples cannot be cut into inner_splits=46"),
-        ({"n_splits": 2, "gap": 24}, "leaves 1 of 50 samples"),
-        ({"gap": -1}, "gap must be a non-negative"),
-        ({"n_components": 7}, "n_components must be an integer from 1 to 6 "),
-        ({"n_components": 0}, "n_components must be"),
-        ({"alphas": [1, 0]}, "alphas must be .* positive"),
-        ({"alphas": [1, np.nan]}, "alphas must be .* positive"),
-        ({"alphas": []}, "alphas must be"),
+        ({"cv": 51}, "50 samples cannot be cut into 51"),
+        ({"cv": 1}, "n_splits: expected a whole number of at least 2"),
+        ({"inner_cv": 46}, "45 samples cannot be cut into 46"),
+        ({"cv": ContiguousKFold(2, gap=24)}, "leaves 1 of 50 samples"),
+        ({"n_components": 7}, r"n_components \(.*: expected a whole number from 1 to 6"),
+        ({"n_components": 0}, "n_components"),
+        ({"alphas": [1, 0]}, "alphas: expected .* positive"),
+        ({"alphas": [1, np.nan]}, "alphas: expected .* positive"),
+        ({"alphas": []}, "alphas: expected"),
         ({"device": "tpu"}, "device: expected 'auto' or a device that is there"),
-        ({"dtype": "float16"}, "dtype must be"),
+        ({"dtype": "float16"}, "dtype: expected one of"),
         ({"cv": [(np.arange(10), np.arange(5, 20))]}, "both the training and the test set"),
-        ({"cv": [(np.arange(10), np.arange(45, 51))]}, "within 0 to 49"),
+        ({"cv": [(np.arange(10), np.arange(45, 51))]}, "from 0 to 49"),
         ({"cv": [(np.arange(10), np.arange(20, 30)), (np.arange(10), np.arange(29, 40))]}, "more than once"),
         ({"cv": [(np.arange(50) < 40, np.arange(50) >= 40)]}, "integer indices"),
         ({"cv": [(np.arange(40), np.array([45, 46]))]}, "tests 2 samples"),
@@ -383,56 +383,56 @@ def test_settings_that_cannot_work(change, message):
 def test_components_are_bounded_by_the_smallest_fold():
     x, y = simulate(30, 40)
     # 20 samples train an outer fold, 10 of them an inner one; centring takes one dimension.
-    cross_validate(x, y, alphas=[1.0], n_splits=3, inner_splits=2, n_components=9)
-    with pytest.raises(ValueError, match=r"from 1 to 9 \(40 features; 10 samples"):
-        cross_validate(x, y, alphas=[1.0], n_splits=3, inner_splits=2, n_components=10)
+    cross_validate(x, y, alphas=[1.0], cv=3, inner_cv=2, n_components=9)
+    with pytest.raises(ValueError, match=r"\(40 features; 10 samples .* from 1 to 9, got 10"):
+        cross_validate(x, y, alphas=[1.0], cv=3, inner_cv=2, n_components=10)
 
 
 def test_bad_values_are_named():
     features, responses = labelled()
     bad = features.copy()
     bad[1, 7, 2] = np.nan
-    with pytest.raises(ValueError, match=r"features has 1 non-finite values in layer 4 \(first at sample 7\)"):
+    with pytest.raises(ValueError, match=r"features in layer 4: 1 of .* values are not finite .*, the first at \(7, "):
         cross_validate(bad, responses)
-    with pytest.raises(ValueError, match="features does not vary in layer 8"):
+    with pytest.raises(ValueError, match="features in layer 8: all .* constant"):
         cross_validate(features.where(features.layer != 8, 1.0), responses)
     bad = responses.copy()
     bad[3, 2] = np.inf
-    with pytest.raises(ValueError, match="responses has 1 non-finite values, in 1 channels: c;"):
+    with pytest.raises(ValueError, match="responses: 1 non-finite values, in 1 channels: c;"):
         cross_validate(features, bad)
-    with pytest.raises(ValueError, match="responses has 2 flat .* channels: a, d;"):
+    with pytest.raises(ValueError, match="responses: 2 channels are constant: a, d;"):
         cross_validate(features, responses.where(responses.channel.isin(["b", "c"]), 2.0))
 
 
 def test_shapes_and_dimensions_are_checked():
     features, responses = labelled()
-    with pytest.raises(ValueError, match="as many samples .time., got 49 and 50"):
+    with pytest.raises(ValueError, match="as many samples .time."):
         cross_validate(features[:, 1:], responses)
-    with pytest.raises(ValueError, match="features must have the dimension 'time'"):
+    with pytest.raises(ValueError, match="features: expected the dimensions .layer, time, feature."):
         cross_validate(features.rename(time="word"), responses)
-    with pytest.raises(ValueError, match="none called 'channel'"):
+    with pytest.raises(ValueError, match="none of them .channel."):
         cross_validate(features.rename(layer="channel"), responses)
     with pytest.raises(ValueError, match="label their samples"):
         cross_validate(features.assign_coords(time=np.arange(50)), responses)
-    with pytest.raises(ValueError, match="responses must have shape"):
+    with pytest.raises(ValueError, match="responses: expected shape"):
         cross_validate(features.values, responses.values[:, 0])
-    with pytest.raises(ValueError, match="responses must have two dimensions"):
+    with pytest.raises(ValueError, match="responses: expected two dimensions"):
         cross_validate(features, responses[:, 0])
-    with pytest.raises(ValueError, match="features must have 2 or 3 dimensions"):
+    with pytest.raises(ValueError, match="features: expected shape"):
         cross_validate(features.values[0, 0], responses.values)
-    with pytest.raises(ValueError, match="must not be empty"):
+    with pytest.raises(ValueError, match="at least one of everything"):
         cross_validate(features[:0], responses)
 
 
 @pytest.mark.parametrize("n_splits", [0, 2.5])
 def test_number_of_folds_is_checked(n_splits):
-    with pytest.raises(ValueError, match="n_splits must be an integer"):
-        contiguous_folds(10, n_splits)
+    with pytest.raises(ValueError, match="n_splits: expected a whole number"):
+        list(ContiguousKFold(n_splits).split(range(10)))
 
 
 def test_a_decomposition_that_fails_in_single_precision_is_made_in_double(monkeypatch):
     x, y = simulate(60, 8)
-    expected = cross_validate(x, y, gap=2)
+    expected = cross_validate(x, y, cv=ContiguousKFold(10, gap=2))
     eigh, failed = torch.linalg.eigh, []
 
     def single_fails(symmetric):
@@ -442,7 +442,9 @@ def test_a_decomposition_that_fails_in_single_precision_is_made_in_double(monkey
         return eigh(symmetric)
 
     monkeypatch.setattr(torch.linalg, "eigh", single_fails)
-    np.testing.assert_allclose(cross_validate(x, y, gap=2)["score"], expected["score"], atol=1e-4)
+    np.testing.assert_allclose(
+        cross_validate(x, y, cv=ContiguousKFold(10, gap=2))["score"], expected["score"], atol=1e-4
+    )
     assert failed
 
 
@@ -465,24 +467,24 @@ def test_estimator_conventions(estimator, check):
 @pytest.mark.parametrize(("n", "p"), [(100, 12), (40, 70)])
 def test_estimator_agrees_with_scikit_learn(n, p, n_components):
     x, y = simulate(n, p)
-    best = choose_alphas(x, y, ALPHAS, contiguous_folds(n, 5, gap=2), n_components)
+    best = choose_alphas(x, y, ALPHAS, list(ContiguousKFold(5, gap=2).split(range(n))), n_components)
     expected = model(best, n_components).fit(x, y)
-    ours = RidgeSweepCV(ALPHAS, gap=2, n_components=n_components).fit(x, y)
+    ours = RidgeSweepCV(ALPHAS, cv=ContiguousKFold(5, gap=2), n_components=n_components).fit(x, y)
     np.testing.assert_array_equal(ours.alpha_, best)
     np.testing.assert_allclose(ours.predict(x), expected.predict(x), rtol=1e-6, atol=1e-6)
     assert ours.coef_.shape == (6, p) and ours.cv_mse_.shape == (len(ALPHAS), 6)
     assert ours.score(x, y) == pytest.approx(expected.score(x, y))
-    one = RidgeSweepCV(ALPHAS, gap=2, n_components=n_components).fit(x, y[:, 0])
+    one = RidgeSweepCV(ALPHAS, cv=ContiguousKFold(5, gap=2), n_components=n_components).fit(x, y[:, 0])
     np.testing.assert_allclose(one.coef_, ours.coef_[0], rtol=1e-6)
     assert np.ndim(one.intercept_) == 0 and one.alpha_ == best[0]
 
 
 def test_estimator_is_what_cross_validate_fits():
     x, y = simulate(90, 10)
-    result = cross_validate(x, y, alphas=ALPHAS, n_splits=3, gap=3, return_predictions=True)
-    for s, (train, test) in enumerate(contiguous_folds(90, 3, gap=3)):
+    result = cross_validate(x, y, alphas=ALPHAS, cv=ContiguousKFold(3, gap=3), return_predictions=True)
+    for s, (train, test) in enumerate(list(ContiguousKFold(3, gap=3).split(range(90)))):
         passages = (train >= test[0]).astype(int)  # what lies before and after the test block is apart
-        ours = RidgeSweepCV(ALPHAS, gap=3).fit(x[train], y[train], groups=passages)
+        ours = RidgeSweepCV(ALPHAS, cv=ContiguousKFold(5, gap=3)).fit(x[train], y[train], groups=passages)
         np.testing.assert_array_equal(result.alpha[0, s], ours.alpha_)
         np.testing.assert_allclose(result.prediction[0, test], ours.predict(x[test]), rtol=1e-5)
 
@@ -494,7 +496,7 @@ def test_estimator_takes_a_splitter_and_refuses_flat_targets():
     np.testing.assert_array_equal(
         ours.alpha_, choose_alphas(x, y, ALPHAS, list(GroupKFold(3).split(x, y, groups)), None)
     )
-    with pytest.raises(ValueError, match="flat"):
+    with pytest.raises(ValueError, match="constant"):
         RidgeSweepCV().fit(x, np.ones(90))
 
 
@@ -512,10 +514,16 @@ def test_baseline_equals_a_joint_fit_with_free_weights(n, p, standardize, rng):
         + rng.standard_normal((n, 4))
     )
     found = cross_validate(
-        x, y, confounds=confounds, alphas=[30.0], n_splits=4, gap=2, standardize=standardize, return_predictions=True
+        x,
+        y,
+        confounds=confounds,
+        alphas=[30.0],
+        cv=ContiguousKFold(4, gap=2),
+        standardize=standardize,
+        return_predictions=True,
     )
     expected = np.empty_like(y)
-    for train, test in contiguous_folds(n, 4, gap=2):
+    for train, test in list(ContiguousKFold(4, gap=2).split(range(n))):
         free = np.column_stack([np.ones(n), confounds])
         left = x[train] - free[train] @ np.linalg.lstsq(free[train], x[train])[0]
         scale = left.std(0) if standardize else np.ones(p)
@@ -542,7 +550,7 @@ def test_random_layers_gain_nothing_over_a_weak_baseline(rng):
     n, channels = 300, 400
     confounds, x = rng.standard_normal((n, 2)), rng.standard_normal((n, 100))
     y = 0.1 * confounds @ rng.standard_normal((2, channels)) + rng.standard_normal((n, channels))
-    fit = cross_validate(x, y, confounds=confounds, n_splits=6)
+    fit = cross_validate(x, y, confounds=confounds, cv=6)
     gain = (fit["score"][0] - fit["confounds_score"]).values
     assert gain.mean() <= 2 * gain.std() / np.sqrt(channels)
 
@@ -550,9 +558,9 @@ def test_random_layers_gain_nothing_over_a_weak_baseline(rng):
 def test_baseline_score_is_that_of_least_squares(rng):
     confounds, y = rng.standard_normal((90, 2)), rng.standard_normal((90, 3))
     y += confounds @ np.ones((2, 3))
-    fit = cross_validate(rng.standard_normal((90, 4)), y, confounds=confounds, n_splits=3)
+    fit = cross_validate(rng.standard_normal((90, 4)), y, confounds=confounds, cv=3)
     held_out = np.empty_like(y)
-    for train, test in contiguous_folds(90, 3):
+    for train, test in list(ContiguousKFold(3).split(range(90))):
         held_out[test] = LinearRegression().fit(confounds[train], y[train]).predict(confounds[test])
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(held_out.T, y.T, strict=True)]
     np.testing.assert_allclose(fit["confounds_score"], expected)
@@ -562,17 +570,17 @@ def test_baseline_score_is_that_of_least_squares(rng):
     ("confounds", "message"),
     [
         (np.ones((50, 1)), "constant or depend on each other"),
-        (np.ones((49, 1)), r"confounds must have shape \(50, column\), got \(49, 1\)"),
-        (np.full((50, 1), np.nan), "confounds have 50 non-finite values"),
+        (np.ones((49, 1)), r"confounds: expected shape \(50, column\), got \(49, 1\)"),
+        (np.full((50, 1), np.nan), "confounds: 50 of 50 values are not finite"),
         (np.repeat(np.arange(50.0)[:, None], 2, 1), "depend on each other"),
     ],
 )
 def test_errors_of_confounds(confounds, message, rng):
     with pytest.raises(ValueError, match=message):
-        cross_validate(rng.standard_normal((50, 5)), rng.standard_normal((50, 2)), confounds=confounds, n_splits=5)
+        cross_validate(rng.standard_normal((50, 5)), rng.standard_normal((50, 2)), confounds=confounds, cv=5)
 
 
-# --------------------------------------------------------------------------------------------------------- shift null
+# ---------------------------------------------------------------------------------------------------------------- null
 
 
 def coloured_noise(n, channels, rng):
@@ -582,72 +590,92 @@ def coloured_noise(n, channels, rng):
     return noise
 
 
-def test_shift_null_equals_a_loop_over_refits(rng):
+def test_null_equals_a_loop_over_refits(rng):
     x, y = rng.standard_normal((3, 120, 8)), rng.standard_normal((120, 2))
     groups = np.repeat([0, 1], 60)
-    options = {"groups": groups, "n_splits": 4, "inner_splits": 3}
-    null = shift_null(x, y, n_shifts=4, min_shift=5, seed=2, **options)
+    options = {"groups": groups, "cv": 4, "inner_cv": 3}
+    fit = cross_validate(x, y, null=Shifts(4, min_shift=5, seed=2), return_predictions=True, **options)
+    plain = cross_validate(x, y, return_predictions=True, **options)
+    for name in plain:  # what is found does not depend on whether chance is asked for
+        np.testing.assert_allclose(fit[name], plain[name], atol=1e-6)
+    assert fit["null"].dims == ("draw", "layer", "channel")
     for channel, seed in enumerate(np.random.SeedSequence(2).generate_state(2)):
-        shifts = circular_shifts(120, 4, groups=groups, min_shift=5, seed=int(seed))
-        expected = [cross_validate(x, y[shift][:, [channel]], **options)["score"].max() for shift in shifts]
-        np.testing.assert_allclose(null[:, channel], expected, atol=1e-6)
+        orders = circular_shifts(120, 4, groups=groups, min_shift=5, seed=int(seed))
+        expected = [cross_validate(x, y[order][:, [channel]], **options)["score"][:, 0] for order in orders]
+        np.testing.assert_allclose(fit["null"][..., channel], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["groups", "orders"])
+def test_null_by_whole_groups_or_by_given_orders(kind, rng):
+    x, y, items = rng.standard_normal((2, 60, 5)), rng.standard_normal((60, 3)), np.repeat(np.arange(15), 4)
+    orders = group_permutations(items, 3, seed=4)
+    null = PermuteGroups(3, seed=4) if kind == "groups" else orders
+    found = cross_validate(x, y, groups=items, null=null, cv=3, inner_cv=2)["null"]
+    expected = [cross_validate(x, y[order], groups=items, cv=3, inner_cv=2)["score"] for order in orders]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_null_with_confounds_is_the_partial_of_what_they_leave_in_another_order(rng):
+    x, confounds = rng.standard_normal((2, 80, 4)), rng.standard_normal((80, 2))
+    y = rng.standard_normal((80, 3)) + 5 * confounds[:, :1]
+    free = np.column_stack([np.ones(80), confounds])
+    kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
+    ask = {"confounds": confounds, "cv": 4, "alphas": [1, 10, 100]}
+    found = cross_validate(x, y, null=Shifts(3, min_shift=5, together=True), **ask)["null"]
+    orders = circular_shifts(80, 3, min_shift=5)
+    expected = [cross_validate(x, kept + (y - kept)[order], **ask)["partial"] for order in orders]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_best_layer_of_noise_is_significant_at_the_nominal_rate(rng):
     n, channels = 240, 600
     x, y = coloured_noise(n, 80, rng).reshape(n, 4, 20).transpose(1, 0, 2), coloured_noise(n, channels, rng)
-    options = {"n_splits": 5, "inner_splits": 3, "gap": 5, "alphas": np.logspace(0, 6, 7)}
-    best = cross_validate(x, y, **options)["score"].max("layer").values
-    p = p_values(best, shift_null(x, y, n_shifts=12, min_shift=10, **options).values, pool=True)
+    options = {"cv": ContiguousKFold(5, gap=5), "inner_cv": 3, "alphas": np.logspace(0, 6, 7)}
+    fit = cross_validate(x, y, null=Shifts(12, min_shift=10), **options).max("layer")
+    p = p_values(fit["score"].values, fit["null"].values, pool=True)
     assert binomtest(int((p < 0.05).sum()), channels, 0.05).pvalue > 1e-3
 
 
-def test_gain_over_a_baseline_is_significant_at_the_nominal_rate_and_a_true_one_is_found(rng):
+def test_what_is_added_to_confounds_is_significant_at_the_nominal_rate_and_a_true_layer_is_found(rng):
     n, channels = 240, 300
     confounds, x = coloured_noise(n, 2, rng), coloured_noise(n, 40, rng).reshape(n, 2, 20).transpose(1, 0, 2)
     y = confounds @ rng.standard_normal((2, channels)) + coloured_noise(n, channels, rng)
     y[:, :50] += x[1] @ rng.standard_normal((20, 50)) / 2
-    options = {"n_splits": 5, "inner_splits": 3, "gap": 5, "alphas": np.logspace(0, 6, 7)}
-    fit = cross_validate(x, y, confounds=confounds, **options)
-    gain = fit["score"] - fit["confounds_score"]
-    null = shift_null(x, y, confounds=confounds, n_shifts=12, min_shift=10, **options)
-    p = p_values(gain.max("layer").values, null.values, pool=True)
+    options = {"cv": ContiguousKFold(5, gap=5), "inner_cv": 3, "alphas": np.logspace(0, 6, 7)}
+    fit = cross_validate(x, y, confounds=confounds, null=Shifts(12, min_shift=10), **options).max("layer")
+    p = p_values(fit["partial"].values, fit["null"].values, pool=True)
     assert (p[:50] < 0.05).mean() > 0.9
     # The fit of the confounds takes some of the residual's rhythm along: surrogates are a little conservative.
     assert binomtest(int((p[50:] < 0.05).sum()), channels - 50, 0.05, alternative="greater").pvalue > 1e-3
 
 
-def test_shift_null_takes_every_option_with_a_baseline_and_names_bad_channels(rng):
-    x, y, confounds = rng.standard_normal((60, 20)), rng.standard_normal((60, 2)), rng.standard_normal((60, 1))
-    null = shift_null(x, y, confounds=confounds, n_components=5, n_shifts=3, n_splits=3, inner_splits=2)
-    assert null.shape == (3, 2) and np.isfinite(null).all()
-    y[3, 1] = np.nan
-    labelled = xr.DataArray(y, dims=("word", "channel"), coords={"channel": ["a", "b"]})
-    with pytest.raises(ValueError, match="1 non-finite values, in 1 channels: b"):
-        shift_null(x, labelled, n_shifts=3, n_splits=3)
-    with pytest.raises(ValueError, match="at least 1"):
-        shift_null(x, rng.standard_normal((60, 2)), min_shift=0, n_splits=3)
-
-
 def test_shifts_together_or_each_channel_its_own(rng):
     """One shift for all keeps what channels share; own shifts do not."""
     shared = rng.standard_normal((60, 1))
-    responses = xr.DataArray(shared + 0.1 * rng.standard_normal((60, 3)), dims=("word", "channel"))
-    together = shifted_responses(responses, 4, min_shift=5, together=True, seed=1)
-    for copy, order in zip(together, circular_shifts(60, 4, min_shift=5, seed=1), strict=True):
-        np.testing.assert_allclose(copy, responses.values[order])
-    apart = shifted_responses(responses, 4, min_shift=5, seed=1)
-    assert np.sort(apart, axis=1) == pytest.approx(np.sort(together, axis=1))
-    alike = [np.corrcoef(copy.T)[0, 1:].min() for copy in together]
-    assert min(alike) > 0.9 > max(np.corrcoef(copy.T)[0, 1:].min() for copy in apart)
-    features = rng.standard_normal((2, 60, 4))
-    null = shift_null(features, responses, n_shifts=4, min_shift=5, together=True, seed=1, n_splits=3, alphas=[1, 10])
-    fit = cross_validate(features, together[2], n_splits=3, alphas=[1, 10])
-    np.testing.assert_allclose(null[2], fit["score"].max("layer"))
+    y = shared + 0.1 * rng.standard_normal((60, 3))
+    together, apart = Shifts(4, min_shift=5, together=True, seed=1), Shifts(4, min_shift=5, seed=1)
+    assert together.orders(60, 3).shape == (4, 60, 1) and apart.orders(60, 3).shape == (4, 60, 3)
+    np.testing.assert_array_equal(together.orders(60, 3)[..., 0], circular_shifts(60, 4, min_shift=5, seed=1))
+    both = [np.take_along_axis(y[None], null.orders(60, 3), axis=1) for null in (together, apart)]
+    assert np.sort(both[1], axis=1) == pytest.approx(np.sort(both[0], axis=1))
+    alike, unlike = ([np.corrcoef(copy.T)[0, 1:].min() for copy in copies] for copies in both)
+    assert min(alike) > 0.9 > max(unlike)
 
 
-def test_no_more_shifts_than_there_are(rng):
-    responses = xr.DataArray(rng.standard_normal((20, 2)), dims=("word", "channel"))
+def test_no_more_shifts_than_there_are():
     for together in (False, True):
-        assert shifted_responses(responses, 99, min_shift=10, together=together).shape == (1, 20, 2)
-        assert shifted_responses(responses, 99, min_shift=3, together=together).shape == (15, 20, 2)
+        assert len(Shifts(99, min_shift=10, together=together).orders(20, 2)) == 1
+        assert len(Shifts(99, min_shift=3, together=together).orders(20, 2)) == 15
+
+
+@pytest.mark.parametrize(
+    ("null", "message"),
+    [
+        (Shifts(3, min_shift=0), "min_shift"),
+        (np.zeros((2, 60), dtype=int), "null: expected rows that hold each of 60 samples once"),
+        (np.arange(59)[None], "null: expected rows that hold each of 60 samples once"),
+    ],
+)
+def test_errors_of_the_null(null, message, rng):
+    with pytest.raises(ValueError, match=message):
+        cross_validate(rng.standard_normal((60, 20)), rng.standard_normal((60, 2)), null=null, cv=3)

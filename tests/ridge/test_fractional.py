@@ -73,9 +73,9 @@ def test_bad_fractions(rng, fractions):
 
 def test_constant_columns_are_named(rng):
     x, y = made_up(rng)
-    with pytest.raises(ValueError, match="y: 1 columns are constant"):
+    with pytest.raises(ValueError, match="y: 1 targets are constant"):
         FractionalRidgeCV().fit(x, np.column_stack([y, np.ones(len(y))]))
-    with pytest.raises(ValueError, match="X: 30 columns are constant"):
+    with pytest.raises(ValueError, match="X: all 30 features are constant"):
         FractionalRidgeCV().fit(np.ones_like(x), y)
     dead = FractionalRidgeCV().fit(np.column_stack([x, np.ones(len(x))]), y)
     np.testing.assert_allclose(dead.coef_[:, :-1], FractionalRidgeCV().fit(x, y).coef_, atol=1e-10)

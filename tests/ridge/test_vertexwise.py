@@ -61,7 +61,7 @@ def test_models_across_people_and_chance(data, features):
     wanted = pearsonr(fitted.predicted.sel(subject="p0", vertex=3), fitted.observed.sel(subject="p2", vertex=3))
     assert float(across.sel(trained="p0", subject="p2", vertex=3)) == pytest.approx(wanted.statistic, abs=1e-5)
     null = fitted.null(99)
-    assert null.dims == ("shift", "subject", "vertex")
+    assert null.dims == ("draw", "subject", "vertex")
     assert abs(float(null.mean())) < 0.02
     p = stats.p_values(fitted.scores, null)
     assert float(p.sel(vertex=slice(2, 9)).max()) <= 0.05  # shifted by person: vertices 2 to 9 are driven in all

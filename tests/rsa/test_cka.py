@@ -10,16 +10,7 @@ from scipy.stats import binomtest, kstest, ortho_group, spearmanr, ttest_ind
 from scipy.stats import t as student_t
 
 from brainalign import stats
-from brainalign.rsa import (
-    cka_jackknife,
-    cka_matrix,
-    cka_models,
-    cka_null,
-    convergence,
-    linear_cka,
-    procrustes,
-    standardize,
-)
+from brainalign.rsa import cka_matrix, cka_models, cka_null, convergence, linear_cka, procrustes, standardize
 
 
 def unbiased_hsic(x, y):
@@ -163,15 +154,16 @@ def test_matrix_holds_every_pair_also_in_blocks(rng, monkeypatch):
 def test_jackknife_leaves_out_whole_batches_and_its_interval_covers(rng):
     x = rng.standard_normal((40, 5))
     y = np.hstack([x[:, :2], rng.standard_normal((40, 4))])
-    estimate, without = cka_jackknife([x], [y], batch_size=10)
-    assert float(estimate[0, 0]) == linear_cka(x, y, batch_size=10)
+    estimate, without = cka_models({"x": x[None], "y": y[None]}, batch_size=10)
+    assert float(estimate[0, 1]) == pytest.approx(linear_cka(x, y, batch_size=10))
     rest = np.r_[0:20, 30:40]  # equal batches: what is left out of the middle makes no other batches
-    assert float(without[2, 0, 0]) == pytest.approx(linear_cka(x[rest], y[rest], batch_size=10))
-    assert cka_jackknife([x])[1].shape == (0, 1, 1)
+    assert float(without[2, 0, 1]) == pytest.approx(linear_cka(x[rest], y[rest], batch_size=10))
+    assert cka_models({"x": x[None]})[1].shape == (0, 1, 1)
     misses = 0
     for seed in range(200):
         z = np.random.default_rng(seed).standard_normal((400, 12))
-        (estimate,), without = (part.values[..., 0] for part in cka_jackknife([z[:, :8]], [z[:, 4:]], batch_size=40))
+        halves = {"first": z[None, :, :8], "last": z[None, :, 4:]}
+        estimate, without = (part.values[..., 0, 1] for part in cka_models(halves, batch_size=40))
         error = np.sqrt(0.9 * ((without - without.mean()) ** 2).sum())
         misses += abs(estimate - 0.5) > student_t.ppf(0.975, 9) * error  # four of eight features are shared
     assert binomtest(misses, 200, 0.05).pvalue > 0.001
@@ -244,7 +236,7 @@ def test_models_are_compared_layer_by_layer(rng):
             assert float(found.estimate.sel(model=one, other=other)) == pytest.approx(expected)
         assert found.without.shape == (4, 2, 2)
     cka_models({"a": models["a"], "b": models["b"][:2]}, match="best")
-    with pytest.raises(ValueError, match=r"match: expected \"depth\", for as many layers.*\[3, 2\]"):
+    with pytest.raises(ValueError, match=r"match: expected as many layers.*\[3, 2\]"):
         cka_models({"a": models["a"], "b": models["b"][:2]})
 
 
@@ -312,11 +304,11 @@ def test_convergence_counts_what_it_says():
 @pytest.mark.parametrize("measure", [linear_cka, procrustes])
 def test_bad_representations(rng, measure):
     x = rng.standard_normal((10, 4))
-    with pytest.raises(ValueError, match="2 non-finite values of 40"):
+    with pytest.raises(ValueError, match="2 of 40 values are not finite"):
         measure(np.where(x > np.sort(x, axis=None)[-3], np.nan, x), x)
     with pytest.raises(ValueError, match="constant"):
         measure(x, np.full((10, 3), 0.1))
-    with pytest.raises(ValueError, match=r"same samples, got \[9, 10\]"):
+    with pytest.raises(ValueError, match=r"same (samples, got \[9, 10\]|length, got 10, 9)"):
         measure(x, x[:9])
     with pytest.raises(ValueError, match=r"shape \(sample, feature\), got \(10,\)"):
         measure(x, x[:, 0])
@@ -325,7 +317,7 @@ def test_bad_representations(rng, measure):
 def test_bad_settings(rng):
     x = rng.standard_normal((10, 4))
     assert np.isfinite(linear_cka(x[:4], x[:4] ** 2)) and np.isfinite(linear_cka(x[:2], x[:2] ** 2, debiased=False))
-    with pytest.raises(ValueError, match="At least 4 samples are needed for the debiased estimator, got 3"):
+    with pytest.raises(ValueError, match="batches of at least 4 samples, got None for 3 samples"):
         linear_cka(x[:3], x[:3])
     for batch_size in (3, 0, -5):
         with pytest.raises(ValueError, match="batches of at least 4 samples"):
@@ -337,21 +329,21 @@ def test_bad_settings(rng):
     with pytest.raises(ValueError, match="at least one representation"):
         cka_matrix({})
     for orders in (np.zeros((3, 10), int), np.arange(10), np.arange(9)[None]):
-        with pytest.raises(ValueError, match="each of the 10 samples once in every row"):
+        with pytest.raises(ValueError, match=r"orders: expected (each of the 10 samples|shape \(shift, 10\))"):
             cka_null([x], [x], orders)
 
 
 def test_bad_families():
     similarity, performance = family(0, 0.0, n_models=6)
-    with pytest.raises(ValueError, match="at least 4 models"):
+    with pytest.raises(ValueError, match="at least 4 models, got 3"):
         convergence(similarity[:3, :3], performance[:3])
-    with pytest.raises(ValueError, match="at least 4 models, got"):
+    with pytest.raises(ValueError, match=r"similarity: expected shape \(5, 5\)"):
         convergence(similarity, performance[:5])
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="performance: 1 of 6 values are not finite"):
         convergence(similarity, np.r_[np.nan, performance[1:]])
     with pytest.raises(ValueError, match="symmetric"):
         convergence(np.triu(similarity), performance)
-    with pytest.raises(ValueError, match="same value for all"):
+    with pytest.raises(ValueError, match="performance: 6 models are tied"):
         convergence(similarity, np.ones(6))
     with pytest.raises(ValueError, match="all tied"):
         convergence(np.ones((6, 6)), performance)
@@ -360,7 +352,7 @@ def test_bad_families():
 def test_standardise_takes_whole_numbers_and_refuses_what_is_not_finite():
     counts = np.random.default_rng(0).poisson(3, size=(30, 6))
     assert np.allclose(standardize(counts), standardize(counts.astype(float)))
-    with pytest.raises(ValueError, match="features: 1 non-finite"):
+    with pytest.raises(ValueError, match="features: 1 of 12 values are not finite"):
         standardize(np.where(np.arange(12).reshape(4, 3) == 5, np.nan, 1.0))
 
 

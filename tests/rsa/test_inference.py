@@ -16,24 +16,17 @@ from sklearn.decomposition import PCA
 
 from brainalign import rsa
 from brainalign.datasets import Viewing
-from brainalign.rsa.rdms import COMPARISONS, compare_rdms, rdm
+from brainalign.rsa.rdms import COMPARISONS, METRICS, compare_rdms, rdm
 
-PEER = {
-    "pearson": "corr",
-    "spearman": "spearman",
-    "kendall": "tau-a",
-    "cosine": "cosine",
-    "whitened-pearson": "corr_cov",
-    "whitened-cosine": "cosine_cov",
-}
+PEER = {"pearson": "corr", "spearman": "spearman"}
 
 
 # ------------------------------------------------------------------------------------------------------ dissimilarities
 
 
-@pytest.mark.parametrize("metric", ["correlation", "euclidean", "sqeuclidean", "cosine"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_rdm_is_scipys_for_each_leading_index(rng, metric):
-    x = rng.standard_normal((2, 3, 7, 5)) + rng.standard_normal((7, 1)) + 100 * (metric != "cosine")
+    x = rng.standard_normal((2, 3, 7, 5)) + rng.standard_normal((7, 1)) + 100
     found = rdm(x, metric)
     assert found.shape == (2, 3, 21)
     for place in np.ndindex(2, 3):
@@ -46,73 +39,28 @@ def test_rdm_is_rsatoolboxs(rng):
     for metric, peer, factor in (("correlation", "correlation", 1), ("sqeuclidean", "euclidean", 30)):
         expected = calc_rdm(Dataset(x), method=peer).dissimilarities[0]
         np.testing.assert_allclose(rdm(x, metric) / factor, expected, atol=1e-10)
-    repeats = rng.standard_normal((4, 12, 30)) + x
-    labels = {"image": np.tile(np.arange(12), 4), "repeat": np.repeat(np.arange(4), 12)}
-    data = Dataset(repeats.reshape(-1, 30), obs_descriptors=labels)
-    covariance = np.cov(rng.standard_normal((30, 90)))
-    for precision in (None, np.linalg.inv(covariance), np.diag(1 / np.diag(covariance))):
-        expected = calc_rdm(data, "crossnobis", "image", cv_descriptor="repeat", noise=precision).dissimilarities[0]
-        np.testing.assert_allclose(rdm(repeats, "crossnobis", precision=precision), expected, atol=1e-10)
-    np.testing.assert_allclose(rdm(repeats, "crossnobis", precision=1 / np.diag(covariance)), expected, atol=1e-10)
 
 
-def test_crossnobis_finds_the_distance_behind_the_noise():
-    """Of equal patterns 0, of others the true one; the plain distance of the mean over repeats has the noise in it."""
-    truth = np.zeros((4, 20))
-    truth[3, :10] = 1.5
-    expected = pdist(truth, "sqeuclidean") / 20
-    found, plain = [], []
-    for seed in range(400):
-        x = truth + 2 * np.random.default_rng(seed).standard_normal((3, 4, 20))
-        found.append(rdm(x, "crossnobis"))
-        plain.append(rdm(x.mean(0), "sqeuclidean") / 20)
-    error = np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
-    assert (error < 0.1).all() and (np.abs(np.mean(found, axis=0) - expected) < 4 * error).all()
-    assert (np.mean(plain, axis=0) - expected > 20 * error).all()
-    equal = np.array(found)[:, expected == 0]
-    assert 0.4 < (equal < 0).mean() < 0.7
-
-
-def test_rdm_keeps_labels(rng):
-    x = xr.DataArray(
-        rng.standard_normal((3, 5, 8)),
-        {"subject": ["a", "b", "c"], "image": list("vwxyz")},
-        ("subject", "image", "vertex"),
-    )
-    found = rdm(x)
-    assert found.dims == ("subject", "pair") and list(found.coords) == ["subject"]
-    np.testing.assert_array_equal(found, rdm(x.values))
+def test_patterns_without_spread_are_compared_by_distance(rng):
+    x = rng.standard_normal((6, 7))
+    np.testing.assert_array_equal(rsa.feature_rdm(x), rdm(x))
+    np.testing.assert_allclose(rdm(1e200 * x), rdm(x))
+    x[4] = 0.1
+    np.testing.assert_array_equal(rsa.feature_rdm(x), rdm(x, "euclidean"))
 
 
 @pytest.mark.parametrize(
     ("change", "metric", "message"),
     [
         (lambda x: x[:2], "correlation", "at least three images"),
-        (lambda x: np.where(x == x.max(), np.nan, x), "cosine", "1 non-finite"),
-        (lambda x: np.where(np.arange(6)[:, None] == 4, 0.1, x), "correlation", r"image\(s\) \[4\]"),
-        (lambda x: np.where(np.arange(6)[:, None] == 4, 0.0, x), "cosine", r"image\(s\) \[4\]"),
-        (lambda x: x, "mahalanobis", "metric must be one of"),
-        (lambda x: x, "crossnobis", "repeat, image, feature"),
-        (lambda x: x[None], "crossnobis", "two repeats"),
+        (lambda x: np.where(x == x.max(), np.nan, x), "euclidean", "x: 1 of 42 values are not finite"),
+        (lambda x: np.where(np.arange(6)[:, None] == 4, 0.1, x), "correlation", "x: 1 images are constant: 4;"),
+        (lambda x: x, "mahalanobis", "metric: expected one of 'correlation'"),
     ],
 )
 def test_rdm_refuses(rng, change, metric, message):
     with pytest.raises(ValueError, match=message):
         rdm(change(rng.standard_normal((6, 7))), metric)
-
-
-@pytest.mark.parametrize(
-    ("precision", "metric", "message"),
-    [
-        (np.ones(7), "correlation", "belongs to metric='crossnobis'"),
-        (np.ones(6), "crossnobis", r"shape \(7,\)"),
-        (-np.ones(7), "crossnobis", "positive eigenvalues"),
-        (np.triu(np.ones((7, 7))), "crossnobis", "symmetric"),
-    ],
-)
-def test_rdm_refuses_precisions(rng, precision, metric, message):
-    with pytest.raises(ValueError, match=message):
-        rdm(rng.standard_normal((2, 6, 7)), metric, precision=precision)
 
 
 # ----------------------------------------------------------------------------------------------------------- comparison
@@ -130,35 +78,14 @@ def test_comparison_is_rsatoolboxs(rng, method):
     assert compare_rdms(a[None], b[1], method).shape == (1, 3)
 
 
-@pytest.mark.parametrize("method", ["whitened-cosine", "whitened-pearson"])
-def test_whitening_inverts_the_covariance_of_dissimilarities(rng, method):
-    """Diedrichsen et al. (2021): that of pairs (i, j) and (k, l) is the square of their contrasts' inner product."""
-    n = 7
-    first, second = np.triu_indices(n, 1)
-    contrasts = np.eye(n)[first] - np.eye(n)[second]
-    inverse = np.linalg.inv((contrasts @ contrasts.T) ** 2)
-    a, b = rng.random((2, len(first)))
-    found = compare_rdms(a, b, method)
-    if method == "whitened-pearson":
-        a, b = a - a.mean(), b - b.mean()
-    assert found == pytest.approx(a @ inverse @ b / np.sqrt(a @ inverse @ a * (b @ inverse @ b)))
-
-
-def test_tau_a_counts_pairs(rng):
-    a, b = np.round(3 * rng.random(15)), np.round(3 * rng.random(15))
-    signs = [np.sign(a[i] - a[j]) * np.sign(b[i] - b[j]) for i, j in itertools.combinations(range(15), 2)]
-    assert compare_rdms(a, b, "kendall") == pytest.approx(np.mean(signs))
-
-
-@pytest.mark.parametrize("method", ["spearman", "kendall"])
-def test_rounding_makes_no_ranks(rng, method):
+def test_rounding_makes_no_ranks(rng):
     """Category models have ties; computed from features, their dissimilarities differ in the last digit."""
     category = rng.integers(4, size=12)
     ties = pdist(category[:, None], "hamming")
     rounded = ties + 1e-15 * rng.standard_normal(len(ties))
     assert len(set(rounded)) > 30
     brain = rng.random(len(ties))
-    assert compare_rdms(brain, rounded, method) == pytest.approx(compare_rdms(brain, ties, method), abs=1e-12)
+    assert compare_rdms(brain, rounded) == pytest.approx(compare_rdms(brain, ties), abs=1e-12)
 
 
 def test_comparison_keeps_labels(rng):
@@ -176,22 +103,15 @@ def test_comparison_keeps_labels(rng):
     ("b", "method", "message"),
     [
         (np.arange(9.0), "pearson", r"same pairs of images, at least three, got \[10, 9\]"),
-        (np.r_[np.nan, np.arange(9.0)], "spearman", "b: 1 non-finite"),
+        (np.r_[np.nan, np.arange(9.0)], "spearman", "b: 1 of 10 values are not finite"),
         (np.full(10, 0.3), "pearson", "b: 1 RDM"),
         (0.3 + 1e-16 * np.arange(10), "spearman", "b: 1 RDM"),
-        (np.full(10, 0.3), "kendall", "b: 1 RDM"),
-        (np.zeros(10), "cosine", "b: 1 RDM"),
-        (np.arange(10.0), "rho", "method must be one of"),
+        (np.arange(10.0), "rho", "method: expected one of 'pearson', 'spearman', got 'rho'"),
     ],
 )
 def test_comparison_refuses(b, method, message):
     with pytest.raises(ValueError, match=message):
         compare_rdms(np.arange(10.0) ** 2, b, method)
-
-
-def test_whitening_needs_all_pairs():
-    with pytest.raises(ValueError, match="9 pairs"):
-        compare_rdms(np.arange(9.0) ** 2, np.arange(9.0), "whitened-cosine")
 
 
 # -------------------------------------------------------------------------------------------------------------- batches
@@ -204,7 +124,7 @@ def test_image_batches_share_no_image_and_are_seeded():
     np.testing.assert_array_equal(batches, rsa.image_batches(1050, 100, seed=3))
     assert (batches != rsa.image_batches(1050, 100, seed=4)).any()
     for size in (2, 1051):
-        with pytest.raises(ValueError, match="between 3 and the 1050 images"):
+        with pytest.raises(ValueError, match="size: expected a whole number from 3 to 1050"):
             rsa.image_batches(1050, size)
 
 
@@ -232,10 +152,6 @@ def test_scores_are_means_over_batches(rng):
             for b in batches
         ]
         assert float(found.sel(model=name)) == pytest.approx(np.mean(slow))
-    repeats = responses + rng.standard_normal((3, 24, 15))
-    cross = rsa.score(repeats, models, metric="crossnobis", method="whitened-cosine")
-    expected = compare_rdms(models["features"], rdm(repeats, "crossnobis"), "whitened-cosine")
-    assert float(cross[0]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -245,9 +161,9 @@ def test_scores_are_means_over_batches(rng):
         (np.arange(45.0), None, "put a single one in a list"),
         ([np.arange(44.0)], None, r"model_rdms, 0: expected shape \(45,\)"),
         ({"m": np.arange(45.0)[None]}, [[0, 1, 2], [3, 4, 5]], r"or \(2, 3\), those of each batch, got \(1, 45\)"),
-        ({"m": np.r_[np.nan, np.arange(44.0)]}, None, "'m': 1 non-finite"),
-        ([np.arange(45.0)], [[0, 1, 1]], "an image twice"),
-        ([np.arange(45.0)], [[0, 1, 10]], "there are 10"),
+        ({"m": np.r_[np.nan, np.arange(44.0)]}, None, "'m': 1 of 45 values are not finite"),
+        ([np.arange(45.0)], [[0, 1, 1]], "batches: expected different images"),
+        ([np.arange(45.0)], [[0, 1, 10]], "images from 0 to 9"),
         ([np.arange(45.0)], [[0, 1]], "at least three"),
         ([np.arange(45.0)], [[0.0, 1.0, 2.0]], "numbers of images"),
     ],
@@ -257,7 +173,7 @@ def test_scores_refuse(rng, models, batches, message):
         rsa.score(rng.standard_normal((10, 5)), models, batches=batches)
 
 
-def test_scores_refuse_repeats_without_crossnobis(rng):
+def test_scores_refuse_repeats(rng):
     with pytest.raises(ValueError, match=r"\(image, vertex\)"):
         rsa.score(rng.standard_normal((2, 10, 5)), [np.arange(45.0)])
 
@@ -265,7 +181,6 @@ def test_scores_refuse_repeats_without_crossnobis(rng):
 # -------------------------------------------------------------------------------------------------------- noise ceiling
 
 
-@pytest.mark.filterwarnings("ignore:Noise ceiling for tau")
 @pytest.mark.parametrize("method", COMPARISONS)
 def test_noise_ceiling_is_rsatoolboxs(rng, method):
     rdms = rng.random((5, 45)) + rng.random(45)
@@ -301,10 +216,10 @@ def test_no_model_passes_the_upper_bound_and_the_true_one_passes_the_lower():
 @pytest.mark.parametrize(
     ("rdms", "options", "message"),
     [
-        (np.arange(10.0)[None], {}, "at least two subjects"),
-        (np.arange(20.0).reshape(2, 10), {"pooling": "median"}, "pooling must be"),
+        (np.arange(10.0)[None], {}, "subjects: expected a whole number of at least 2"),
+        (np.arange(20.0).reshape(2, 10), {"pooling": "median"}, "pooling: expected one of"),
         (np.vstack([np.arange(10.0), np.ones(10)]), {}, "all the same"),
-        (np.vstack([np.arange(10.0), np.full(10, np.nan)]), {}, "non-finite"),
+        (np.vstack([np.arange(10.0), np.full(10, np.nan)]), {}, "not finite"),
     ],
 )
 def test_noise_ceiling_refuses(rdms, options, message):
@@ -347,10 +262,9 @@ def test_bootstrap_interval_covers_chance_and_finds_what_is_planted():
 @pytest.mark.parametrize(
     ("rdms", "options", "message"),
     [
-        (np.arange(9.0), {}, "all pairs of at least three images"),
-        (np.arange(10.0), {"method": "whitened-cosine"}, "every pair of images once"),
-        (np.arange(10.0), {"confidence_level": 1.0}, "confidence_level in"),
-        (np.arange(10.0), {"n_resamples": 0}, "n_resamples must be"),
+        (np.arange(9.0), {}, "all pairs of 3 images or more"),
+        (np.arange(10.0), {"method": "kendall"}, "method: expected one of"),
+        (np.arange(10.0), {"n_resamples": 0}, "n_resamples: expected a whole number"),
         (np.arange(15.0), {}, r"expected shape \(15,\)"),
     ],
 )
@@ -377,8 +291,7 @@ def test_subject_tests_are_students_with_fdr(rng):
     assert pairs.index.tolist() == [("m0", "m1"), ("m0", "m2"), ("m1", "m2")]
     expected = ttest_rel(values[0], values[2])
     assert pairs.loc[("m0", "m2"), ["t", "p"]].tolist() == pytest.approx([expected.statistic, expected.pvalue])
-    difference = values[0] - values[2]
-    assert pairs.loc[("m0", "m2"), "d"] == pytest.approx(difference.mean() / difference.std(ddof=1))
+    assert pairs.loc[("m0", "m2"), "mean"] == pytest.approx((values[0] - values[2]).mean())
     ordered = pairs["p"].sort_values()
     expected = np.minimum.accumulate((ordered * 3 / [1, 2, 3]).to_numpy()[::-1])[::-1]
     np.testing.assert_allclose(pairs.loc[ordered.index, "p_fdr"], expected)
@@ -386,10 +299,10 @@ def test_subject_tests_are_students_with_fdr(rng):
 
 def test_permutations_flip_all_signs(rng):
     values = rng.standard_normal((2, 6)) + 0.7
-    models, pairs = rsa.subject_tests(labelled(values), test="permutation", alternative="greater")
+    models, pairs = rsa.subject_tests(labelled(values), test="permutation")
     signs = np.array(list(itertools.product([-1, 1], repeat=6)))
     for row, p in zip((*values, values[0] - values[1]), (*models["p"], *pairs["p"]), strict=True):
-        assert p == pytest.approx((signs @ row >= row.sum() - 1e-12).mean())
+        assert p == pytest.approx((np.abs(signs @ row) >= abs(row.sum()) - 1e-12).mean())
 
 
 @pytest.mark.parametrize("test", ["t", "permutation"])
@@ -404,12 +317,12 @@ def test_subject_tests_hold_their_level_on_noise(test):
 @pytest.mark.parametrize(
     ("scores", "options", "message"),
     [
-        (np.ones((2, 3)), {}, "must be a DataArray"),
-        (labelled(np.arange(6.0).reshape(2, 3)).rename(model="layer"), {}, "must be a DataArray"),
-        (labelled(np.arange(2.0)[:, None]), {}, "at least two subjects"),
+        (np.ones((2, 3)), {}, "scores: expected a DataArray of dimensions model, subject, got ndarray"),
+        (labelled(np.arange(6.0).reshape(2, 3)).rename(model="layer"), {}, "got .*layer"),
+        (labelled(np.arange(2.0)[:, None]), {}, "subjects: expected a whole number of at least 2"),
         (labelled(np.array([[1.0, np.nan], [2.0, 3.0]])), {}, "finite"),
         (labelled(np.array([[1.0, 2.0], [1.1, 2.1]])), {}, "1 scores or differences are the same"),
-        (labelled(np.arange(6.0).reshape(2, 3) ** 2), {"test": "sign"}, "test must be"),
+        (labelled(np.arange(6.0).reshape(2, 3) ** 2), {"test": "sign"}, "test: expected one of"),
     ],
 )
 def test_subject_tests_refuse(scores, options, message):
@@ -426,7 +339,7 @@ def weighted_distances(rng, weights, n_images: int = 30):
     return features, sum(w * rdm(column[:, None], "sqeuclidean") for w, column in zip(weights, features.T, strict=True))
 
 
-def slowly_reweighted(target, x, n_components, n_folds, alphas, seed):
+def slowly_reweighted(target, x, n_components, alphas, seed, n_folds=5):
     """Pair by pair, with scikit-learn's components and least squares on the pairs themselves."""
     n, pairs = len(x), list(itertools.combinations(range(len(x)), 2))
     fold = np.random.default_rng(seed).permutation(np.arange(n) % n_folds)
@@ -466,9 +379,9 @@ def slowly_reweighted(target, x, n_components, n_folds, alphas, seed):
 
 
 def test_reweighted_rdms_are_those_of_the_slow_way(rng):
-    features, target = weighted_distances(rng, [0, 3, 1, 0, 0], n_images=14)
+    features, target = weighted_distances(rng, [0, 3, 1, 0, 0], n_images=16)
     target += 2 * rng.standard_normal(len(target))
-    options = {"n_components": 3, "n_folds": 4, "alphas": [1e-3, 0.1, 3.0], "seed": 5}
+    options = {"n_components": 3, "alphas": [1e-3, 0.1, 3.0], "seed": 5}
     fast = rsa.reweighted_rdms(np.stack([target, target[::-1]]), features, **options)
     np.testing.assert_allclose(fast[0], slowly_reweighted(target, features, **options), atol=1e-8)
 
@@ -488,11 +401,11 @@ def test_weights_are_found_that_the_rdm_as_it_comes_lacks(rng):
 def test_images_that_are_left_out_have_no_part_in_their_prediction(rng):
     features, _ = weighted_distances(rng, np.ones(10), n_images=24)
     target = rng.standard_normal(24 * 23 // 2)
-    fold = np.random.default_rng(0).permutation(np.arange(24) % 4)
+    fold = np.random.default_rng(0).permutation(np.arange(24) % 5)
     first, second = np.triu_indices(24, 1)
-    before = rsa.reweighted_rdms(target, features, n_folds=4)
+    before = rsa.reweighted_rdms(target, features)
     touched = (fold[first] == 0) | (fold[second] == 0)
-    after = rsa.reweighted_rdms(np.where(touched, 9 * target, target), features, n_folds=4)
+    after = rsa.reweighted_rdms(np.where(touched, 9 * target, target), features)
     np.testing.assert_allclose(after[touched], before[touched])
     assert not np.allclose(after[~touched], before[~touched])
 
@@ -514,20 +427,19 @@ def test_reweighting_finds_nothing_in_noise(rng):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": np.ones((9, 4))}, "of the same images"),
-        ({"features": np.full((12, 4), np.nan)}, "of the same images"),
-        ({"rdms": np.full(66, np.inf)}, "rdms must be finite"),
-        ({"alphas": [0.0, 1.0]}, "alphas positive"),
-        ({"n_folds": 3}, "n_folds must lie between 4 and 4"),
-        ({"n_folds": 5}, "n_folds must lie between 4 and 4"),
-        ({"n_components": 0}, "n_components above 0"),
-        ({"n_components": 2.5}, "n_components must be a whole number"),
-        ({"features": np.ones((12, 4))}, "features: alike in all"),
-        ({"rdms": np.ones(66)}, "rdms: all distances among"),
+        ({"features": np.ones((14, 4))}, "images: expected a whole number of at least 15, got 14"),
+        ({"features": np.ones((16, 4))}, r"rdms: expected shape \(rdm, 120\), got \(1, 105\)"),
+        ({"features": np.full((15, 4), np.nan)}, "features: 60 of 60 values are not finite"),
+        ({"rdms": np.full(105, np.inf)}, "rdms: 105 of 105 values are not finite"),
+        ({"alphas": [0.0, 1.0]}, "alphas: expected a number above 0, got 0.0"),
+        ({"n_components": 0}, "n_components: expected a whole number"),
+        ({"n_components": 2.5}, "n_components: expected a whole number"),
+        ({"features": np.ones((15, 4))}, "features: alike in all"),
+        ({"rdms": np.ones(105)}, "rdms: all distances among"),
     ],
 )
 def test_bad_input_of_reweighting(rng, change, message):
-    given = {"rdms": rng.random(66), "features": rng.random((12, 4)), "n_folds": 4} | change
+    given = {"rdms": rng.random(105), "features": rng.random((15, 4))} | change
     with pytest.raises(ValueError, match=message):
         rsa.reweighted_rdms(**given)
 
@@ -539,12 +451,12 @@ def viewers(rng, n_images=8, n_repeats=2, **changes) -> Viewing:
     names = [f"i{k}" for k in range(n_images)]
     captions = pd.DataFrame({"image": names, "caption": "A sentence.", "caption_id": range(n_images)})
     responses = {
-        person: xr.DataArray(
+        subject: xr.DataArray(
             rng.standard_normal((n_repeats, n_images, 6)),
             {"image": names[::step], "vertex": np.arange(6)},
             ("repeat", "image", "vertex"),
         )
-        for person, step in (("p", 1), ("q", -1))
+        for subject, step in (("p", 1), ("q", -1))
     }
     rois = pd.DataFrame({"early": np.arange(6) < 3, "late": np.arange(6) >= 3})
     fields = {"name": "t", "captions": captions, "test_images": names[::-2], "responses": responses, "rois": rois}
@@ -587,7 +499,7 @@ def test_mantel_null_renames_images_within_groups(rng, method):
     np.testing.assert_allclose(null[7, 1], compare_rdms(renamed, brains, method))
     kept = rsa.mantel_null(models, brains, groups=list("aabcdefg"), n_permutations=20, method=method)
     assert len(np.unique(kept.sel(model="a").values.round(12), axis=0)) == 2  # two images may change places
-    with pytest.raises(ValueError, match="method must be"):
+    with pytest.raises(ValueError, match="method: expected one of"):
         rsa.mantel_null(models, brains, method="kendall")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from joblib import parallel_config
 from rsatoolbox.inference import eval_fixed
 from rsatoolbox.model import ModelFixed
 from rsatoolbox.util.searchlight import evaluate_models_searchlight, get_searchlight_RDMs, get_volume_searchlight
@@ -138,14 +139,14 @@ def test_discs_of_some_vertices():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: spheres(np.ones((4, 4)), 2), r"volume \(x, y, z\)"),
-        (lambda: spheres(np.full((4, 4, 4), 0.5), 2), "truth values"),
-        (lambda: spheres(np.ones((4, 4, 4)), 1), "radius must exceed 1"),
-        (lambda: spheres(np.ones((4, 4, 4)), 2, 50), "minimum lie within 0 to 1"),
-        (lambda: spheres(np.zeros((4, 4, 4)), 2), "no neighbourhood is full enough"),
-        (lambda: geodesic_discs(cortex.mesh("left"), 0), "radius must be positive"),
-        (lambda: geodesic_discs(cortex.mesh("left"), 5, vertices=[0, 20_000]), "another surface"),
-        (lambda: geodesic_discs(cortex.mesh("left"), 5, vertices=[3, 3]), "different vertex numbers"),
+        (lambda: spheres(np.ones((4, 4)), 2), r"mask: expected shape \(x, y, z\), got \(4, 4\)"),
+        (lambda: spheres(np.full((4, 4, 4), 0.5), 2), "mask: expected truth values"),
+        (lambda: spheres(np.zeros((4, 4, 4)), 2), "mask: expected truth values, some of them true"),
+        (lambda: spheres(np.ones((4, 4, 4)), 1), "radius: expected a number above 1, got 1"),
+        (lambda: spheres(np.ones((4, 4, 4)), 2, 50), "no neighbourhood is full enough with radius=2, minimum=50"),
+        (lambda: geodesic_discs(cortex.mesh("left"), 0), "radius: expected a number above 0, got 0"),
+        (lambda: geodesic_discs(cortex.mesh("left"), 5, vertices=[0, 20_000]), "0 to 10241; are they of another surf"),
+        (lambda: geodesic_discs(cortex.mesh("left"), 5, vertices=[3, 3]), "vertices: expected different numbers"),
         (lambda: geodesic_discs(cortex.mesh("left"), 0.01), "no neighbourhood is full enough with radius=0.01"),
     ],
 )
@@ -174,7 +175,8 @@ def test_map_is_one_rdm_after_the_other(rng, brain, monkeypatch, method, block):
     np.testing.assert_array_equal(found["centre"], neighbours.centres)
     np.testing.assert_allclose(found, expected, atol=1e-10)
     assert found[0].max() > 0.3
-    again = rsa_map(responses, rdm(models[:, batches]), neighbours, batches=batches, method=method, n_jobs=2)
+    with parallel_config(n_jobs=2):
+        again = rsa_map(responses, rdm(models[:, batches]), neighbours, batches=batches, method=method)
     np.testing.assert_allclose(again, expected, atol=1e-10)
 
 
@@ -251,17 +253,17 @@ def test_map_finds_planted_zones():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"responses": np.ones((8, 50))}, {}, r"around location 0: x: image\(s\) \[0, 1, 2, 3, 4, 5, 6, 7\]"),
-        ({"flat": True}, {}, r"around location 24: x: image\(s\) \[2\]"),
-        ({"nan": True}, {}, "1 non-finite"),
+        ({"responses": np.ones((8, 50))}, {}, "around location 0: x: 8 images are constant: 0, 1, 2, 3, 4, 5, 6, 7;"),
+        ({"flat": True}, {}, "around location 24: x: 1 images are constant: 2;"),
+        ({"nan": True}, {}, "responses: 1 of 400 values are not finite"),
         ({"responses": np.eye(8).repeat(7, 1)[:, :50]}, {}, "responses around location"),
-        ({}, {"method": "kendall"}, "method must be 'pearson' or 'spearman'"),
+        ({}, {"method": "kendall"}, "method: expected one of 'pearson', 'spearman', got 'kendall'"),
         ({"images": 7}, {}, r"expected shape \(21,\)"),
         ({"images": 2}, {}, "at least three"),
-        ({"locations": 49}, {}, "49 locations of responses, got 50"),
+        ({"locations": 49}, {}, r"49 locations of responses, got shape \(50, 50\)"),
         ({"model": np.ones(28)}, {}, "model_rdms: 1 RDM"),
-        ({"data": 2}, {}, "holds 1 for each member"),
-        ({"single": True}, {}, r"1 hold fewer than 2 locations, around \[4\]"),
+        ({"data": 2}, {}, "an int8 csr_array of 1 for each member"),
+        ({"single": True}, {}, "1 hold fewer than 2 locations, around 4"),
     ],
 )
 def test_map_refuses(rng, change, options, message):
@@ -281,7 +283,7 @@ def test_map_refuses(rng, change, options, message):
 
 def test_map_refuses_images_that_are_all_equally_far_apart():
     own = csr_array(np.ones((2, 6), dtype=np.int8))
-    with pytest.raises(ValueError, match=r"location\(s\) \[0, 1\]: all images are equally far apart"):
+    with pytest.raises(ValueError, match=r"location\(s\) 0, 1: all images are equally far apart"):
         rsa_map(np.eye(6), [np.arange(15.0)], Neighbours(np.arange(2), own))
 
 
@@ -327,10 +329,10 @@ def test_searchlights_on_noise_leave_nothing_after_fdr_at_the_nominal_rate():
 @pytest.mark.parametrize(
     ("maps", "message"),
     [
-        (np.ones((3, 4)), "must be a DataArray"),
-        (xr.DataArray(np.ones((3, 4)), dims=("subject", "vertex")), "must be a DataArray"),
+        (np.ones((3, 4)), "maps: expected a DataArray of dimensions subject, centre, got ndarray"),
+        (xr.DataArray(np.ones((3, 4)), dims=("subject", "vertex")), "got .*vertex"),
         (xr.DataArray(np.ones((3, 4)), dims=("subject", "centre")), "4 scores or differences are the same"),
-        (xr.DataArray(np.ones((1, 4)), dims=("subject", "centre")), "at least two subjects"),
+        (xr.DataArray(np.ones((1, 4)), dims=("subject", "centre")), "subjects: expected a whole number of at least 2"),
         (xr.DataArray([[1.0, np.nan], [2, 3]], dims=("subject", "centre")), "finite"),
     ],
 )
@@ -346,12 +348,12 @@ def test_group_map_refuses(maps, message):
 def test_places_are_discs_of_the_cortex_or_regions(rng, space):
     vertices = np.flatnonzero(cortex.geodesic_distance(0, "left") < 20)
     responses = {
-        person: xr.DataArray(
+        subject: xr.DataArray(
             rng.standard_normal((1, 9, len(vertices))),
             {"image": np.arange(9), "vertex": vertices},
             ("repeat", "image", "vertex"),
         )
-        for person in "pq"
+        for subject in "pq"
     }
     captions = pd.DataFrame({"image": np.arange(9), "caption": "A sentence.", "caption_id": np.arange(9)})
     rois = pd.DataFrame({"near": np.arange(len(vertices)) < 20}, index=vertices)
@@ -359,7 +361,7 @@ def test_places_are_discs_of_the_cortex_or_regions(rng, space):
         name="t", captions=captions, test_images=[5, 3, 1, 0, 8], space=space, responses=responses, rois=rois
     )
     models = {"a": rng.random(10), "b": rng.random(10)}
-    found = place_map(data, models, radius=8, batch_size=4)
+    found = place_map(data, models, radius=8)
     assert found.dims == ("subject", "model", "centre") and list(found["subject"].values) == ["p", "q"]
     if space == "volume":
         shown = responses["q"][0].sel(image=data.test_images, vertex=vertices[:20]).values
@@ -367,5 +369,5 @@ def test_places_are_discs_of_the_cortex_or_regions(rng, space):
         return
     discs = geodesic_discs([cortex.mesh(side) for side in cortex.HEMISPHERES], 8, vertices=vertices)
     shown = responses["q"][0].sel(image=data.test_images)
-    np.testing.assert_allclose(found[1], rsa_map(shown, models, discs, batches=image_batches(5, 4)))
+    np.testing.assert_allclose(found[1], rsa_map(shown, models, discs))
     assert set(found["centre"].values) <= set(vertices)

@@ -11,9 +11,9 @@ import xarray as xr
 from scipy.stats import binomtest
 
 from brainalign.features.acoustics import mel_spectrogram, word_acoustics
-from brainalign.features.language import context_features, layer_features
+from brainalign.features.language import LanguageModel, context_features, layer_features
 from brainalign.layers import alignment, crossed_order, layer_gradient, peak_layer
-from brainalign.ridge.encoding import contiguous_folds, cross_validate
+from brainalign.ridge import ContiguousKFold, cross_validate
 from brainalign.simulated.listening import FIXED, HORIZONS, N_COMPONENTS, REACH, _components, _place
 from brainalign.simulated.speech import naplib_speech
 
@@ -25,7 +25,7 @@ FIXED_AT = {"layer": [4, 8, 16, np.inf], "context": LAYERS[1:]}  # where layers,
 PEOPLE, EACH = 8, 20
 PLANTED = (N_LAYERS - 1) / REACH  # layers a mm
 HIGH_SNR, SNR, LOW_SNR = 1.5, 0.12, 0.05  # best r about 0.70, 0.25 and 0.12
-ALPHA, FOLDS = 1000.0, {"n_splits": 5, "gap": 5}
+ALPHA, FOLDS = 1000.0, {"cv": ContiguousKFold(5, gap=5)}
 
 
 def leading(features: np.ndarray, n: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def text():
     """Words; what drives channels, by (layer, window); what predicts them, by (context, layer); and sound."""
     speech = naplib_speech()
     wanted = {(layer, window) for layer in range(1, N_LAYERS + 1) for window in HORIZONS}
-    drive = _components(speech.words, MODEL, HORIZONS, wanted, "cpu", False)
+    drive = _components(speech.words, LanguageModel(MODEL, start_token=True, device="cpu"), wanted)
     states = context_features(speech.words, MODEL, CONTEXTS, layers=LAYERS, start_token=True, device="cpu")
     grid = np.stack([[leading(x.to_numpy(), N_COMPONENTS) for x in part] for part in states])
     coords = {"context": states["context"].to_numpy(), "layer": LAYERS}
@@ -88,7 +88,7 @@ def scores(text, responses: np.ndarray, grid: xr.DataArray | None = None) -> xr.
     y, n = responses - responses.mean(0), len(words)
     free = np.column_stack([np.ones(n, "float32"), sound])
     penalty = np.diag(np.repeat([0.0, ALPHA], [free.shape[1], grid.sizes["feature"]]))
-    folds = contiguous_folds(n, groups=words["passage"].to_numpy(), **FOLDS)
+    folds = list(FOLDS["cv"].split(range(n), groups=words["passage"].to_numpy()))
     gaps = [np.setdiff1d(np.arange(n), np.concatenate(fold)) for fold in folds]
     found = np.empty((*grid.shape[:2], y.shape[1]))
     for part in np.array_split(np.arange(y.shape[1]), -(-y.shape[1] // 2000)):
@@ -141,13 +141,13 @@ def estimates(text, whole, n: int, snr: float) -> pd.DataFrame:
         aligned, slope = (
             f(x, distance, subjects=people) for f, x in ((alignment, peak_layer(part)), (layer_gradient, part))
         )
-        planted = alignment(true["layer"], distance, subjects=people).r
+        planted = alignment(true["layer"], distance, subjects=people).value
         found.append(
             {
                 "best": float(part.max("layer").median()),
                 "planted": planted,
-                "rho": aligned.r,
-                "slope": slope.slope,
+                "rho": aligned.value,
+                "slope": slope.value,
                 "rho covers": aligned.low <= planted <= aligned.high,
                 "slope covers": slope.low <= PLANTED <= slope.high,
             }

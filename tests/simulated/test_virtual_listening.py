@@ -9,7 +9,7 @@ from brainalign.datasets import load_listening
 from brainalign.features.acoustics import mel_spectrogram, word_acoustics
 from brainalign.features.language import context_features, layer_features
 from brainalign.layers import alignment, peak_layer
-from brainalign.ridge.encoding import cross_validate, shift_null
+from brainalign.ridge import ContiguousKFold, cross_validate
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def features(cohort):
 @pytest.fixture(scope="module")
 def fit(cohort, features):
     return cross_validate(
-        features, cohort.responses, groups=cohort.words["passage"], n_splits=5, inner_splits=3, gap=5
+        features, cohort.responses, groups=cohort.words["passage"], cv=ContiguousKFold(5, gap=5), inner_cv=3
     )["score"]
 
 
@@ -60,7 +60,7 @@ def test_planted_layers_and_their_order_are_recovered(cohort, fit):
 
 def test_by_default_scores_are_as_low_as_in_recordings_of_words(features):
     data = load_listening("virtual", n_language=6, n_empty=0, controls=False)
-    folds = {"groups": data.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    folds = {"groups": data.words["passage"], "cv": ContiguousKFold(5, gap=5), "inner_cv": 3}
     best = cross_validate(features[::5], data.responses, **folds)["score"].max("layer")
     assert ((best > 0.1) & (best < 0.3)).mean() > 0.75 and 0.15 < best.median() < 0.3
     assert signals.speech_responsive(data.signal, data.words)["responsive"].mean() > 0.7
@@ -83,7 +83,7 @@ def test_what_is_not_in_order_is_the_same_in_all_electrodes(order):
 
 def test_one_layer_everywhere_is_what_drives_a_cohort_without_order(features):
     data = load_listening("virtual", n_subjects=2, n_language=20, n_empty=0, controls=False, order=(), snr=1.0)
-    folds = {"groups": data.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    folds = {"groups": data.words["passage"], "cv": ContiguousKFold(5, gap=5), "inner_cv": 3}
     peak = peak_layer(cross_validate(features[::4], data.responses, **folds)["score"])
     assert (peak == 16).mean() > 0.9
 
@@ -91,7 +91,7 @@ def test_one_layer_everywhere_is_what_drives_a_cohort_without_order(features):
 def test_control_channels_are_better_explained_by_sound(cohort, fit):
     sound = word_acoustics(mel_spectrogram(cohort.audio.samples, cohort.audio.rate), cohort.words)
     control = cohort.responses[:, is_kind(cohort, "control")]
-    by_sound = cross_validate(sound, control, groups=cohort.words["passage"], n_splits=5, inner_splits=3, gap=5)
+    by_sound = cross_validate(sound, control, groups=cohort.words["passage"], cv=ContiguousKFold(5, gap=5), inner_cv=3)
     assert (by_sound["score"].isel(layer=0) > fit.sel(channel=control["channel"]).max("layer") + 0.1).all()
 
 
@@ -117,7 +117,7 @@ def test_noise_is_autocorrelated_and_independent_between_repeats(cohort):
 def test_the_planted_context_is_the_one_that_counts(cohort):
     language = is_kind(cohort, "language")
     truth = cohort.truth[language]
-    folds = {"groups": cohort.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    folds = {"groups": cohort.words["passage"], "cv": ContiguousKFold(5, gap=5), "inner_cv": 3}
     middle = context_features(cohort.words, "smollm2-135m", [1, None], layers=[1, 26], start_token=True)
     one, whole = (
         cross_validate(part, cohort.responses[:, language], **folds)["score"].max("layer").values for part in middle
@@ -130,7 +130,7 @@ def test_the_planted_context_is_the_one_that_counts(cohort):
 def test_sound_fades_with_distance(cohort):
     language = is_kind(cohort, "language")
     sound = word_acoustics(mel_spectrogram(cohort.audio.samples, cohort.audio.rate), cohort.words)
-    folds = {"groups": cohort.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    folds = {"groups": cohort.words["passage"], "cv": ContiguousKFold(5, gap=5), "inner_cv": 3}
     score = cross_validate(sound, cohort.responses[:, language], **folds)["score"][0]
     assert spearmanr(score, cohort.channels.loc[language, "distance_pmc"]).statistic < -0.8
 
@@ -154,9 +154,9 @@ def test_empty_electrodes_are_called_significant_at_most_at_the_nominal_rate(fea
     assert empty.sum() == 440
     responses = cohort.responses[:, empty]
     some = features.isel(layer=slice(0, None, 6))
-    folds = {"groups": passages, "n_splits": 5, "inner_splits": 3, "gap": 5, "alphas": np.logspace(0, 7, 8)}
-    best = cross_validate(some, responses, **folds)["score"].max("layer")
-    p = stats.p_values(best, shift_null(some, responses, n_shifts=8, min_shift=10, **folds), pool=True)
+    folds = {"groups": passages, "cv": ContiguousKFold(5, gap=5), "inner_cv": 3, "alphas": np.logspace(0, 7, 8)}
+    fit = cross_validate(some, responses, null=stats.Shifts(8, min_shift=10), **folds).max("layer")
+    p = stats.p_values(fit["score"], fit["null"], pool=True)
     assert binomtest(int((p < 0.05).sum()), 440, 0.05).pvalue > 0.01
     # Beside electrodes that are found, as many as there are empty ones, the rate allows some false ones, and no more.
     called = stats.fdr(np.concatenate([p.values, np.full(440, 1e-6)]))[0][:440].sum()
@@ -173,8 +173,8 @@ def test_same_seed_same_numbers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"snr": 0.0}, "snr: expected a positive number"),
-        ({"n_subjects": 0}, "at least one of each"),
+        ({"snr": 0.0}, "snr: expected a number above 0"),
+        ({"n_subjects": 0}, "n_subjects: expected a whole number of at least 1"),
         ({"order": ["layers"]}, "order: expected a list of names out of"),
         ({"order": "layer"}, "order: expected a list of names out of"),
     ],
@@ -194,7 +194,7 @@ def test_a_cohort_without_language_holds_sound_alone():
     # The same electrodes, once with and once without language, share places and sound.
     spoken = load_listening("virtual", n_subjects=2, n_language=6, n_empty=2)
     assert silent.channels["vertex"].equals(spoken.channels["vertex"])
-    folds = {"groups": silent.words["passage"], "n_splits": 5, "inner_splits": 3, "gap": 5}
+    folds = {"groups": silent.words["passage"], "cv": ContiguousKFold(5, gap=5), "inner_cv": 3}
     acoustics = word_acoustics(mel_spectrogram(silent.audio.samples, silent.audio.rate), silent.words)
     by_sound = cross_validate(acoustics, silent.responses[:, sound], **folds)["score"].isel(layer=0)
     layer = layer_features(silent.words, layers=[15], start_token=True)
