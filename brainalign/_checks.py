@@ -60,8 +60,8 @@ def finite(name: str, values: Any, dtype: Any = float) -> np.ndarray:
     if bad.any():
         first = tuple(np.argwhere(bad)[0].tolist())
         raise ValueError(
-            f"{name}: {int(bad.sum())} of {bad.size} values are not finite (NaN or inf), the first at {first}; repair them or leave "
-            "them out."
+            f"{name}: {int(bad.sum())} of {bad.size} values are not finite (NaN or inf), the first at {first}; repair "
+            "them or leave them out."
         )
     return values
 

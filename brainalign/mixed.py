@@ -50,13 +50,12 @@ def mixed_model(
     trials : DataFrame
         One row a trial.
     response, predictors : str, sequence of str
-        Its columns of numbers. An intercept is added.
+        Its columns of numbers, not collinear. An intercept is added.
     random_effects : mapping of str to sequence of str
         For each grouping column, the predictors whose effect differs from group to group: ``{"subject":
         ["surprisal"], "item": []}`` gives people a random intercept and a random slope, and items an intercept. Slopes
         are taken about the predictor's mean and are uncorrelated with intercepts.
     confidence_level : float
-        Coverage of the intervals.
 
     Returns
     -------
@@ -64,8 +63,6 @@ def mixed_model(
 
     Raises
     ------
-    ValueError
-        Columns that are missing, not finite numbers, constant, collinear or alike, or leave nothing to fit.
     RuntimeError
         If the fit does not converge.
     """

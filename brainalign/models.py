@@ -134,23 +134,8 @@ def minimal_pairs(n_per_phenomenon: int = 70, *, seed: int = 0) -> pd.DataFrame:
 
     Generated from the project's own templates and words (``data/minimal_pairs.toml``); idea and scoring are those of
     BLiMP (Warstadt et al. 2020, Transactions of the ACL 8). Both sentences of a pair have about as many words, so that
-    neither is more probable for its length.
-
-    Parameters
-    ----------
-    n_per_phenomenon : int
-        Pairs of each phenomenon, spread evenly over its templates; no pair comes twice.
-    seed : int
-
-    Returns
-    -------
-    DataFrame [phenomenon, paradigm, good, bad]
-        `paradigm` is the number of the template.
-
-    Raises
-    ------
-    ValueError
-        For more pairs than the templates can give.
+    neither is more probable for its length. Gives a table [phenomenon, paradigm, good, bad], in which the pairs of a
+    phenomenon are spread evenly over its templates (`paradigm` is the template's number) and none comes twice.
     """
     whole("n_per_phenomenon", n_per_phenomenon)
     rows = []
@@ -289,9 +274,8 @@ def performance_correlation(
     For the interval (95 %) people are drawn whole, with all models at once, for models that are alike share their luck
     with a channel's noise: the mean over people has a multivariate t distribution (Gelman et al. 2013, Bayesian Data
     Analysis, section 3.6). Models are drawn with replacement, as many as make the spread of a mean that of Student's t
-    interval, where a plain bootstrap is too narrow (Hesterberg 2015, The American Statistician 69). People who met the
-    same words share luck as well, which no spread between people shows: the interval is their precision for these
-    words; evidence that the relation is one with the *text* is `p`.
+    interval, where a plain bootstrap is too narrow (Hesterberg 2015, The American Statistician 69). The interval is for
+    the words that people met; evidence that the relation is one with the *text* is `p`.
 
     Parameters
     ----------

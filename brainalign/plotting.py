@@ -119,21 +119,9 @@ def surface_maps(
 ) -> Figure:
     """Maps on the inflated surface of fsaverage5 from three sides, its folds in gray where a map has no value.
 
-    Parameters
-    ----------
-    panels : mapping of str to Series
-        A row of brains for each entry, its title the key. Indexed by vertices, of which the left hemisphere's come
-        first; those of the other hemisphere and NaN are left out.
-    label, title : str
-    hemisphere : {"right", "left"}
-    limits : (float, float), optional
-        Of the colour scale; default: the range of all panels.
-    cmap : str
-
-    Returns
-    -------
-    Figure
-        The last of its axes is the colour bar.
+    Each of `panels`, a Series by title, is a row of brains. Its index are vertices, of which the left hemisphere's come
+    first; those of the other hemisphere and NaN are left out. `limits` of the colour scale are, by default, the range
+    of all panels.
     """
     from nilearn.plotting import plot_surf_stat_map  # here, as above
 
@@ -164,7 +152,6 @@ def surface_view(
     alt: str,
     hemisphere: str = "right",
     limits: tuple[float, float] | None = None,
-    cmap: str = "viridis",
     title: str = "",
 ) -> HTML:
     """The maps of `surface_maps` to turn and to choose from, in any browser and without a network; about half a MB.
@@ -178,7 +165,7 @@ def surface_view(
     low, high = limits or _limits(values)
     reach = max(np.abs(mesh.vertices).max() for mesh in meshes)
     steps = [np.where(np.isnan(v), 255, np.clip((v - low) / (high - low), 0, 1) * 254) for v in values]
-    shades = np.round(255 * mpl.colormaps[cmap](np.arange(255) / 254)[:, :3])
+    shades = np.round(255 * mpl.colormaps["viridis"](np.arange(255) / 254)[:, :3])
 
     def packed(array: np.ndarray, kind: str) -> str:
         return base64.b64encode(np.ascontiguousarray(array).astype(kind).tobytes()).decode()
@@ -285,26 +272,9 @@ def lines(
 ) -> Figure:
     """Lines with the bands of their intervals, such as a score by layer, in one panel or several.
 
-    Parameters
-    ----------
-    frame : DataFrame [x, y] and, where there are intervals, [low, high]
-        Rows of one line are in the order of `x`; rows without an interval have NaN.
-    x, y : str
-        Columns of `frame`.
-    hue, col : str, optional
-        Columns that tell lines and panels apart.
-    chance : DataFrame [x, low, high] and `col`, optional
-        A gray band behind the lines of each panel.
-    levels : mapping of str to float, optional
-        Dashed horizontal lines, by name.
-    xlabel, ylabel, title : str
-    columns : int
-    sharey : bool
-        One scale for all panels, or one each.
-
-    Returns
-    -------
-    Figure
+    `frame` has the columns `x`, in whose order the rows of a line are, and `y`; `hue` and `col`, which tell lines and
+    panels apart; and [low, high] where there are intervals, NaN in rows without one. `chance` [x, low, high] and `col`
+    is a gray band behind the lines, `levels` are dashed horizontal lines by name. Panels have one scale with `sharey`.
     """
     figure, panels = _panels(frame, col, columns, sharey)
     for name, axis, part in panels:
@@ -412,26 +382,11 @@ def places(
 ) -> Figure:
     """Scores of models at places of the brain: a map for each model, or a panel for each region.
 
-    Parameters
-    ----------
-    scores : DataArray of shape (subject, model, place)
-        The last dimension may have any name. Numbers as its coordinate are vertices of fsaverage5, and the mean over
-        subjects is drawn on the cortex. Names are regions: small dots are the subjects, large ones their means.
-    found : DataArray of shape (model, place), bool
-        The rest is left gray on the cortex, and hollow in regions.
-    label, title : str
-    chance : DataArray of shape (model, place), optional
-        A red line in regions.
-    interval : DataArray of shape (end, model, place), optional
-        Lower and upper end of a bar through the mean, in regions.
-    ceiling : DataArray of shape (end, place), optional
-        The same of a gray band behind all models.
-    hemisphere : {"right", "left"}
-        On the cortex.
-
-    Returns
-    -------
-    Figure
+    `scores` are (subject, model, place); the last dimension may have any name. Numbers as its coordinate are vertices
+    of fsaverage5, and the mean over subjects is drawn on the cortex of a `hemisphere`. Names are regions: small dots
+    are the subjects, large ones their means. What is not `found` (model, place) is gray on the cortex and hollow in
+    regions, which may have `chance` (model, place), a red line; `interval` (end, model, place), a bar through the mean;
+    and `ceiling` (end, place), a gray band behind all models.
     """
     means, names = scores.mean("subject"), scores["model"].values
     (dim,) = set(scores.dims) - {"subject", "model"}

@@ -27,22 +27,8 @@ def high_gamma(voltage: np.ndarray, rate: float) -> np.ndarray:
 
     The band is cut into sub-bands of equal width on a log scale, because voltage falls steeply with frequency: the
     Hilbert envelope of each is divided by its own mean before they are averaged, so that no sub-band dominates.
-
-    Parameters
-    ----------
-    voltage : array of shape (channel, time)
-        Any unit, two seconds at least.
-    rate : float
-        Samples a second (Hz), at least 330.
-
-    Returns
-    -------
-    array of shape (channel, out_time)
-
-    Raises
-    ------
-    ValueError
-        For non-finite or flat channels, or a recording that is too short or too slow.
+    `voltage` of shape (channel, time), in any unit and two seconds at least, becomes (channel, out_time); `rate` is its
+    number of samples a second (Hz), at least 330.
     """
     voltage = finite("voltage", shaped("voltage", voltage, "channel", "time"))
     varying("voltage", voltage.T, "channels")
@@ -131,27 +117,11 @@ def word_responses(
 def speech_responsive(signal: xr.DataArray, words: pd.DataFrame, *, q: float = 0.05) -> pd.DataFrame:
     """Which channels answer to speech at all: silence against speech, with false-discovery control.
 
-    Each pause of at least a second is paired with an equally long stretch of speech next to it. One paired t-test a
-    channel over these pairs (repeats give pairs of their own) respects the autocorrelation of the signal within a
-    stretch and slow drifts, and looks at no model, so that selection cannot favour a later score.
-
-    Parameters
-    ----------
-    signal : DataArray of shape (time, channel) or (repeat, time, channel)
-    words : DataFrame [onset, offset]
-        s.
-    q : float
-        False discovery rate (Benjamini & Hochberg 1995).
-
-    Returns
-    -------
-    DataFrame [t, p, p_adjusted, responsive], index channel
-        Two-sided; `responsive` says p_adjusted <= q.
-
-    Raises
-    ------
-    ValueError
-        For fewer than five such pauses, non-finite or flat channels.
+    Each pause of at least a second (five are needed) is paired with as long a stretch of speech next to it. One paired
+    t-test a channel over these pairs (repeats give pairs of their own) respects the autocorrelation of the signal
+    within a stretch and slow drifts, and looks at no model, so that selection cannot favour a later score. `signal`
+    has shape (time, channel) or (repeat, time, channel); `words` are [onset, offset (s)]. Gives a table of channels [t,
+    p, p_adjusted, responsive]: two-sided, and `responsive` where p_adjusted (`stats.fdr`) is at most `q`.
     """
     pause, margin = 1.0, 0.15  # s; the margin leaves a response time to fade after the last word, and to rise
     channels = signal["channel"].to_numpy()
@@ -187,25 +157,10 @@ def speech_responsive(signal: xr.DataArray, words: pd.DataFrame, *, q: float = 0
 def word_to_volume(words: pd.DataFrame, frame_times: ArrayLike, *, hrf: Literal["spm", "none"] = "spm") -> xr.DataArray:
     """Linear map from values at words to values at fMRI volumes.
 
-    A word is a unit of input spread evenly over its duration, convolved with the haemodynamic response.
-
-    Parameters
-    ----------
-    words : DataFrame [onset, offset]
-        s.
-    frame_times : array of shape (time,)
-        When each volume was taken (s), on the clock of the words, evenly spaced.
-    hrf : {"spm", "none"}
-        SPM's canonical response; "none" sums the words of each repetition time, for finite impulse responses.
-
-    Returns
-    -------
-    DataArray of shape (time, word)
-
-    Raises
-    ------
-    ValueError
-        For an unknown response, uneven volumes, or words of which none reaches a volume.
+    A word (`words` [onset, offset (s)]) is a unit of input spread evenly over its duration, convolved with SPM's
+    canonical haemodynamic response; `hrf` "none" sums the words of each repetition time, for finite impulse responses.
+    `frame_times`, shape (time,), tell when each volume was taken (s), evenly spaced, on the clock of the words. The map
+    has shape (time, word).
     """
     frame_times = np.asarray(frame_times, dtype=float)
     steps = np.diff(frame_times)
@@ -318,23 +273,10 @@ def response_lag(signal: xr.DataArray, drive: xr.DataArray) -> pd.DataFrame:
     fractions of a sample. The penalty is chosen, and the score measured, by leaving out one of ten blocks of time at a
     time; the lag's 95 % interval is a jackknife over the blocks.
 
-    Parameters
-    ----------
-    signal : DataArray of shape (time, channel)
-        Evenly sampled; times in s.
-    drive : DataArray of shape (time,) or (time, channel)
-        The sound's envelope, onsets of words, or a drive for each channel (`word_drive`).
-
-    Returns
-    -------
-    DataFrame [lag, low, high, score], index channel
-        s; `score` is the Pearson correlation of held-out predictions. Where it is not above chance, or the interval is
-        wide, the lag means nothing.
-
-    Raises
-    ------
-    ValueError
-        For lengths that differ, non-finite or flat channels, or blocks too short for the lags.
+    `signal` has shape (time, channel), evenly sampled, times in s. `drive`, of shape (time,) or (time, channel), is the
+    sound's envelope, onsets of words, or a drive for each channel (`word_drive`). Gives a table of channels [lag, low,
+    high (s), score]; `score` is the Pearson correlation of held-out predictions. Where it is not above chance, or the
+    interval is wide, the lag means nothing.
     """
     n_blocks, penalties = 10, np.logspace(-5, 0, 6)  # penalties are shares of the drive's sum of squares
     signal, drive = signal.transpose("time", "channel"), drive.transpose("time", ...)

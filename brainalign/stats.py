@@ -14,23 +14,6 @@ from numpy.typing import ArrayLike
 
 from brainalign._checks import finite, labelled, one_of, shaped, varying, whole, within
 
-__all__ = [
-    "Estimate",
-    "PermuteGroups",
-    "Shifts",
-    "bootstrap_ci",
-    "circular_shifts",
-    "fdr",
-    "group_permutations",
-    "jackknife_interval",
-    "mean_over_subjects",
-    "noise_ceiling",
-    "one_sample_t",
-    "p_values",
-    "pearson",
-    "t_interval",
-]
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -72,16 +55,8 @@ class Estimate:
 def fdr(p: ArrayLike, q: float = 0.05) -> tuple[Any, Any]:
     """Control the false discovery rate over all values of `p` together (Benjamini & Hochberg 1995, equation 1).
 
-    Parameters
-    ----------
-    p : array or DataArray of any shape
-    q : float
-        False discovery rate that is tolerated.
-
-    Returns
-    -------
-    rejected, p_adjusted : arrays or DataArrays of the shape of `p`
-        Which hypotheses are rejected at `q`, and the smallest `q` at which each would be.
+    Gives, in the shape of `p` and as DataArrays for a DataArray, which hypotheses are rejected at `q`, and the smallest
+    `q` at which each would be.
     """
     values = finite("p", p)
     adjusted = scipy.stats.false_discovery_control(values.ravel()).reshape(values.shape)
@@ -137,14 +112,12 @@ def circular_shifts(
 
     Parameters
     ----------
-    n_samples : int
-    n_shifts : int
-        Number of draws. Where the passages allow no more different shifts, each is taken once.
+    n_samples, n_shifts, seed : int
+        Where the passages allow no more than `n_shifts` different shifts, each is taken once.
     groups : array-like of shape (n_samples,), optional
         Passage of each sample, in contiguous runs. One passage unless given.
     min_shift : int
         Least shift in samples, forwards and backwards. Take it longer than the autocorrelation of the responses.
-    seed : int
 
     Returns
     -------
@@ -184,19 +157,9 @@ def _draw_shifts(lengths: ArrayLike, n_shifts: int, min_shift: int, seed: int) -
 def group_permutations(groups: ArrayLike, n_permutations: int, *, seed: int = 0) -> np.ndarray:
     """Draw exchanges of whole groups of samples, such as the items of an experiment with sentences.
 
-    What belongs together stays together; groups change places with groups of their own size.
-
-    Parameters
-    ----------
-    groups : array-like of shape (n_samples,)
-        Group (item, sentence) of each sample, in any order.
-    n_permutations : int
-    seed : int
-
-    Returns
-    -------
-    ndarray of shape (permutation, sample)
-        For each permutation the sample that stands at each place: ``values[permutations[i]]``.
+    What belongs together stays together; groups change places with groups of their own size. `groups` names the group
+    of each sample, in any order. Gives, in shape (permutation, sample), the sample that stands at each place:
+    ``values[permutations[i]]``.
     """
     codes = pd.factorize(labelled("groups", groups, np.size(groups)))[0]
     members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
@@ -281,9 +244,7 @@ def bootstrap_ci(
         them; the interval is then of the plain quantiles.
     method : {"BCa", "percentile"}
         Bias-corrected and accelerated (Efron 1987, J. Am. Stat. Assoc. 82), or the plain quantiles.
-    n_resamples : int
-    confidence_level : float
-    seed : int
+    n_resamples, confidence_level, seed : int, float, int
 
     Returns
     -------
@@ -322,18 +283,7 @@ def bootstrap_ci(
 
 
 def t_interval(values: ArrayLike, *, confidence_level: float = 0.95) -> Estimate:
-    """Mean over independent units, such as people, with the interval of Student's t.
-
-    Parameters
-    ----------
-    values : array-like of shape (unit, ...)
-    confidence_level : float
-
-    Returns
-    -------
-    Estimate
-        Of values of shape (...).
-    """
+    """Mean over independent units, such as people, with Student's t interval; `values` are of shape (unit, ...)."""
     values = finite("values", values)
     n = whole("units", len(values), 2)
     return _student(values.mean(0), values.std(0, ddof=1) / np.sqrt(n), n, confidence_level)
@@ -390,14 +340,11 @@ class Shifts:
 
     Parameters
     ----------
-    n : int
-        Number of draws; as many as there are, if fewer.
-    min_shift : int
-        As in `circular_shifts`.
+    n, min_shift, seed : int
+        As in `circular_shifts`, `n` for `n_shifts`.
     together : bool
         One shift for all channels, so that what channels share stays shared: for channels that are averaged, or that
         share more than their response to language. Otherwise each channel has its own.
-    seed : int
     """
 
     n: int = 100
@@ -415,14 +362,7 @@ class Shifts:
 
 @dataclass(frozen=True)
 class PermuteGroups:
-    """Chance by exchanging whole groups of samples, for short passages: see `group_permutations`.
-
-    Parameters
-    ----------
-    n : int
-        Number of draws.
-    seed : int
-    """
+    """Chance by exchanging whole groups of samples `n` times, for short passages: see `group_permutations`."""
 
     n: int = 100
     seed: int = 0

@@ -51,8 +51,8 @@ report = Report(results)
 # Much may be won by less than a caption, though. The main division of this cortex is *animacy*: who knows of an image only whether it shows something
 # animate beats all captions of the other half, and half of the rest. So we ask again among rivals *alike in animacy*, and *of the same kind*, one of six:
 # bodies and faces of people and of animals, natural and artificial objects. For chance, the images of the brain exchange their places,
-# {glue:text}`n_orders` times, within the same groups. Rows share distances, so an interval over images only describes; the p-value, from exchanges of whole
-# images, is valid.
+# {glue:text}`n_orders` times, within the same groups. Rows share distances, so an interval over images only describes; the p-value, which exchanges whole
+# images, holds.
 
 # %%
 data = datasets.load_viewing(dataset, **dataset_options)

@@ -7,8 +7,7 @@
 # categories, and ask what they learn; then come [virtual viewers](11_networks_and_viewers) and [people](11_a_network_that_sees_in_sentences_in_people).
 #
 # :::{admonition} In this chapter
-# **You will learn** what a recurrent convolutional network is; how to train one on sentence embeddings; how to tell that it has learned something; and how
-# to read one kind of knowledge out of a network that was trained on another.
+# **You will learn** what a recurrent convolutional network is; how to train one on sentences; how to tell that it has learned, and what else it knows.
 #
 # **You need** sentence embeddings of [chapter 7](07_captions_and_visual_cortex); it helps to have trained a network once. **It takes** about 15 minutes to
 # read. The first run trains seven networks, some ten minutes on two cores; they are kept, and the next run takes two.
@@ -67,8 +66,7 @@ report = Report(results)
 config = rcnn.preset(preset, seed=seed, **changes)
 source, origin = training_folder or render_scenes(n_scenes, seed=1), training_folder or "rendered scenes"
 pictures, captions, categories = images.learning_set(source, config.image_size)
-targets = {"captions": embed(captions, embeddings, device=device).values}
-targets["categories"] = categories.to_numpy("float32")
+targets = {"captions": embed(captions, embeddings, device=device).values, "categories": categories.to_numpy("float32")}
 report.add(n_published=images.published_networks()["training_images"].iloc[0], n_pictures=len(pictures))
 report.add(n_held_out=n_held_out, n_permutations=n_permutations, n_seeds=n_seeds, n_epochs=config.epochs)
 report.add(n_embedding=targets["captions"].shape[1], n_categories=targets["categories"].shape[1])
@@ -144,11 +142,11 @@ learned.to_frame("cosine, mean removed (95 % over pictures)")
 
 # %% [markdown]
 # *What to see:* lines are means over networks, bands their range. Trained on captions they reach {glue:text}`captions_low:.2f` to
-# {glue:text}`captions_high:.2f` on pictures that they never saw, where the mean target has {glue:text}`captions_base:.2f`; trained on categories,
-# {glue:text}`categories_low:.2f` to {glue:text}`categories_high:.2f` against {glue:text}`categories_base:.2f`. (The two scales cannot be compared: targets
-# differ.) The control ends at {glue:text}`control_end:.2f`. Training pictures are moved and mirrored, and counted over a whole pass and all time steps. In
-# the table the mean target is subtracted first, so that guessing it scores 0. Every network but the control has learned something that holds for new
-# pictures; wrong captions teach next to nothing: {glue:text}`control_learned`.
+# {glue:text}`captions_high:.2f` on new pictures, where the mean target has {glue:text}`captions_base:.2f`; trained on categories,
+# {glue:text}`categories_low:.2f` to {glue:text}`categories_high:.2f` against {glue:text}`categories_base:.2f`. (The scales cannot be compared.) The control
+# ends at {glue:text}`control_end:.2f`. Training pictures are moved and mirrored, and counted over a pass and all time steps. In the table the mean target
+# is subtracted first, so that guessing it scores 0. Every network but the control has learned what holds for new pictures; wrong captions teach next to
+# nothing: {glue:text}`control_learned`.
 #
 # ## What does such a network see?
 #
@@ -220,7 +218,7 @@ report
 # learn what pictures look like, differs from it by {glue:text}`control_gain` for captions.) Each kind of training raises the read-out of its own target,
 # and of the other's, too (intervals over pictures, of means over networks). Training on categories brings {glue:text}`captions_share:.0%` of the rise that
 # training on captions brings to captions; training on captions brings {glue:text}`categories_share:.0%` of the rise of categories. In the study, categories
-# can be read from networks trained on captions, and the reverse fails. Here neither fails: our captions are made from these categories.
+# can be read from networks trained on captions, and the reverse fails. Here neither fails, which says little: our captions are made from these categories.
 #
 # ## What we have shown
 #

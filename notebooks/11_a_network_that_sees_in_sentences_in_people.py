@@ -1,23 +1,17 @@
 # %% [markdown]
 # # Trained networks before four people
 #
-# Now a claim about people could be made. Four people looked at 92 photographs of objects in the scanner {cite:p}`kriegeskorte2008`; what was published of their
-# inferior temporal cortex (*human IT*) are dissimilarities, as in chapter 7. Our networks have seen nothing but small drawings of people, animals, food and
-# vehicles in flat colours, and here they meet hands, faces, vegetables and tools on gray. That they should make anything of them is a long shot; we report what
-# comes out.
+# Four people looked at 92 photographs of objects in the scanner {cite:p}`kriegeskorte2008`; what was published of their inferior temporal cortex (*human
+# IT*) are dissimilarities, as in chapter 7. Our networks have seen nothing but small drawings in flat colours, and here they meet hands, faces, vegetables
+# and tools on gray. That they should make anything of them is a long shot; we report what comes out.
 #
 # :::{admonition} In this chapter
-# **You will learn**
-# whether networks trained on captions match four real people better than their twins; what an interval over images can decide and what chance can; and how the
-# study's network compares with 13 others.
+# **You will learn** whether networks trained on captions match people better than their twins; what an interval over images can decide; how the study's do.
 #
-# **You need** [the first](11_a_network_that_sees_in_sentences) and [the second page](11_networks_and_viewers) of this chapter, and ceilings and rivals of
-# [chapter 7](07_captions_and_visual_cortex_in_people).
-#
-# **It takes** about 10 minutes to read, and a minute or two to run once the networks are trained (the pages before do that, or this one).
+# **You need** [the two](11_a_network_that_sees_in_sentences) [pages before](11_networks_and_viewers), and ceilings and rivals of [chapter
+# 7](07_captions_and_visual_cortex_in_people). **It takes** about 10 minutes to read, and a minute or two to run, networks trained.
 # :::
-
-# %% [markdown]
+#
 # ## Parameters
 
 # %% tags=["parameters"]
@@ -56,83 +50,59 @@ from brainalign.rsa import compare_rdms, rdm, searchlight
 from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
-
-# %% [markdown]
-# ## Networks and photographs
-#
-# The networks are those of the pages before, {glue:text}`n_seeds` of each kind, and the same before training.
-
-# %% tags=["remove-stderr"]
-config = rcnn.preset(preset, seed=seed, **changes)
-source = training_folder or render_scenes(n_scenes, seed=1)
-pictures, captions, categories = images.learning_set(source, config.image_size)
-targets = {"captions": embed(captions, embeddings, device=device).values}
-targets["categories"] = categories.to_numpy("float32")
-options = {"n_seeds": n_seeds, "n_held_out": n_held_out, "folder": checkpoints, "n_jobs": n_jobs, "device": device}
-twins = rcnn.train_twins(pictures, targets, config, **options)
-
-# %%
-data = datasets.load_viewing(dataset, **dataset_options)
-data.require("images")
-test, people = list(data.test_images), data.subjects
-shown = images.resize(np.asarray(data.images), config.image_size)
-kinds = ["trained on captions", "trained on categories", "untrained"]
-keys = [f"{kind}, {s}" for kind in kinds for s in range(seed, seed + n_seeds)]
-inside = {key: activations(network, shown).values for key, network in zip(keys, twins.networks.values(), strict=True)}
-inside["caption embeddings"] = embed(data.captions, embeddings, device=device).values
-at = data.image_names.get_indexer(test)
-report.add(n_seeds=n_seeds, n_people=len(people), n_test=len(test), n_resamples=n_resamples)
-data
-
-# %% mystnb={"image": {"alt": "Four photographs, coarse as the networks see them, each with a caption beside it."}}
-few = at[2 :: len(at) // 4][:4]
-told = data.captions.drop_duplicates("image")["caption"].iloc[few].tolist()
-report.figure("pictures", plotting.pictures(shown[few], told, title=f"As the networks see them, {data.name}"))
 
 # %% [markdown]
 # ## Beside noise, chance and rivals
 #
-# As in chapter 7: Spearman correlation of RDMs, the {term}`noise ceiling`, chance from images that exchange their names ({term}`Mantel test`), an interval over
-# images, and the rivals that were published with the data. For each kind of network the score is the mean over its seeds: we average *scores*, never RDMs.
+# The networks are those of the pages before, {glue:text}`n_seeds` of each kind, and the same before training. Of each kind we take the mean score. As in
+# chapter 7: Spearman correlation of RDMs, the {term}`noise ceiling`, chance from images that exchange their names ({term}`Mantel test`), an interval over
+# images, and the rivals that were published with the data.
 
-# %%
+# %% tags=["remove-stderr"] mystnb={"image": {"alt": "Four photographs, coarse as the networks see them, each with a caption beside it."}}
+config = rcnn.preset(preset, seed=seed, **changes)
+source = training_folder or render_scenes(n_scenes, seed=1)
+pictures, captions, categories = images.learning_set(source, config.image_size)
+targets = {"captions": embed(captions, embeddings, device=device).values, "categories": categories.to_numpy("float32")}
+options = {"n_seeds": n_seeds, "n_held_out": n_held_out, "folder": checkpoints, "n_jobs": n_jobs, "device": device}
+twins = rcnn.train_twins(pictures, targets, config, **options)
+data = datasets.load_viewing(dataset, **dataset_options)
+data.require("images")
+test, people = list(data.test_images), data.subjects
+shown, at = images.resize(np.asarray(data.images), config.image_size), data.image_names.get_indexer(test)
+kinds = ["trained on captions", "trained on categories", "untrained"]
+keys = [f"{kind}, {s}" for kind in kinds for s in range(seed, seed + n_seeds)]
+inside = {key: activations(network, shown).values for key, network in zip(keys, twins.networks.values(), strict=True)}
+inside["caption embeddings"] = embed(data.captions, embeddings, device=device).values
+report.add(n_seeds=n_seeds, n_people=len(people))
+few = at[2 :: len(at) // 4][:4]
+told = data.captions.drop_duplicates("image")["caption"].iloc[few].tolist()
+report.figure("pictures", plotting.pictures(shown[few], told, title=f"As the networks see them, {data.name}"))
+
+# %% mystnb={"image": {"alt": "A panel for each region: scores of the three kinds of networks, caption embeddings and rivals, small dots for people, a large one for the mean with a bar for its interval over images, lines for chance and a gray band for the noise ceiling."}}
 brains = rsa.brain_rdms(data)  # (region, subject, pair)
 regions = pd.Index(brains["region"].values, name="region")
 models = {name: rdm(values[at]) for name, values in inside.items()} | rsa.rival_rdms(data)
 kinds += list(models)[len(keys) :]
+named = {"model": [name.split(", ")[0] for name in models]}
 each = compare_rdms(brains, rsa.batch_rdms(models, len(test))[:, 0], method)  # (region, subject, model)
 chance = {"n_permutations": n_permutations, "method": method, "seed": seed}
-null = xr.concat([rsa.mantel_null(models, part, **chance) for part in brains], regions)
+null = xr.concat([rsa.mantel_null(models, part, **chance) for part in brains], regions).mean("subject")
 resample = {"n_resamples": n_resamples, "method": method, "seed": seed}
 draws = xr.concat([rsa.image_bootstrap(part, models, **resample)["draws"] for part in brains], regions)
 ceiling = xr.concat([rsa.noise_ceiling(part, method).mean("subject") for part in brains], regions)
-
-
-def of_kind(values):
-    """Means over the networks of each kind."""
-    named = values.assign_coords(model=[name.split(", ")[0] for name in values["model"].values])
-    return named.groupby("model").mean().sel(model=kinds)
-
-
-scores, draws, null = of_kind(each), of_kind(draws), of_kind(null).mean("subject")
+scores, draws, null = (x.assign_coords(named).groupby("model").mean().sel(model=kinds) for x in (each, draws, null))
 p = stats.p_values(scores.mean("subject"), null)
-
-# %% mystnb={"image": {"alt": "A panel for each region: scores of the three kinds of networks, caption embeddings and rivals, small dots for people, a large one for the mean with a bar for its interval over images, lines for chance and a gray band for the noise ceiling."}}
-order = scores.mean(["region", "subject"])
-ordered = scores.sel(model=order.sortby(order)["model"].values)
-band = xr.concat([ceiling["lower"], ceiling["upper"]], "end")
+order = scores.mean(["region", "subject"]).to_series().sort_values().index
 interval = draws.quantile([0.025, 0.975], "resample").rename(quantile="end")
 text = {"label": f"score ({method.capitalize()} correlation of RDMs)", "title": f"Match with the brain, {data.name}"}
-extra = {"chance": null.quantile(0.95, "draw"), "interval": interval, "ceiling": band}
-report.figure("scores", plotting.places(ordered, p <= 0.05, **extra, **text))
+extra = {"chance": null.quantile(0.95, "draw"), "interval": interval, "ceiling": ceiling.to_array("end")}
+report.figure("scores", plotting.places(scores.sel(model=order), p <= 0.05, **extra, **text))
 
 # %% [markdown]
 # ## Are sentences the better teacher?
 #
-# How much better the networks trained on captions do than each other model: with an interval over images, in how many people, and by a paired t-test over
-# people.
+# How much better networks trained on captions do than each other model: with an interval over images, in how many people, and by a paired t-test.
 
 # %%
 others = [name for name in kinds if name != kinds[0]]
@@ -141,60 +111,48 @@ ahead = (scores.sel(model=kinds[0]) > scores.sel(model=others)).sum("subject")
 tests = [rsa.subject_tests(scores.sel(region=region)).pairs.loc[kinds[0]] for region in regions]
 versus = pd.concat(tests, keys=regions, names=["region", "against"])[["mean", "p"]]
 versus = versus.assign(low=low.values.ravel(), high=high.values.ravel(), people=ahead.values.ravel())
-versus.round(3)
-
-# %%
 here, of = scores.mean("subject").sel(region=regions[0]), versus.loc[regions[0]]
 twin, untrained, spoken = (stats.Estimate(*of.loc[name, ["mean", "low", "high"]], len(test)) for name in others[:3])
-report.add(twin_gap=twin, untrained_gap=untrained, twin_people=int(of["people"].iloc[0]), twin_p=of["p"].iloc[0])
-report.add(captions=here[0], categories=here[1], untrained=here[2], spoken=here[3], spoken_gap=spoken)
-report.add(untrained_p=p.sel(model=kinds[2])[0], ceiling_low=ceiling["lower"][0], ceiling_high=ceiling["upper"][0])
-report.add(n_others=len(others), n_higher=(here > here[0]).sum())
+report.add(twin_gap=twin, untrained_gap=untrained, twin_people=of["people"].iloc[0], twin_p=of["p"].iloc[0])
+report.add(captions=here[0], categories=here[1], untrained=here[2], spoken=here[3], n_higher=(here > here[0]).sum())
+report.add(untrained_p=p.sel(model=kinds[2])[0], ceiling_low=ceiling["lower"][0], n_others=len(others))
 report.claim("untrained networks match the brain beyond chance", report["untrained_p"] <= 0.05)
 report.claim("networks trained on captions cannot be told from their twins", twin.low <= 0 <= twin.high)
 report.claim("nor from themselves before training", untrained.low <= 0 <= untrained.high)
 report.claim("caption embeddings match the brain better than the networks that learned to guess them", spoken.high < 0)
-report
+versus.round(3)
 
 # %% [markdown]
 # *What to see:* networks trained on captions score {glue:text}`captions:.2f`, their twins {glue:text}`categories:.2f`, the untrained
-# {glue:text}`untrained:.2f`; the caption embeddings of the photographs reach {glue:text}`spoken:.2f`, and the noise ceiling begins at
-# {glue:text}`ceiling_low:.2f`. {glue:text}`n_higher` of {glue:text}`n_others` other models score higher.
-#
-# The lead over the twin is {glue:text}`twin_gap` over images, and above zero in {glue:text}`twin_people` of {glue:text}`n_people` people (p =
-# {glue:text}`twin_p:.2f`); that over the untrained is {glue:text}`untrained_gap`. **These data decide nothing for sentences**, nor for learning at all. The
-# untrained are beyond chance (p = {glue:text}`untrained_p:.3f`): a match above chance needs no learning. The caption embeddings themselves lead by far, so
-# there was something to be matched ([chapter 7](07_captions_and_visual_cortex_in_people) says how much of it is the kind of thing); our networks do not get it
-# out of photographs. Drawings are no photographs, isolated objects hold little of what a sentence can say, and a network of this size is no rival to the
-# study's.
+# {glue:text}`untrained:.2f`; caption embeddings of the photographs reach {glue:text}`spoken:.2f`, and the noise ceiling begins at
+# {glue:text}`ceiling_low:.2f`. {glue:text}`n_higher` of {glue:text}`n_others` other models score higher. The lead over the twin is {glue:text}`twin_gap`
+# over images, and above zero in {glue:text}`twin_people` of {glue:text}`n_people` people (p = {glue:text}`twin_p:.2f`); that over the untrained is
+# {glue:text}`untrained_gap`. **These data decide nothing for sentences**, nor for learning at all. The untrained are beyond chance
+# (p = {glue:text}`untrained_p:.3f`): a match needs no learning. Caption embeddings lead by far, so there was something to match ([chapter
+# 7](07_captions_and_visual_cortex_in_people) says how much of it is the kind of thing). But drawings are no photographs, and objects leave little to say.
 #
 # ## Other layers, other weights
 #
 # The last layer is the study's choice. Do others do better, beside the same layer before training?
 
 # %%
-layers = {}
-for name, network in zip(keys, twins.networks.values(), strict=True):
-    for k in range(len(config.channels)):
-        layers[f"{name.split(', ')[0]}, {k}", name] = rdm(activations(network, shown[at], k).values)
-drawn = rsa.image_bootstrap(brains[0], list(layers.values()), **resample)[["score", "draws"]]
-drawn = drawn.assign_coords(model=[name for name, _ in layers]).groupby("model").mean()
 rows = {}
 for k in range(len(config.channels)):
-    mine, untrained = (drawn.sel(model=f"{kind}, {k}") for kind in (kinds[0], kinds[2]))
-    ends = (mine["draws"] - untrained["draws"]).quantile([0.025, 0.975])
-    rows[k] = {kind: float(drawn["score"].sel(model=f"{kind}, {k}")) for kind in kinds[:3]}
-    rows[k]["captions - untrained"] = stats.Estimate(float(mine["score"] - untrained["score"]), *ends.values, len(test))
+    tables = [rdm(activations(network, shown[at], k).values) for network in twins.networks.values()]
+    drawn = rsa.image_bootstrap(brains[0], tables, **resample)[["score", "draws"]]
+    drawn = drawn.assign_coords(model=[key.split(", ")[0] for key in keys]).groupby("model").mean()
+    more = drawn.sel(model=kinds[0], drop=True) - drawn.sel(model=kinds[2], drop=True)
+    low, high = more["draws"].quantile([0.025, 0.975]).values
+    rows[k] = drawn["score"].sel(model=kinds[:3]).to_series().to_dict()
+    rows[k]["captions - untrained"] = stats.Estimate(float(more["score"]), low, high, len(test))
 by_layer = pd.DataFrame(rows).T.rename_axis("layer")
-most = max(one.low for one in by_layer["captions - untrained"])
-report.claim("no layer is ahead of itself before training", most <= 0)
+report.claim("no layer is ahead of itself before training", max(one.low for one in by_layer.iloc[:, -1]) <= 0)
 by_layer
 
 # %% [markdown]
-# No layer of the networks trained on captions is clearly ahead of itself before training. And RSA gives all numbers of a layer the same weight: do networks
-# come out differently when each number may have its own? As in [chapter 8](08_encoding_and_selectivity_in_people), weights are fitted in each person, for one
-# network of each kind (the first seed's), and scored on images that had no part in the fit: weighted dissimilarities where only these are known; where there
-# are responses on a cortical surface, an encoding model of every {term}`vertex`, and the figure is a map.
+# No layer is clearly ahead of itself before training. But RSA gives all numbers of a layer the same weight: what if each may have its own? As in [chapter
+# 8](08_encoding_and_selectivity_in_people), weights are fitted in each person, for one network of each kind (the first seed's), and scored on other images:
+# weighted dissimilarities or, on a cortical surface, an encoding model of every {term}`vertex`.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Held-out scores of weighted layers of the three kinds of networks: one dot for each person in each region, or, for data on a cortical surface, maps of the mean over people."}}
 weighted = {kind: inside[f"{kind}, {seed}"] for kind in kinds[:3]}
@@ -218,56 +176,45 @@ report
 # ## The published comparison
 #
 # The study's own test had what ours lacks: photographs of scenes, eight people, and rivals of full size. Its authors compare their network with 13 others,
-# among them CORnet-S, a recurrent network made after the brain {cite:p}`kubilius2019`, CLIP, which learned pictures and their captions together
-# {cite:p}`radford2021`, and a network of their own build that learned the categories of ecoset {cite:p}`mehrer2021`. They write the scores into their code,
-# from which we copy them. **Nothing here reproduces these numbers.** They are the reference that a reproduction would be held against; the code holds means
-# without intervals.
+# among them CORnet-S, which is recurrent {cite:p}`kubilius2019`, CLIP, which learned pictures with their captions {cite:p}`radford2021`, and one of their
+# own build that learned the categories of ecoset {cite:p}`mehrer2021`. We copy the scores, means without intervals, from their code. **Nothing here
+# reproduces them.**
 
 # %%
-reference = images.published_networks()
-published = reference.sort_values("ventral", ascending=False).rename(columns={"training_images": "training images"})
-published.style.format("{:,}", subset="training images").format("{:.3f}", subset=["ventral", "lateral", "parietal"])
-
-# %% mystnb={"image": {"alt": "Three panels, ventral, lateral and parietal: published match with the brain against the number of training images as a power of ten. The network trained on sentence embeddings is at the upper left in each, the others to its right and below."}}
-dots = reference.assign(size=np.log10(reference["training_images"]))
-dots = dots.melt(["group", "size"], ["ventral", "lateral", "parietal"], "region", "score")
-text = {"xlabel": "training images (power of ten)", "ylabel": "score / noise ceiling"}
-title = "Published values, eight people (Natural Scenes Dataset)"
-report.figure("published", plotting.points(dots, "size", "score", hue="group", col="region", title=title, **text))
-
-# %%
+reference, streams = images.published_networks(), ["ventral", "lateral", "parietal"]
 ours, rivals = reference.iloc[0], reference.iloc[1:]
-for name in ("ventral", "lateral", "parietal"):
+for name in streams:
     report.add(**{f"gap_{name}": ours[name] - rivals[name].max(), f"second_{name}": rivals[name].idxmax()})
 more = rivals["training_images"] / ours["training_images"]
 report.add(n_published=ours["training_images"], fewest=more.min(), most=more.max())
-first = min(report[f"gap_{name}"] for name in ("ventral", "lateral", "parietal")) > 0
+first = min(report[f"gap_{name}"] for name in streams) > 0
 report.claim("of the published scores, that of the network trained on captions is the highest in each region", first)
-report
+reference.sort_values("ventral", ascending=False).style.format(precision=3, thousands=",")
+
+# %% mystnb={"image": {"alt": "Three panels, ventral, lateral and parietal: published match with the brain against the number of training images as a power of ten. The network trained on sentence embeddings is at the upper left in each, the others to its right and below."}}
+dots = reference.assign(size=np.log10(reference["training_images"])).melt(["group", "size"], streams, "region", "score")
+text = {"xlabel": "training images (power of ten)", "ylabel": "score / noise ceiling"}
+text["title"] = "Published values, eight people (Natural Scenes Dataset)"
+report.figure("published", plotting.points(dots, "size", "score", hue="group", col="region", **text))
 
 # %% [markdown]
-# *What to see:* the network trained on captions (*LLM-trained RCNN*, for recurrent convolutional network) has the highest score in each region, although the
-# others had from {glue:text}`fewest:.0f` to {glue:text}`most:,.0f` times as many training images. It leads the second best by {glue:text}`gap_ventral:.3f` in
-# ventral ({glue:text}`second_ventral`), {glue:text}`gap_lateral:.3f` in lateral ({glue:text}`second_lateral`) and {glue:text}`gap_parietal:.3f` in parietal
-# cortex ({glue:text}`second_parietal`).
-#
-# The claim is that it is significantly better than all others but for one case, CORnet-S. The article places this case in the lateral region in its text and in
-# the parietal one in a caption; the values favour the latter. Two more things to keep in mind. The rivals were trained on other pictures for other ends, so
-# that much differs besides captions; the twin is the fairer comparison, and there the study finds the same. And its test is for independent samples though the
-# people are the same.
+# *What to see:* the network trained on captions (*LLM-trained RCNN*, for recurrent convolutional network) has the highest score in each region, although
+# the others had from {glue:text}`fewest:.0f` to {glue:text}`most:,.0f` times as many training images. It leads the second best by
+# {glue:text}`gap_ventral:.3f` in ventral ({glue:text}`second_ventral`), {glue:text}`gap_lateral:.3f` in lateral ({glue:text}`second_lateral`) and
+# {glue:text}`gap_parietal:.3f` in parietal cortex ({glue:text}`second_parietal`). The claim is that it is significantly better than all others but for one
+# case, CORnet-S: in the lateral region by the article's text, in the parietal one by a caption, which the values favour. But rivals were trained on other
+# pictures for other ends; the twin is fairer, and there the study finds the same. And its test is for independent samples though the people are the same.
 #
 # ## What we have shown
 #
 # On four people and 92 objects, small networks that learned drawings say nothing about sentences: these data tell neither twin from twin nor trained from
-# untrained. That is no evidence against the study either. Whether captions make a network more like a brain, only real scenes, real brains and networks of full
-# size can show.
+# untrained, and are no evidence against the study either. Only real scenes, real brains and networks of full size can decide.
 #
 # ## Run it on your own data
 #
 # A folder of yours with people's responses or dissimilarities, captions and pictures is `-p dataset my_folder`; `brainalign check my_folder` tells what is
-# missing. Pictures to train on go into a folder of the same layout without responses: `captions.csv`, `categories.csv` and `pictures`. This trains networks of
-# the study's size, on a folder in that layout with COCO's pictures less those of the Natural Scenes Dataset, and compares them with that data set's people
-# {cite:p}`allen2022`:
+# missing. Pictures to train on go into a folder of the same layout without responses. This trains networks of the study's size, on such a folder with
+# COCO's pictures less those of the Natural Scenes Dataset, and compares them with that data set's people {cite:p}`allen2022`:
 #
 # ```bash
 # papermill notebooks/11_a_network_that_sees_in_sentences_in_people.ipynb paper.ipynb -p results my_results \
@@ -275,12 +222,10 @@ report
 #        dataset: nsd, dataset_options: {root: /path/to/nsd, space: fsaverage5, images: 128}}"
 # ```
 #
-# It needs a GPU and days; each network is saved after every epoch and goes on where it stopped. With small networks, trained on rendered scenes,
-# `make book PROFILE=nsd` makes the same comparison. Ready-made networks give activations of the same form, if you have their weights:
-# `images.ready_made("microsoft/resnet-50")`, or ConvNeXt, ViT, DINOv2, CLIP.
+# It needs a GPU and days, and goes on where it stopped. With small networks, `make book PROFILE=nsd` makes the same comparison. Ready-made networks give
+# activations of the same form, if you have their weights: `images.ready_made("microsoft/resnet-50")`, or ConvNeXt, ViT, DINOv2, CLIP.
 #
 # ## What the paper found
 #
 # {cite:t}`doerig2025` trained ten networks of each kind on {glue:text}`n_published:,` photographs. Those trained on captions matched eight people's higher
-# visual cortex better than their twins and, with the exception above, than 13 other networks, among them one of the same build trained on the categories of
-# ecoset; they even matched better than the caption embeddings that they were trained to guess. The study repeats the comparison of targets with a ResNet50.
+# visual cortex better than their twins, 13 others but for that case, and even their targets, the caption embeddings. They repeat it with a ResNet50.

@@ -131,34 +131,12 @@ def execute_all(
 ) -> list[Run]:
     """Run all notebooks under a profile, reuse what is still valid, and print what each one cost.
 
-    Parameters
-    ----------
-    profile : Profile
-    notebooks : dict of str to Path
-        From `find_notebooks`; a notebook the profile does not name runs with its own defaults.
-    folder : Path
-        Where the executed notebooks go. Executed notebooks without a source are removed from it.
-    constraints : Path, optional
-        The file of pinned versions; a change of it makes every run invalid.
-    missing : collection of str
-        Assets that could not be had: a notebook that asks for one has a page that says so, until it is there.
-    only : str, optional
-        Bring this notebook alone up to date.
-    force : bool
-        Run again even what is still valid.
-    jobs : int
-        How many notebooks run side by side, each in its share of the cores (`fitting_jobs`).
-    cwd : Path, optional
-        Working folder of the kernels.
-
-    Returns
-    -------
-    list of Run
-
-    Raises
-    ------
-    NotebookError
-        If notebooks failed, or claims that have to hold do not. The others were run all the same.
+    Those of `notebooks` (of `find_notebooks`) that the profile does not name run with their own defaults. Executed ones
+    go to the folder, from which those without a source are removed. A change of `constraints`, the file of pinned
+    versions, makes every run invalid. A notebook that asks for one of the `missing` assets, which could not be had, has
+    a page that says so, until it is there. `only` is one notebook to bring up to date, `force` runs again what is still
+    valid, and `jobs` run side by side, each in its share of the cores (`fitting_jobs`), with `cwd` as working folder.
+    If some fail, or claims that have to hold do not, a `NotebookError` says so after the others have run.
     """
     wanted = [one_of("only", only, notebooks)] if only else list(notebooks)
     for stray in folder.glob("*.ipynb"):

@@ -57,9 +57,6 @@ def read_settings(folder: Path, keys: Sequence[str], problems: list[str]) -> dic
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8-sig"))
         if not isinstance(settings, dict):
             raise ValueError(f"got {settings!r}")
-    except FileNotFoundError:
-        problems.append(f"{SETTINGS}: missing; write one such as {example}.")
-        return {"name": SETTINGS, "modality": "erp"}
     except (OSError, ValueError) as error:
         problems.append(f"{SETTINGS}: expected a JSON object such as {example}, but: {error}.")
         return {"name": SETTINGS, "modality": "erp"}

@@ -124,11 +124,7 @@ def read(
 
 
 def write(data: Listening | Viewing, folder: str | os.PathLike[str]) -> Path:
-    """Write a data set in the layout above, and give back the folder; what the data sets' method `save` does.
-
-    The folder must not exist yet, or be empty. Coordinates of channels are taken to be in fsaverage's space, as all
-    loaders give them.
-    """
+    """Write a data set in the layout above, coordinates as they are (fsaverage's space); the method `save`."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"folder: {folder} exists and is not an empty folder; remove it or choose another name.")

@@ -254,10 +254,6 @@ def _annotations(copy: _Copy, kind: str, info: pd.DataFrame, field: str) -> tupl
 def _captions(copy: _Copy, info: pd.DataFrame) -> pd.DataFrame:
     found, _ = _annotations(copy, "captions", info, "caption")
     found["caption"] = found["caption"].str.split().str.join(" ")  # some hold line breaks
-    bare = info.loc[info.index.difference(found["image"]), "cocoId"]
-    if len(bare):
-        shown = f"nsdId {listed(bare.index, 5)} (cocoId {listed(bare, 5)})"
-        raise ValueError(f"captions: COCO's files have none for {len(bare)} images, {shown}; are they those of 2017?")
     return found.rename(columns={"id": "caption_id"})[["image", "caption", "caption_id"]]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def podcast(
         `signal` (time, channel) at 100 Hz, z-scored; `responses` (word, channel), its mean in 100 ms around the centre
         of each word; `words` have also their `row` in the transcript; `channels`, named "sub-01/G2", have also
         `group` (G grid, EG grid of small contacts, S strip, D depth) and what else `cortex.locate` finds.
-        ``signal.attrs["notes"]`` says what was dropped, sorted or left unlocated.
+        ``signal.attrs["dropped"]`` names good channels that the recording lacks, marks bad or holds flat or not finite.
 
     Raises
     ------
@@ -90,16 +90,15 @@ def podcast(
     chosen = some_subjects(subjects, SUBJECTS, "sub-")
     if max_duration is not None:
         within("max_duration", max_duration, 0, np.inf)
-    files, notes = _Files(root, download), list[str]()
+    files = _Files(root, download)
     # Tables and headers first: what is missing or wrong shows before the long work begins.
-    tables = {subject: _channels(files, subject, notes) for subject in chosen}
-    words = _words(files.get(TRANSCRIPT), notes)
+    tables = {subject: _channels(files, subject) for subject in chosen}
+    words = _words(files.get(TRANSCRIPT))
     recording = {"root": "derivatives/ecogprep", "description": "highgamma", "suffix": "ieeg", "extension": ".fif"}
     paths = {subject: _path(subject, task="podcast", **recording) for subject in chosen}
     files.require([*paths.values(), *[SOUND] * audio])
     raws = {subject: _open(files.get(path)) for subject, path in paths.items()}
-    recorded = [_recorded(table, raws[subject], subject, notes) for subject, table in tables.items()]
-    channels = _located(pd.concat(recorded, keys=chosen), notes)
+    channels = _located(pd.concat([_recorded(tables[s], raws[s], s) for s in chosen], keys=chosen))
     duration = min(raw.n_times / raw.info["sfreq"] for raw in raws.values())
     words, duration = _cut(words, duration, max_duration)
     times = np.arange(round(duration * RATE)) / RATE
@@ -111,11 +110,11 @@ def podcast(
         here = slice(rows[0], rows[-1] + 1)
         names = channels.index[here].str.removeprefix(f"{subject}/")
         alive[here] = _read(raws[subject], list(names), values[:, here])
-        _note(notes, subject, "channels that are flat or not finite, dropped", names[~alive[here]])
         responses.append(word_responses(signal[:, here], words))  # one person at a time: it works on doubles
     if not alive.all():
         channels, signal = channels[alive], signal[:, alive]
-    signal.attrs = {"units": "s.d.", "notes": notes}
+    good = pd.Index([f"{subject}/{name}" for subject, table in tables.items() for name in table.index])
+    signal.attrs = {"units": "s.d.", "dropped": good[~good.isin(channels.index)].tolist()}
     return Listening(
         name="podcast",
         modality="high-gamma",
@@ -171,11 +170,6 @@ def _path(subject: str, **entities: str) -> str:
     return path.fpath.as_posix()
 
 
-def _note(notes: list[str], subject: str, what: str, names: Iterable[str]) -> None:
-    if names := list(names):
-        notes.append(f"{subject}: {what} ({len(names)}): {', '.join(names)}")
-
-
 def _by_name(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A BIDS table, whose names may have spaces around them, by name."""
     table = read_table(path, ["name", *columns]).apply(lambda column: column.str.strip()).set_index("name")
@@ -185,15 +179,13 @@ def _by_name(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _channels(files: _Files, subject: str, notes: list[str]) -> pd.DataFrame:
+def _channels(files: _Files, subject: str) -> pd.DataFrame:
     """Good channels of a person with MNI152 coordinates, NaN where the electrode is not localised."""
     sidecar = _path(subject, task="podcast", suffix="channels", extension=".tsv")
     place: Callable[[str], Any] = files.own if files.own(sidecar) else files.published  # one place for both
     electrodes = place(_path(subject, space=SPACE, suffix="electrodes", extension=".tsv"))
     channels = _by_name(place(sidecar), ["type", "status"])
-    neural = channels["type"].str.upper().isin(["ECOG", "SEEG"])
-    good = neural & (channels["status"].str.lower() == "good")
-    _note(notes, subject, "ECOG and SEEG channels with bad status, dropped", channels.index[neural & ~good])
+    good = channels["type"].str.upper().isin(["ECOG", "SEEG"]) & (channels["status"].str.lower() == "good")
     table = pd.DataFrame({"x": np.nan, "y": np.nan, "z": np.nan, "group": ""}, index=channels.index[good])
     if electrodes is not None:
         known = _by_name(electrodes, ["x", "y", "z"]).reindex(table.index)
@@ -202,20 +194,12 @@ def _channels(files: _Files, subject: str, notes: list[str]) -> pd.DataFrame:
     return table
 
 
-def _located(tables: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _located(tables: pd.DataFrame) -> pd.DataFrame:
     """Channels of all people, indexed (subject, name), as `Listening` wants them."""
     found = cortex.locate(cortex.mni152_to_fsaverage(tables[["x", "y", "z"]]))
-    subjects, names = tables.index.get_level_values(0), tables.index.get_level_values(1)
-    found.index = pd.Index(subjects + "/" + names, name="channel")
-    found.insert(0, "subject", subjects)
-    found["group"] = tables["group"].to_numpy()
-    absent = tables[["x", "y", "z"]].isna().any(axis=1).to_numpy()
-    outside = found["x"].isna().to_numpy() & ~absent
-    for subject in dict.fromkeys(subjects):
-        here = subjects == subject
-        _note(notes, subject, "electrodes without localisation, kept without coordinates", names[here & absent])
-        _note(notes, subject, "electrodes outside the brain, kept without coordinates", names[here & outside])
-    return found
+    found.index = pd.Index(tables.index.map("/".join), name="channel")
+    found.insert(0, "subject", tables.index.get_level_values(0))
+    return found.assign(group=tables["group"].to_numpy())
 
 
 def _reading(path: Path) -> Any:
@@ -229,16 +213,15 @@ def _open(path: Path) -> mne.io.BaseRaw:
         return mne.io.read_raw_fif(path, verbose="error")
 
 
-def _recorded(table: pd.DataFrame, raw: mne.io.BaseRaw, subject: str, notes: list[str]) -> pd.DataFrame:
+def _recorded(table: pd.DataFrame, raw: mne.io.BaseRaw, subject: str) -> pd.DataFrame:
     """Those of a person's good channels that the recording holds."""
-    absent = [name for name in table.index if name not in raw.ch_names or name in raw.info["bads"]]
-    _note(notes, subject, "good channels that the recording lacks or marks bad, dropped", absent)
-    if len(absent) == len(table):
+    there = [name for name in table.index if name in raw.ch_names and name not in raw.info["bads"]]
+    if not there:
         held = listed(raw.ch_names)
         raise ValueError(
             f"{subject}: none of its good channels is in the recording, which holds {held}; is it another?"
         )
-    return table.drop(absent)
+    return table.loc[there]
 
 
 def _cut(words: pd.DataFrame, duration: float, max_duration: float | None) -> tuple[pd.DataFrame, float]:
@@ -254,20 +237,14 @@ def _cut(words: pd.DataFrame, duration: float, max_duration: float | None) -> tu
     return words, duration
 
 
-def _words(path: Path, notes: list[str]) -> pd.DataFrame:
-    """One row a spoken word, in the order of onsets."""
+def _words(path: Path) -> pd.DataFrame:
+    """One row a spoken word, in the order of onsets; those without text, times or duration are dropped."""
     table = read_table(path, ["word", "start", "end"])
     onset, offset = (pd.to_numeric(table[column], errors="coerce") for column in ("start", "end"))
     words = pd.DataFrame({"word": table["word"].str.strip(), "onset": onset, "offset": offset, "passage": "podcast"})
     words["row"] = np.arange(len(words))
     unusable = (words["word"] == "") | ~(offset > onset)  # also true where a time is missing
-    if unusable.any():
-        notes.append(f"words without text, times or duration, dropped: {unusable.sum()}")
-    words = words[~unusable]
-    early = (words["onset"].diff() < 0).sum()
-    if early:
-        notes.append(f"words sorted by onset, as people talk at once: {early} onsets lay before the one above")
-    return words.sort_values("onset", kind="stable", ignore_index=True)
+    return words[~unusable].sort_values("onset", kind="stable", ignore_index=True)
 
 
 def _read(raw: mne.io.BaseRaw, names: list[str], out: np.ndarray) -> np.ndarray:

@@ -141,7 +141,7 @@ class CaptionIndex:
         address) can be read as they come. Empty lines are left out, and of equal captions all but the first. An
         interrupted run loses a part at most (unless ``store=False``): call it again. In memory each caption takes two
         bytes a dimension, five gigabytes for the three million of Conceptual Captions, and twice that while parts are
-        joined. The model and options (device, store, progress) are those of `features.captions.embed`.
+        joined. The model and options (device, store) are those of `features.captions.embed`.
         """
         try:
             with Path(source).open(encoding="utf-8-sig", newline="\n") as file:

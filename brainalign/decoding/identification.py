@@ -28,16 +28,9 @@ _TIE = 1e-12  # similarities that differ by less are equal
 
 
 def correlations(decoded: ArrayLike, targets: ArrayLike, centre: ArrayLike | None = None) -> np.ndarray:
-    """Pearson correlation over dimensions of each decoded embedding with its target.
+    """Pearson correlation over dimensions of each decoded embedding with its target, of shape (image,).
 
-    Parameters
-    ----------
-    decoded, targets : array of shape (image, dimension)
-    centre : array of shape (dimension,), optional
-
-    Returns
-    -------
-    array of shape (image,)
+    `decoded` and `targets` are of shape (image, dimension), `centre` of shape (dimension,).
     """
     one, other = _pair(decoded, targets, centre)
     return (one * other).sum(1)
@@ -50,18 +43,8 @@ def caption_ceiling(embeddings: ArrayLike, images: Sequence[Hashable], centre: A
     closer to another such mean. The study's text describes this measure; its code as published keeps only the last
     caption of each image.
 
-    Parameters
-    ----------
-    embeddings : array of shape (caption, dimension)
-        Of single captions.
-    images : sequence
-        The image of each caption; every image needs at least two.
-    centre : array of shape (dimension,), optional
-
-    Returns
-    -------
-    DataArray of shape (image,)
-        In the order of first appearance; mean over the image's captions.
+    `embeddings` (caption, dimension) are of single captions, and `images` has the image of each; every image needs at
+    least two. Means over an image's captions (image), in the order of first appearance.
     """
     values = finite("embeddings", shaped("embeddings", embeddings, "caption", "dimension"))
     alike(embeddings=values, images=images)
@@ -116,19 +99,10 @@ def identify_by_distances(brain: ArrayLike, captions: ArrayLike, groups: Groups 
     captions. The right caption, i, is compared with one rival j at a time: which of the two rows correlates more
     (Spearman) with the brain's, over the images other than i and j?
 
-    Parameters
-    ----------
-    brain, captions : array of shape (pair,)
-        Distances, pairs as in ``numpy.triu_indices(n_images, 1)``, of four images or more.
-    groups : sequence of shape (image,), optional
-        Only rivals of the same group count, for example both animate: a brain that tells groups apart, and nothing
-        else, is then at chance.
-
-    Returns
-    -------
-    array of shape (image,)
-        Share of the rivals that the right caption beats, half a win for a tie: 0.5 is chance. NaN for an image that is
-        alone in its group.
+    `brain` and `captions` are of shape (pair,), as in ``numpy.triu_indices(n_images, 1)``, of four images or more.
+    With `groups` (image,) only rivals of the same group count, for example both animate: a brain that tells groups
+    apart, and nothing else, is then at chance. Share (image,) of the rivals that the right caption beats, half a win
+    for a tie: 0.5 is chance. NaN for an image that is alone in its group.
     """
     right, scores = _row_correlations(_ranks("brain", brain), _ranks("captions", captions))
     return _shares(right, scores, _labels(groups, len(scores)))

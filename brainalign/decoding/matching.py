@@ -22,21 +22,11 @@ TokenEncoder = Callable[[list[str]], Sequence[ArrayLike]]
 def token_match(
     candidates: Sequence[str], references: Sequence[Sequence[str]], encode_tokens: TokenEncoder
 ) -> pd.DataFrame:
-    """Match each candidate with the most alike of its references.
+    """Match each candidate with the most alike of its references, which people wrote; one row a candidate.
 
-    Parameters
-    ----------
-    candidates : sequence of str
-    references : sequence of sequences of str
-        For each candidate, what people wrote.
-    encode_tokens : callable
-        From a list of sentences to arrays of shape (token, dimension), see `token_encoder`.
-
-    Returns
-    -------
-    DataFrame [precision, recall, f1], one row a candidate
-        Mean over the candidate's tokens of the cosine with the most similar token of the reference; mean over the
-        reference's tokens likewise; and their harmonic mean. Of the reference with the highest f1.
+    ``precision`` is the mean over the candidate's tokens of the cosine with the most similar token of the reference,
+    ``recall`` the mean over the reference's tokens likewise, and ``f1`` their harmonic mean, all of the reference where
+    it is highest. `encode_tokens` makes sentences into arrays of shape (token, dimension), as a `token_encoder` does.
     """
     alike(candidates=candidates, references=references)
     for row, some in enumerate(references):

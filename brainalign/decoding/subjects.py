@@ -19,7 +19,7 @@ _TOGETHER = 4  # exchanges that are decoded at once
 
 
 def decode_subjects(data: Viewing, embeddings: xr.DataArray, *, device: str = "auto") -> xr.DataArray:
-    """What each person's brain tells of the embeddings of the test images.
+    """What each person's brain tells of the embeddings of the test images, of shape (subject, image, feature).
 
     A `CaptionDecoder` is fitted to each person's images outside of the test set, from all vertices of the regions of
     interest. Where only RDMs are known there are no vertices and, in objects92, no other images. But ridge regression
@@ -28,19 +28,9 @@ def decode_subjects(data: Viewing, embeddings: xr.DataArray, *, device: str = "a
     the other four. Chance then lies below what guessing gives, for the images learned from lack what the image left out
     is like: compare with `chance_for_subjects`.
 
-    Parameters
-    ----------
-    data : Viewing
-    embeddings : DataArray of shape (item, feature)
-        Of all images, from `features.captions.embed`. Several embeddings side by side cost little more than one: each
-        dimension is decoded by itself.
-    device : {"auto", "cpu", "cuda"}
-
-    Returns
-    -------
-    DataArray of shape (subject, image, feature)
-        Less the mean embedding of the images that the decoder was fitted to, so that an image is compared by what sets
-        it apart (`identification`).
+    `embeddings` (item, feature) are of all images, from `features.captions.embed`; several side by side cost little
+    more than one, as each dimension is decoded by itself. Their mean over the images that the decoder was fitted to is
+    taken off what is decoded, so that an image is compared by what sets it apart (`identification`).
     """
     test, found = list(data.test_images), []
 

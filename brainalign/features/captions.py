@@ -41,14 +41,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from huggingface_hub import snapshot_download
 from scipy import sparse
-from tqdm import tqdm
 
 from brainalign import assets
 from brainalign._checks import finite, listed, one_of, torch_device
 from brainalign.features import lesions
-from brainalign.features.store import FeatureStore, digest_files, open_store
+from brainalign.features.language import Store, model_folder
+from brainalign.features.store import FeatureStore, digest_files, kept, open_store
 
 __all__ = ["control_features", "embed", "text_encoder"]
 
@@ -69,8 +68,6 @@ SHARD_TEXTS = 512  # texts whose embeddings are stored together: what an interru
 SHARD_TAGGED = 4096  # the same for tagged captions, which are faster
 FORMAT = 1  # raise when the meaning of stored numbers changes
 
-Store = FeatureStore | str | os.PathLike[str] | bool | None
-
 
 def embed(
     captions: Sequence[str] | pd.DataFrame,
@@ -82,7 +79,6 @@ def embed(
     seed: int = 0,
     device: str = "auto",
     store: Store = None,
-    progress: bool = False,
 ) -> xr.DataArray:
     """Features of images from their captions, or of sentences.
 
@@ -103,8 +99,8 @@ def embed(
         What is in each image, for the kinds "category" and "multihot"; indexed by the names of the images.
     seed : int
         Of the shuffled word order.
-    device, store, progress
-        As in `features.language.LanguageModel`, but no bar is shown by default.
+    device, store
+        As in `features.language.LanguageModel`.
 
     Returns
     -------
@@ -136,7 +132,7 @@ def embed(
         categories = categories.loc[labels]
         if kind == "multihot":
             return _array(categories, labels, {"feature": list(categories.columns)}, kind=kind)
-    encoder = Encoder(model, device, store, progress)
+    encoder = Encoder(model, device, store)
     if encoder.static:  # they know no sentences
         one_of("kind of static word vectors", kind, KINDS[2:])
     also: set[str] = set()  # texts that are embedded besides
@@ -150,7 +146,7 @@ def embed(
         named = [text.split() if encoder.static else [text] if text else [] for text in named]
         bags, also = dict(zip(labels, named, strict=True)), {SOMETHING}
     else:
-        words = _words(groups, encoder)
+        words = _words(groups, encoder.store)
         bags = {name: [word for word, tag in some if kind in ("words", tag)] for name, some in words.items()}
         # the words of all kinds together, so that one entry of the store serves them all
         also = {word for some in words.values() for word, _ in some} | {SOMETHING, *EMPTY.values()}
@@ -205,11 +201,10 @@ def text_encoder(
 class Encoder:
     """A sentence model or its input embeddings, as in `embed`; loaded when a text comes that is not stored."""
 
-    def __init__(self, model: Any, device: str = "auto", store: Store = None, progress: bool = False) -> None:
+    def __init__(self, model: Any, device: str = "auto", store: Store = None) -> None:
         name = os.fspath(model)
         self.name, self.static = name.removesuffix(STATIC), name.endswith(STATIC)
-        self.folder, self.device, self.progress = _model_folder(self.name), str(torch_device(device)), progress
-        self.store = open_store(store)
+        self.folder, self.device, self.store = _model_folder(self.name), str(torch_device(device)), open_store(store)
         self.model: Any = None
 
     def __call__(self, texts: list[str]) -> np.ndarray:
@@ -226,7 +221,7 @@ class Encoder:
             yield np.array([table[numbers].mean(0) for numbers in tokens])
             return
         key = {"kind": "sentence embedding", "model": fingerprint(self.folder)}
-        yield from _through(self.store, key, self.name, texts, SHARD_TEXTS, self._compute, self.progress)
+        yield from _through(self.store, key, self.name, texts, SHARD_TEXTS, self._compute)
 
     def load(self) -> Any:
         """The model, which then stays in memory."""
@@ -317,21 +312,8 @@ def _mean(bags: list[list[str]], texts: set[str], encoder: Encoder) -> np.ndarra
 
 
 def _model_folder(name: str) -> Path:
-    known = list(assets.table()["name"])
-    if Path(name).is_dir():
-        folder = Path(name).resolve()
-    elif name in known:
-        folder = assets.fetch(name)
-    else:
-        # weights as safetensors, configuration and tokenizer only: no pickles, no code
-        patterns = ["*.safetensors", "*.json", "*.txt", "sentencepiece*.model", "spiece.model"]
-        try:
-            folder = Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["onnx/*", "openvino/*"]))
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"model: {name!r} is no folder, none of the assets ({', '.join(known)}), and cannot be had from the "
-                f"Hugging Face hub ({type(error).__name__}: {str(error).splitlines()[0]}); pass another."
-            ) from error
+    patterns = ["*.safetensors", "*.json", "*.txt", "sentencepiece*.model", "spiece.model"]
+    folder = model_folder(name, patterns, ["onnx/*", "openvino/*"])
     if not (folder / "modules.json").is_file():
         raise ValueError(f"model: {folder} has no modules.json, so it is no sentence-transformers model.")
     kinds = [module["type"] for module in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]
@@ -345,26 +327,25 @@ def _model_folder(name: str) -> Path:
     return folder
 
 
-def _words(groups: dict[Hashable, list[str]], encoder: Encoder) -> dict[Hashable, list[tuple[str, str]]]:
+def _words(groups: dict[Hashable, list[str]], store: FeatureStore | None) -> dict[Hashable, list[tuple[str, str]]]:
     """The words in the captions of each image, as often as they occur, and the kind of each besides "words"."""
-    texts = sorted({text for group in groups.values() for text in group})
-    folder = assets.fetch("spacy-english")
+    texts, folder = sorted(set().union(*groups.values())), assets.fetch("spacy-english")
     kinds = ["", *TAGS]
-    number_of = {tag: number for number, kind in enumerate(kinds[1:], start=1) for tag in TAGS[kind]}
-    load = functools.cache(_load_tagger)
+    number_of = {tag: kinds.index(kind) for kind, tags in TAGS.items() for tag in tags}
 
     def compute(some: list[str]) -> np.ndarray:
         rows = [
             (number, token.idx, token.idx + len(token), number_of.get(token.tag_, 0))
-            for number, parsed in enumerate(load(folder).pipe(some, batch_size=256))
+            for number, parsed in enumerate(load().pipe(some, batch_size=256))
             for token in parsed
             if not (token.is_punct or token.is_space)
         ]
         return np.array(rows, dtype="int32").reshape(-1, 4)
 
+    load = functools.cache(functools.partial(_load_tagger, folder))
     found: dict[str, list[tuple[str, str]]] = {text: [] for text in texts}
     key = {"kind": "parts of speech", "model": fingerprint(folder)}
-    shards = _through(encoder.store, key, "spacy-english", texts, SHARD_TAGGED, compute, encoder.progress)
+    shards = _through(store, key, "spacy-english", texts, SHARD_TAGGED, compute)
     for first, shard in zip(range(0, len(texts), SHARD_TAGGED), shards, strict=True):
         for number, start, stop, kind in shard.tolist():
             text = texts[first + number]
@@ -379,21 +360,14 @@ def _load_tagger(folder: Path) -> Any:
 
 
 def _through(
-    store: FeatureStore | None, key: dict, name: str, texts: list[str], size: int, compute: Callable, progress: bool
+    store: FeatureStore | None, key: dict, name: str, texts: list[str], size: int, compute: Callable
 ) -> Iterator[np.ndarray]:
     """Yield what `compute` makes of each `size` texts, from the store where it is there, else kept in it."""
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
     entry = store.entry({**key, "format": FORMAT, "texts": digest, "shard": size}, name=name) if store else None
-    for shard, start in enumerate(tqdm(range(0, len(texts), size), disable=not progress, desc=name)):
-        some = texts[start : start + size]
-        if entry is None:
-            yield compute(some)
-            continue
-        found = entry.read(shard, [0])
-        if not found:
-            with entry.lock():  # another process may have been at it
-                found = entry.read(shard, [0])
-                if not found:
-                    found = {0: compute(some)}
-                    entry.write(shard, [0], found[0][None])
-        yield found[0]
+
+    def part(start: int, names: list[str]) -> dict[str, np.ndarray]:
+        return {name: compute(texts[start : start + size])[None] for name in names}
+
+    for shard, start in enumerate(range(0, len(texts), size)):
+        yield kept({name: entry}, shard, [0], functools.partial(part, start))[name][0]

@@ -34,18 +34,9 @@ BATCH = 256  # pictures that are run at once
 def activations(network: nn.Module, images: ArrayLike, layer: int = -1, time_step: int = -1) -> xr.DataArray:
     """What a layer of a network holds, for each picture: the mean over positions (of a transformer, its patches).
 
-    Parameters
-    ----------
-    network : RecurrentNetwork, or from `ready_made`
-    images : array of shape (image, height, width, 3), uint8
-        Of the size that a recurrent network sees (`resize`); a ready-made one brings them to size itself.
-    layer, time_step : int
-        Counted from 0, or from the last one backwards: -1, -2, ... Ready-made networks have one time step.
-
-    Returns
-    -------
-    DataArray of shape (image, feature)
-        float32; one feature a channel.
+    Of a `RecurrentNetwork`, which sees pictures of its own size only (`resize`), or of one from `ready_made`, which
+    brings them to size itself: (image, feature) in float32, one feature a channel. `layer` and `time_step` count from
+    0, or from the last one backwards: -1, -2, ... Ready-made networks have one time step.
     """
     parts = []
     for pixels in batches(network, images):

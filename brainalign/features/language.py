@@ -3,7 +3,7 @@
 1. A *window* of words is joined by single spaces and tokenised once, with the tokenizer's own conventions. Tokens
    belong to words by their character offsets; a space belongs to the word after it.
 2. A window never holds words of two passages. With ``context=None`` it is a whole passage, as far as it fits the model;
-   longer passages take several windows that overlap by `min_context` words. With ``context=c`` it holds exactly the c
+   longer passages take several windows that overlap by `MIN_CONTEXT` words. With ``context=c`` it holds exactly the c
    words up to and including the word, fewer at a passage's start.
 3. In a causal model nothing that follows a token changes its state. A window run for C words therefore holds, at its
    k-th word, the features of that word with exactly k words of context, and one run serves all lengths up to C. That
@@ -49,7 +49,7 @@ from brainalign import assets
 from brainalign._checks import listed, one_of, torch_device, whole
 from brainalign.datasets.types import text_problems
 from brainalign.features import lesions
-from brainalign.features.store import Entry, FeatureStore, digest_files, locked, open_store
+from brainalign.features.store import Entry, FeatureStore, digest_files, kept, open_store
 
 __all__ = ["LanguageModel", "context_features", "layer_features", "n_layers", "surprisal"]
 
@@ -60,6 +60,8 @@ Store = FeatureStore | str | os.PathLike[str] | bool | None
 
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 DTYPES = ("float32", "bfloat16", "float16")
+MIN_CONTEXT = 256  # words before each word in a passage that is longer than a window
+BATCH_TOKENS = 2048  # tokens that are run at once; a window may be longer
 SHARD_WORDS = 256  # words whose features are stored together: what an interruption can cost
 LOGIT_TOKENS = 1024  # tokens whose logits are held at once: 200 MB at a vocabulary of 49,152
 BITS, RANK = 0, 1  # where the two numbers about predicted words are stored
@@ -87,12 +89,9 @@ class LanguageModel:
         "tokenizer": special tokens as the tokenizer adds them by itself. True: the token that separates documents, in
         front of every window (``"<|endoftext|>"`` where the vocabulary has it, else the model's beginning- or
         end-of-text token); as "tokenizer" in a bidirectional model, which has special tokens of its own. False: none.
-    min_context : int, default=256
-        The least number of words before a word, or all since the passage's start, in passages longer than a window.
     max_tokens : int, optional
-        Length of a window in tokens. Default: what the model was made for.
-    batch_tokens : int, default=2048
-        Tokens that are run at once (for predictions at most 1,024), which bounds the memory; a window may be longer.
+        Length of a window in tokens, which bounds the memory. Default: what the model was made for. In longer passages
+        words have `MIN_CONTEXT` words before them at least, or all since the passage's start.
     store : FeatureStore, path, False or None
         Where features are kept and looked up; None is the default store, False keeps nothing.
     progress : bool, default=True
@@ -107,18 +106,15 @@ class LanguageModel:
         dtype: str = "float32",
         pooling: str = "last",
         start_token: bool | str = "tokenizer",
-        min_context: int = 256,
         max_tokens: int | None = None,
-        batch_tokens: int = 2048,
         store: Store = None,
         progress: bool = True,
     ) -> None:
         self.name, self.store, self.progress = str(model), open_store(store), progress
         self.device, self.dtype = str(torch_device(device)), one_of("dtype", dtype, DTYPES)
         self.pooling = one_of("pooling", pooling, ["last", "mean"])
-        self.min_context, self.batch_tokens = whole("min_context", min_context, 0), whole("batch_tokens", batch_tokens)
         base, self.lesions = (model, {}) if Path(model).is_dir() else lesions.parse(self.name)
-        self.folder = _model_folder(base)
+        self.folder = model_folder(base, ["*.safetensors", "*.json", "merges.txt", "vocab.txt"], ["*/*"])
         patterns = ("*.safetensors", "config.json", "*token*", "vocab*", "merges.txt")
         self.fingerprint = digest_files({path for pattern in patterns for path in self.folder.glob(pattern)})
         config = AutoConfig.from_pretrained(self.folder, **LOCAL)
@@ -146,8 +142,7 @@ class LanguageModel:
         if self.start_token is True:
             tokens = ["<|endoftext|>", self.tokenizer.bos_token, self.tokenizer.eos_token]
             to_id = self.tokenizer.backend_tokenizer.token_to_id  # a dict of the whole vocabulary would take its time
-            ids = [to_id(token) for token in tokens if token is not None]
-            found = [number for number in ids if number is not None]
+            found = [to_id(token) for token in tokens if token is not None and to_id(token) is not None]
             if not found:
                 raise ValueError(f"start_token: expected one of {tokens} in the vocabulary, got none for {self.name}.")
             self.start_id = found[0]
@@ -241,9 +236,69 @@ class LanguageModel:
         return self.predictions(words, context=context)["bits"].rename("surprisal")
 
     def _extract(self, kind: str, words: pd.DataFrame, context: Context, layers: list[int]) -> xr.DataArray:
-        several = np.ndim(context) > 0  # type: ignore[arg-type]
-        found = _Extraction(self, kind, words, list(context) if several else [context], layers).run()  # type: ignore[arg-type]
-        return found if several else found.isel(context=0, drop=True).assign_attrs(context=context or "all")
+        """Features (context, layer, word, feature) of one text, shard by shard; one context has no such dimension."""
+        texts, bounds = _passages(words)
+        asked = list(context) if np.ndim(context) else [context]  # type: ignore[arg-type]
+        contexts = [None if length is None else whole("context", length) for length in asked]
+        if len(set(contexts)) < max(1, len(contexts)):
+            raise ValueError(f"context: expected different lengths, at least one, got {contexts}.")
+        if not self.causal and (kind == "surprisal" or None in contexts):
+            raise ValueError(
+                f"context: expected a causal model for None and for surprisal, got {self.name}, which is "
+                "bidirectional: its states depend on the words that follow; ask for states in a context such as 16."
+            )
+        pooling = self.pooling if kind == "states" else "sum"
+        key = {
+            "format": FORMAT,
+            "kind": kind,
+            "weights": self.fingerprint,
+            "text": hashlib.sha256(json.dumps([texts, bounds]).encode()).hexdigest(),
+            "precision": self.dtype,
+            "pooling": pooling,
+            "start_token": "tokenizer" if self.start_token == "tokenizer" else self.start_id,
+        }
+        cuts = {"max_tokens": self.max_tokens, "min_context": MIN_CONTEXT}
+        entries: dict[int | None, Entry | None] = {}
+        for length in contexts:
+            own = key | {"context": length} | ({} if length else cuts)
+            entries[length] = self.store.entry(own, model=self.name, words=len(texts)) if self.store else None
+        lengths = [length for length in contexts if length is not None]
+        windows = _context_windows(bounds, lengths, self.causal)
+        if None in contexts:
+            windows += _passage_windows(texts, bounds, self)
+        load, result = functools.cache(self.load), None
+        with tqdm(
+            desc=f"{Path(self.name).name}: {'layers' if kind == 'states' else kind}",
+            total=len(contexts) * len(texts),
+            unit="word",
+            disable=not self.progress,
+            delay=math.inf,  # until something is computed
+            mininterval=5,
+            file=sys.__stderr__,  # and so not in the outputs of a notebook that is executed
+        ) as bar:
+
+            def compute(shard: list[_Window], missing: list[int | None]) -> dict[int | None, np.ndarray]:
+                bar.delay = 0
+                wanted = [(window.start, [item for item in window.wanted if item[0] in missing]) for window in shard]
+                needed = _encode_windows([_Window(start, some) for start, some in wanted if some], texts, self)
+                return _compute(load(), needed, layers, kind, self)
+
+            for _, group in itertools.groupby(windows, key=lambda window: (window.wanted[0][0] is None, window.shard)):
+                shard = list(group)
+                rows = defaultdict(set)
+                for length, word in (item for window in shard for item in window.wanted):
+                    rows[length].add(word)
+                here = {length: entries[length] for length in rows}
+                for length, block in kept(here, shard[0].shard, layers, functools.partial(compute, shard)).items():
+                    if result is None:
+                        result = np.empty((len(contexts), len(layers), len(texts), block.shape[-1]), dtype=np.float32)
+                    result[contexts.index(length)][:, sorted(rows[length])] = block
+                    bar.update(len(rows[length]))
+        coords = {"context": [length or np.inf for length in contexts], "layer": layers}
+        attrs = {"model": self.name, "precision": self.dtype, "pooling": pooling, "start_token": str(self.start_token)}
+        name = "features" if kind == "states" else kind
+        found = xr.DataArray(result, coords, ("context", "layer", "word", "feature"), name, attrs)
+        return found if np.ndim(context) else found.isel(context=0, drop=True).assign_attrs(context=context or "all")  # type: ignore[arg-type]
 
 
 def layer_features(
@@ -292,16 +347,15 @@ def _tokenizer(folder: Path, fingerprint: str) -> Any:
     return AutoTokenizer.from_pretrained(folder, **LOCAL)
 
 
-def _model_folder(model: str | os.PathLike[str]) -> Path:
+def model_folder(model: str | os.PathLike[str], allowed: list[str], ignored: list[str]) -> Path:
+    """A folder as it is, that of an asset, or files of these patterns from the hub: no pickles, and no code."""
+    known = list(assets.table()["name"])
     if Path(model).is_dir():
         return Path(model).resolve()
-    known = list(assets.table()["name"])
     if model in known:
         return assets.fetch(str(model))
-    # top-level safetensors, configuration and tokenizer only: no pickles, no code
-    patterns = ["*.safetensors", "*.json", "merges.txt", "vocab.txt"]
     try:
-        return Path(snapshot_download(str(model), allow_patterns=patterns, ignore_patterns=["*/*"]))
+        return Path(snapshot_download(str(model), allow_patterns=allowed, ignore_patterns=ignored))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"model: expected a folder, an asset ({', '.join(known)}) or a name on the Hugging Face hub, got "
@@ -346,7 +400,7 @@ def _context_windows(bounds: list[tuple[int, int]], contexts: list[int], causal:
 
 
 def _passage_windows(texts: list[str], bounds: list[tuple[int, int]], reader: LanguageModel) -> list[_Window]:
-    """One window a passage, or as many as needed, each but the first with `min_context` words that are only context."""
+    """One window a passage, or as many as needed, each but the first with `MIN_CONTEXT` words that are only context."""
     windows: list[_Window] = []
     shard, n_words = 0, 0
     encoded = _encode(reader, [texts[first:end] for first, end in bounds])  # all at once: there may be thousands
@@ -356,14 +410,14 @@ def _passage_windows(texts: list[str], bounds: list[tuple[int, int]], reader: La
             stop = end if len(ids) <= reader.max_tokens else _longest(texts, start, end, reader)
             if stop <= done:
                 raise ValueError(
-                    f"min_context: expected words that fit into max_tokens={reader.max_tokens} with word {done}, got "
-                    f"{reader.min_context}; ask for less min_context or more max_tokens."
+                    f"max_tokens: expected room for word {done} and the {MIN_CONTEXT} words before it, got "
+                    f"{reader.max_tokens}; ask for more, or for a context such as 16."
                 )
             n_words += stop - done
             if windows and n_words > SHARD_WORDS:
                 shard, n_words = shard + 1, stop - done
             windows.append(_Window(start, [(None, word) for word in range(done, stop)], shard))
-            start, done = max(first, stop - reader.min_context), stop
+            start, done = max(first, stop - MIN_CONTEXT), stop
     return windows
 
 
@@ -489,7 +543,7 @@ def _compute(
     model: Any, windows: list[_Window], layers: list[int], kind: str, reader: LanguageModel
 ) -> dict[int | None, np.ndarray]:
     """Run windows; for each context an array of shape (layer, word, feature), words in ascending order."""
-    run, budget, poolings = _run_states, reader.batch_tokens, dict.fromkeys(layers, reader.pooling)
+    run, budget, poolings = _run_states, BATCH_TOKENS, dict.fromkeys(layers, reader.pooling)
     if kind != "states":
         run, budget, poolings = _run_predictions, min(budget, LOGIT_TOKENS), POOLING
     pieces: list[Any] = [[] for _ in layers]
@@ -509,98 +563,3 @@ def _compute(
     order = sorted(range(len(items)), key=lambda place: items[place][1])
     places = {context: [place for place in order if items[place][0] == context] for context, _ in items}
     return {context: np.stack([piece[some] for piece in pieces]) for context, some in places.items()}
-
-
-class _Extraction:
-    """Features of one text: looked up in the store, else computed and kept in it, shard by shard."""
-
-    def __init__(
-        self, reader: LanguageModel, kind: str, words: pd.DataFrame, contexts: list, layers: list[int]
-    ) -> None:
-        self.reader, self.kind, self.layers = reader, kind, layers
-        self.model: Any = None  # is read only if something is not in the store
-        self.texts, self.bounds = _passages(words)
-        self.contexts = [None if context is None else whole("context", context) for context in contexts]
-        if len(set(self.contexts)) < max(1, len(contexts)):
-            raise ValueError(f"context: expected different lengths, at least one, got {contexts}.")
-        if not reader.causal and (kind == "surprisal" or None in contexts):
-            raise ValueError(
-                f"context: expected a causal model for None and for surprisal, got {reader.name}, which is "
-                "bidirectional: its states depend on the words that follow; ask for states in a context such as 16."
-            )
-        self.pooling = reader.pooling if kind == "states" else "sum"
-        key = {
-            "format": FORMAT,
-            "kind": kind,
-            "weights": reader.fingerprint,
-            "text": hashlib.sha256(json.dumps([self.texts, self.bounds]).encode()).hexdigest(),
-            "precision": reader.dtype,
-            "pooling": self.pooling,
-            "start_token": "tokenizer" if reader.start_token == "tokenizer" else reader.start_id,
-        }
-        cuts = {"max_tokens": reader.max_tokens, "min_context": reader.min_context}
-        self.entries: dict[int | None, Entry] = {}
-        for context in self.contexts if reader.store else ():
-            own = key | {"context": context} | ({} if context else cuts)
-            self.entries[context] = reader.store.entry(own, model=reader.name, words=len(self.texts))  # type: ignore[union-attr]
-
-    def run(self) -> xr.DataArray:
-        """Features of shape (context, layer, word, feature)."""
-        reader, result = self.reader, None
-        windows: list[_Window] = []
-        if lengths := [context for context in self.contexts if context is not None]:
-            windows += _context_windows(self.bounds, lengths, reader.causal)
-        if None in self.contexts:
-            windows += _passage_windows(self.texts, self.bounds, reader)
-        with tqdm(
-            desc=f"{Path(reader.name).name}: {'layers' if self.kind == 'states' else self.kind}",
-            total=len(self.contexts) * len(self.texts),
-            unit="word",
-            disable=not reader.progress,
-            delay=math.inf,  # until something is computed
-            mininterval=5,
-            file=sys.__stderr__,  # and so not in the outputs of a notebook that is executed
-        ) as self.bar:
-            for _, some in itertools.groupby(windows, key=lambda window: (window.wanted[0][0] is None, window.shard)):
-                shard = list(some)
-                rows = defaultdict(set)
-                for context, word in (item for window in shard for item in window.wanted):
-                    rows[context].add(word)
-                for context, block in self._features(shard, list(rows)).items():
-                    if result is None:
-                        shape = (len(self.contexts), len(self.layers), len(self.texts), block.shape[-1])
-                        result = np.empty(shape, dtype=np.float32)
-                    result[self.contexts.index(context)][:, sorted(rows[context])] = block
-                    self.bar.update(len(rows[context]))
-        coords = {"context": [context or np.inf for context in self.contexts], "layer": self.layers}
-        attrs = {"model": reader.name, "precision": reader.dtype, "pooling": self.pooling}
-        attrs["start_token"] = str(reader.start_token)
-        name = "features" if self.kind == "states" else self.kind
-        return xr.DataArray(result, coords, ("context", "layer", "word", "feature"), name, attrs)
-
-    def _features(self, windows: list[_Window], contexts: list[int | None]) -> dict[int | None, np.ndarray]:
-        """Features of one shard for each of the contexts; those that are new are kept."""
-        if not self.entries:
-            return self._computed(windows, contexts)
-        shard = windows[0].shard
-        found = self._stored(shard, contexts)
-        if missing := [context for context in contexts if context not in found]:
-            with locked(self.entries[context] for context in missing):
-                found |= self._stored(shard, missing)  # by another process, while this one waited
-                if missing := [context for context in missing if context not in found]:
-                    for context, states in self._computed(windows, missing).items():
-                        self.entries[context].write(shard, self.layers, states)
-                        found[context] = states
-        return found
-
-    def _stored(self, shard: int, contexts: list[int | None]) -> dict[int | None, np.ndarray]:
-        stored = {context: self.entries[context].read(shard, self.layers) for context in contexts}
-        complete = {context: parts for context, parts in stored.items() if parts.keys() >= set(self.layers)}
-        return {context: np.stack([parts[layer] for layer in self.layers]) for context, parts in complete.items()}
-
-    def _computed(self, windows: list[_Window], contexts: list[int | None]) -> dict[int | None, np.ndarray]:
-        self.bar.delay = 0
-        wanted = [(window.start, [item for item in window.wanted if item[0] in contexts]) for window in windows]
-        needed = _encode_windows([_Window(start, some) for start, some in wanted if some], self.texts, self.reader)
-        self.model = self.model or self.reader.load()
-        return _compute(self.model, needed, self.layers, self.kind, self.reader)

@@ -17,9 +17,10 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import zarr
@@ -31,6 +32,8 @@ from brainalign._checks import alike
 from brainalign._io import placed
 
 __all__ = ["FeatureStore"]
+
+Name = TypeVar("Name", bound=Hashable)
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +134,33 @@ def locked(entries: Iterable[Entry]) -> Iterator[None]:
         for entry in sorted(entries, key=lambda entry: entry.folder):
             stack.enter_context(entry.lock())
         yield
+
+
+def kept(
+    entries: Mapping[Name, Entry | None], shard: int, layers: Sequence[int], compute: Callable[[list[Name]], dict]
+) -> dict[Name, np.ndarray]:
+    """Numbers of one shard (layer, word, feature), by the names of their entries: stored, or computed and then stored.
+
+    `compute` gets the names of those that are not in the store, and gives a dict; entries that are None keep nothing.
+    """
+    found: dict[Name, np.ndarray] = {}
+    if None in entries.values():
+        return compute(list(entries))
+
+    def missing() -> list[Name]:
+        for name in [name for name in entries if name not in found]:
+            stored = entries[name].read(shard, layers)  # type: ignore[union-attr]
+            if stored.keys() >= set(layers):
+                found[name] = np.stack([stored[layer] for layer in layers])
+        return [name for name in entries if name not in found]
+
+    if some := missing():
+        with locked(entries[name] for name in some):  # type: ignore[misc]
+            if some := missing():  # else another process was at it while this one waited
+                for name, values in compute(some).items():
+                    entries[name].write(shard, layers, values)  # type: ignore[union-attr]
+                    found[name] = values
+    return found
 
 
 def digest_files(paths: Iterable[Path]) -> str:

@@ -2,8 +2,7 @@
 
 A representation is an array of shape (sample, feature): a model's layer at every word, or a group of electrodes. None
 of the measures changes when features are rotated, shifted, or scaled all by one factor. They do change when single
-features are scaled: `standardize` them first where a few have most of the variance. Samples that follow each other, as
-words do, are no independent samples; chance then comes from shifted samples (`cka_null`).
+features are scaled: `standardize` them first where a few have most of the variance.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from scipy.stats import permutation_test, rankdata
 from threadpoolctl import ThreadpoolController
 
 from brainalign import stats
-from brainalign._checks import alike, finite, listed, one_of, shaped
+from brainalign._checks import alike, finite, listed, one_of, shaped, whole
 
 Representations = Mapping[str, ArrayLike] | Sequence[ArrayLike]
 
@@ -74,33 +73,28 @@ def cka_matrix(
     batch_size: int | None = None,
     seed: int | None = None,
 ) -> xr.DataArray:
-    """Linear CKA of every representation with every other, or of one set with another.
+    """Linear CKA of every representation with every other, or of one set with another (Kornblith et al. 2019, ICML).
 
     HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)), where HSIC, the Hilbert-Schmidt independence criterion, compares the inner
-    products of all pairs of samples in x with those in y. Gram matrices are made once, and in blocks.
+    products of all pairs of samples in x with those in y.
 
     Parameters
     ----------
     xs, ys : mapping of str to, or sequence of, arrays of shape (sample, feature)
         Without `ys` each of `xs` is compared with each of `xs`.
     debiased : bool
-        Use the unbiased estimator of HSIC, whose expectation is 0 for unrelated representations however few the samples
-        and many the features; the result may be below 0. Otherwise the plain estimator, which is never below 0.
+        Use the unbiased estimator of HSIC (Song et al. 2012, JMLR 13), whose expectation is 0 for unrelated
+        representations however few the samples and many the features. The plain estimator is never below 0.
     batch_size : int, optional
         Largest number of samples in a minibatch, at least 4 if `debiased`, else 2. Each HSIC is then the mean over
-        minibatches of nearly equal size that use every sample once. Default: all samples at once.
+        minibatches of nearly equal size (Nguyen et al. 2021, ICLR). Default: all samples at once.
     seed : int, optional
-        Draw the minibatches at random. Default: contiguous samples.
+        Draws minibatches at random; without it samples are contiguous.
 
     Returns
     -------
     DataArray of shape (representation, other)
         With the keys, or positions, as coordinates.
-
-    References
-    ----------
-    Kornblith, Norouzi, Lee & Hinton (2019), ICML, for linear CKA. Song, Smola, Gretton, Bedo & Borgwardt (2012), JMLR
-    13, for the unbiased HSIC. Nguyen, Raghu & Kornblith (2021), ICLR, for its mean over minibatches.
     """
     found = _hsic(xs, ys, None, debiased, batch_size, seed)
     return xr.DataArray(found.cka()[0], found.names, ("representation", "other"))
@@ -109,29 +103,14 @@ def cka_matrix(
 def cka_models(models: Mapping[str, np.ndarray], *, match: str = "depth", batch_size: int | None = None) -> Jackknife:
     """Debiased CKA of models, one number a pair, and the same without each minibatch in turn: stretches of a text.
 
-    Parameters
-    ----------
-    models : mapping of str to array of shape (layer, sample, feature)
-        Features may differ in number.
-    match : {"depth", "best"}
-        The mean over layers of each one's CKA with the layer at the same place of the other model (which must have as
-        many), or with the most similar layer of the other model; the latter is not symmetric.
-    batch_size
-        As in `cka_matrix`.
-
-    Returns
-    -------
-    Jackknife
-        ``estimate`` (model, other) and ``without`` (batch, model, other), of no batches if there is only one.
-
-    Raises
-    ------
-    ValueError
-        Numbers of layers that differ where depths are matched.
+    Models are of shape (layer, sample, feature). The number is the mean over layers of each one's CKA with the layer at
+    the same place of the other model, which must have as many (`match` "depth"), or with the most similar layer of the
+    other model ("best", which is not symmetric). The ``estimate`` is of shape (model, other), and ``without`` (batch,
+    model, other), of no batches if there is only one. `batch_size` is as in `cka_matrix`.
     """
     lengths = [len(layers) for layers in models.values()]
-    if one_of("match", match, ("depth", "best")) == "depth" and len(set(lengths)) > 1:
-        raise ValueError(f"match: expected as many layers in each model for 'depth', got {lengths}; take 'best'.")
+    if one_of("match", match, ("depth", "best")) == "depth":
+        alike(**models)
     layers = [layer for model in models.values() for layer in model]
     found, names = _hsic(layers, None, None, True, batch_size, None), list(models)
     kept = [np.arange(len(found.cross)) != index for index in range(len(found.cross))]
@@ -149,7 +128,7 @@ def cka_models(models: Mapping[str, np.ndarray], *, match: str = "depth", batch_
 def cka_null(xs: Representations, ys: Representations, orders: ArrayLike, **options: Any) -> xr.DataArray:
     """Linear CKA (draw, representation, other) with the samples of `ys` in other orders: chance for `cka_matrix`.
 
-    Each row of `orders` (shift, sample) says which sample of `ys` stands at each place: `stats.circular_shifts` for
+    Each row of `orders` (draw, sample) says which sample of `ys` stands at each place: `stats.circular_shifts` for
     samples that follow each other in time, random permutations for independent ones. All else is as in `cka_matrix`.
     """
     found = _hsic(xs, ys, np.asarray(orders), **options)
@@ -176,46 +155,24 @@ def convergence(
 ) -> Convergence:
     """Are models more alike the better they perform?
 
-    Two statistics, whose p values come from exchanging the performances of whole models (Mantel 1967, Cancer Research
-    27): the mean similarity among the better half of the models less that among the worse half (of an odd number the
-    middle one belongs to neither), and the Spearman correlation over pairs of their similarity with their mean
-    performance. A small p value does not tell whether models are alike since they share training data or descent.
+    Two statistics, whose p values (one-sided, greater) come from exchanging the performances of whole models (Mantel
+    1967, Cancer Research 27): the mean similarity among the better half of the models less that among the worse half
+    (of an odd number the middle one belongs to neither), and the Spearman correlation over pairs of their similarity
+    with their mean performance. A small p value does not tell whether models are alike since they share training data
+    or descent, and with fewer than six models the halves give none below 0.05.
 
-    Parameters
-    ----------
-    similarity : array of shape (model, model)
-        Symmetric; the diagonal is not used. With fewer than six models the halves give no p value below 0.05.
-    performance : array of shape (model,)
-        Higher is better.
-    n_permutations : int
-    seed : int
-
-    Returns
-    -------
-    Convergence
-        Mean similarity among the ``high`` and the ``low`` performers, their ``difference``, the ``correlation``, and
-        one-sided p values (greater).
-
-    Raises
-    ------
-    ValueError
-        A matrix that is not symmetric, performances tied in the middle, pairs all tied, fewer than four models.
+    `similarity` (model, model) is symmetric, and its diagonal is not used; higher `performance` (model) is better.
     """
     performance = shaped("performance", finite("performance", performance), "model")
-    n = len(performance)
+    n = whole("models", len(performance), 4)
     matrix, pairs = shaped("similarity", similarity, n, n).astype(float), np.triu_indices(n, 1)
-    if n < 4:
-        raise ValueError(f"performance: expected at least 4 models, got {n}.")
     if not np.allclose(finite("similarity", matrix[pairs]), matrix.T[pairs]):
         raise ValueError("similarity: expected a symmetric matrix; take the mean of it and its transpose.")
     order = np.argsort(performance, kind="stable")
     low, high = order[: n // 2], order[-(n // 2) :]
     if performance[low[-1]] == performance[high[0]]:
-        raise ValueError(
-            f"performance: {(performance == performance[high[0]]).sum()} models are tied where the halves part; leave "
-            "some of them out, or use a finer measure."
-        )
-
+        tied = f"{(performance == performance[high[0]]).sum()} models are tied where the halves part"
+        raise ValueError(f"performance: {tied}; leave some of them out, or use a finer measure.")
     within = np.triu_indices(n // 2, 1)
 
     def mean_within(half: np.ndarray) -> float:
@@ -235,17 +192,8 @@ def convergence(
     if not (spread > 0).all():
         raise ValueError("similarity, performance: expected pairs of models that differ, got values that are all tied.")
     correlations = of_pairs @ of_matrix / spread
-    return Convergence(
-        mean_within(high),
-        mean_within(low),
-        float(halves.statistic),
-        float(halves.pvalue),
-        float(correlations[0]),
-        float(stats.p_values(correlations[0], correlations[1:])),
-    )
-
-
-# ------------------------------------------------------------------------------------------------------ Gram matrices
+    found = (halves.statistic, halves.pvalue, correlations[0], stats.p_values(correlations[0], correlations[1:]))
+    return Convergence(mean_within(high), mean_within(low), *map(float, found))
 
 
 class _Hsic(NamedTuple):
@@ -333,23 +281,19 @@ def _batches(lengths: list[int], debiased: bool, batch_size: int | None, seed: i
     size = n if batch_size is None else batch_size
     n_batches = -(-n // size) if size >= least else 0
     if not n_batches or n // n_batches < least:
-        raise ValueError(
-            f"batch_size: expected batches of at least {least} samples, got {batch_size!r} for {n} samples."
-        )
+        raise ValueError(f"batch_size: expected batches of at least {least} of {n} samples, got {batch_size!r}.")
     return np.array_split(samples, n_batches)
 
 
 def _centred(arrays: list[np.ndarray], batch: np.ndarray) -> list[np.ndarray]:
-    parts = (array[batch].astype(float) for array in arrays)
-    return [part - part.mean(0) for part in parts]
+    return [part - part.mean(0) for part in (array[batch].astype(float) for array in arrays)]
 
 
 def _gram(parts: list[np.ndarray], rows: slice, debiased: bool) -> np.ndarray:
     """Rows of the Gram matrices, of shape (representation, row * sample), whose inner products are HSIC.
 
-    For the unbiased HSIC the matrices lose their diagonal and are then centred to sums of zero (U-centring, Szekely &
-    Rizzo 2014, Annals of Statistics 42). As samples are centred already, the sums of rows without the diagonal are the
-    negative diagonal.
+    For the unbiased HSIC they lose their diagonal and are centred to sums of zero (U-centring, Szekely & Rizzo 2014,
+    Annals of Statistics 42); as samples are centred, the sums of rows without the diagonal are the negative diagonal.
     """
     grams = np.empty((len(parts), rows.stop - rows.start, len(parts[0])))
 
@@ -368,4 +312,4 @@ def _gram(parts: list[np.ndarray], rows: slice, debiased: bool) -> np.ndarray:
 
 @functools.cache
 def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
+    return ThreadpoolController()  # looks through all that is loaded, so once is enough

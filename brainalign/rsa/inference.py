@@ -28,14 +28,12 @@ from brainalign.rsa.rdms import _TIE, _comparable, compare_rdms, rdm
 
 ModelRDMs = Mapping[str, ArrayLike] | Sequence[ArrayLike]
 
-N_FOLDS = 5
-"""Parts of the images of which weights of dimensions leave out one or two."""
-
+N_FOLDS = 5  #: Parts of the images of which weights of dimensions leave out one or two.
+#: Names in words for the RDMs that came with objects92.
 PUBLISHED = {
     "animacy": "animate or not", "FaceBodyManmadeNatobj": "four categories", "monkeyIT": "monkey IT (data)",
     "EVA": "human early visual (data)", "HMAX": "HMAX", "V1": "V1 model", "Silhouette": "silhouette", "RADON": "RADON",
 }  # fmt: skip
-"""Names in words for the RDMs that came with objects92."""
 
 
 class SubjectTests(NamedTuple):
@@ -65,29 +63,19 @@ def batch_rdms(model_rdms: ModelRDMs, n_images: int, batches: ArrayLike | None =
     Returns
     -------
     DataArray of shape (model, batch, pair)
-
-    Raises
-    ------
-    ValueError
-        No model, an RDM of another length, or batches that name images twice or that are not there.
     """
     batches = _check_batches(batches, n_images)
     if isinstance(model_rdms, xr.DataArray) and "model" in model_rdms.coords:
         model_rdms = dict(zip(model_rdms["model"].values.tolist(), model_rdms.values, strict=True))
     named = model_rdms if isinstance(model_rdms, Mapping) else dict(enumerate(model_rdms))
-    if not named or any(np.ndim(array) == 0 for array in named.values()):
-        raise ValueError("model_rdms: expected a mapping or a list of RDMs, at least one; put a single one in a list.")
+    whole("number of model_rdms", len(named))
     first, second = np.triu_indices(batches.shape[1], 1)
     a, b = np.sort([batches[:, first], batches[:, second]], axis=0)
     place = a * (2 * n_images - a - 1) // 2 + b - a - 1  # of the pair (a, b) in the order of triu_indices
     n_pairs, found = n_images * (n_images - 1) // 2, []
     for name, values in named.items():
-        array = finite(f"model_rdms, {name!r}", values)
-        if array.shape not in ((n_pairs,), place.shape):
-            raise ValueError(
-                f"model_rdms, {name!r}: expected shape ({n_pairs},), the pairs of all {n_images} images, or "
-                f"{place.shape}, those of each batch, got {array.shape}."
-            )
+        label, shape = f"model_rdms, {name!r}", (n_pairs,) if np.ndim(values) == 1 else place.shape
+        array = shaped(label, finite(label, values), *shape)
         found.append(array[place] if array.ndim == 1 else array)
     return xr.DataArray(np.stack(found), {"model": list(named)}, ("model", "batch", "pair"))
 
@@ -100,27 +88,23 @@ def brain_rdms(data: Viewing, part: int | None = None) -> xr.DataArray:
     """
     everywhere = data.space or "all"
     if data.responses is None and data.rdms is not None:
-        rdms = data.rdms.mean("session") if part is None else data.rdms.isel(session=part)
+        rdms = data.rdms.mean("session", dtype=float) if part is None else data.rdms.isel(session=part)
         test = data.image_names.get_indexer(data.test_images)[None]
         known = batch_rdms(list(rdms.values), len(data.image_names), test)[:, 0].rename(model="subject")
         return known.assign_coords(subject=data.subjects).expand_dims(region=[everywhere])
     if part is not None:
-        once = {subject: array[part : part + 1] for subject, array in (data.responses or {}).items()}
-        data = replace(data, responses=once)
+        responses = data.responses or {}
+        data = replace(data, responses={subject: array[part : part + 1] for subject, array in responses.items()})
     regions = {everywhere: None} if data.rois is None else data.rois
-    found = []
-    for name in regions:
-        some = data.select(vertices=regions[name])
-        found.append([rdm(some.mean_responses(subject, data.test_images).values) for subject in data.subjects])
+    found = [
+        [rdm(some.mean_responses(subject, data.test_images).values) for subject in data.subjects]
+        for some in (data.select(vertices=regions[name]) for name in regions)
+    ]
     return xr.DataArray(found, {"region": list(regions), "subject": data.subjects}, ("region", "subject", "pair"))
 
 
 def rival_rdms(data: Viewing) -> dict[str, np.ndarray]:
-    """RDMs of the test images that no language model has a part in, to hold captions against.
-
-    For objects92 what was published with it (`datasets.objects92.model_rdms`), else Gabor energies where there are
-    pictures.
-    """
+    """RDMs of the test images without a language model: published with objects92, else Gabor energies of pictures."""
     from brainalign.datasets import objects92
     from brainalign.features.images import gabor_energies
 
@@ -136,13 +120,13 @@ def score(responses: ArrayLike, model_rdms: ModelRDMs, *, batches: ArrayLike | N
     """Scores (model) against one region's responses (image, vertex): the mean over batches of Pearson's r of RDMs."""
     values = shaped("responses", responses, "image", "vertex")
     models = batch_rdms(model_rdms, len(values), batches)
-    brains = np.stack([rdm(values[batch]) for batch in _check_batches(batches, len(values))])
+    brains = [rdm(values[batch]) for batch in _check_batches(batches, len(values))]
     scores = [compare_rdms(models.values[:, k], brain, "pearson") for k, brain in enumerate(brains)]
     return xr.DataArray(np.mean(np.stack(scores), axis=0), models["model"].coords)
 
 
 def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "standardized") -> xr.Dataset:
-    """How well the best model could match the RDM of each subject.
+    """How well the best model could match the RDM of each subject (Nili et al. 2014, PLoS Comput. Biol. 10(4)).
 
     Parameters
     ----------
@@ -150,19 +134,13 @@ def noise_ceiling(rdms: ArrayLike, method: str = "pearson", *, pooling: str = "s
         Of two subjects or more.
     method : {"pearson", "spearman"}
     pooling : {"standardized", "plain"}
-        What the mean RDM is of: RDMs brought to the form in which `method` compares them (ranks or z scores; Nili et
-        al. 2014), which makes `upper` a bound or, for rank correlations, nearly one; or the RDMs as they are, as in
-        Doerig et al. (2025), who divide scores by such a `lower`.
+        What the mean RDM is of: RDMs brought to the form in which `method` compares them (ranks or z scores), which
+        makes `upper` a bound or, for ranks, nearly one; or the RDMs as they are, as in Doerig et al. (2025).
 
     Returns
     -------
     Dataset of shape (subject,)
         ``lower``, the score of the mean RDM of the other subjects, and ``upper``, that of the mean of all of them.
-        Their means over subjects are the bounds of Nili et al.
-
-    References
-    ----------
-    Nili et al. (2014), PLoS Comput. Biol. 10(4): e1003553. Doerig et al. (2025), Nat. Mach. Intell. 7.
     """
     values = shaped("rdms", rdms, "subject", "pair").astype(float)
     whole("subjects", len(values), 2)
@@ -197,9 +175,8 @@ def mantel_null(
     rdms : array of shape (subject, pair)
     groups : array of shape (image,), optional
         Labels. Images change names within their group only, so that what the groups tell stays, and the rest goes.
-    n_permutations : int
     method : {"pearson", "spearman"}
-    seed : int
+    n_permutations, seed : int
 
     Returns
     -------
@@ -223,27 +200,10 @@ def image_bootstrap(
 ) -> xr.Dataset:
     """How much the scores of models would vary over other images of the kind (Nili et al. 2014).
 
-    Images are drawn with replacement; pairs of an image with itself are left out, and so are draws in which all images
-    are alike to some model. All models see the same draws: differences between two models give the interval of their
-    difference.
-
-    Parameters
-    ----------
-    rdms : array of shape (subject, pair) or (pair,)
-    model_rdms, method, seed
-        As in `mantel_null`.
-    n_resamples : int
-
-    Returns
-    -------
-    Dataset of shape (model,)
-        ``score``, the mean over these subjects; ``low`` and ``high``, between which 95 % of the draws lie; ``draws`` of
-        shape (resample, model).
-
-    Raises
-    ------
-    ValueError
-        A model to which the images of almost every draw are alike.
+    Images are drawn with replacement, the same for all models; pairs of an image with itself are left out, and so are
+    draws in which all images are alike to some model. `rdms` are of shape (subject, pair) or (pair,), and all else is
+    as in `mantel_null`. A Dataset (model) of the ``score``, the mean over these subjects, ``low`` and ``high``, between
+    which 95 % of the draws lie, and the ``draws`` (resample, model) themselves.
     """
     whole("n_resamples", n_resamples)
     values, place = _with_places(rdms)
@@ -319,9 +279,8 @@ def reweighted_rdms(
         How many components are weighted, at most; fewer where there are fewer.
     alphas : array-like of shape (n_alphas,)
         Penalties to choose from, as a share of the variance of the unweighted RDM.
-    n_partitions : int
-        Ways to draw the folds, whose predictions are averaged.
-    seed : int
+    n_partitions, seed : int
+        Ways to draw the folds, whose predictions are averaged, and the seed of the first.
 
     Returns
     -------
@@ -384,22 +343,12 @@ def _weighted(
 
 
 def subject_tests(scores: xr.DataArray, *, test: str = "t") -> SubjectTests:
-    """Test the scores of models over subjects, and their differences within subjects, two-tailed.
+    """Test the scores (model, subject) of models over subjects, and their differences within subjects, two-tailed.
 
-    Parameters
-    ----------
-    scores : DataArray of shape (model, subject)
-        Finite scores of the same subjects for every model.
-    test : {"t", "permutation"}
-        Student's t test, or flips of signs: exact for up to 13 subjects, but of n subjects the smallest p is
-        ``2 ** (1 - n)``.
-
-    Returns
-    -------
-    SubjectTests
-        ``models``, indexed by model, and ``pairs``, by (model, other), the mean that of model less other: DataFrames
-        [mean, low, high, t, p, p_fdr] with the 95 % interval of the mean (Student's t) and p values adjusted for the
-        false discovery rate over the rows of each table.
+    By Student's t or, with `test` "permutation", by flips of signs: exact for up to 13 subjects, but of n the smallest
+    p is ``2 ** (1 - n)``. The tables ``models``, indexed by model, and ``pairs``, by (model, other), the mean that of
+    model less other, have columns [mean, low, high, t, p, p_fdr]: the 95 % interval of the mean (Student's t), and p
+    values adjusted for the false discovery rate over the rows of each table.
     """
     one_of("test", test, ("t", "permutation"))
     values = _with_dims("scores", scores, "model", "subject").transpose("model", "subject").to_numpy().astype(float)
@@ -425,8 +374,8 @@ def _one_sample(values: np.ndarray, index: pd.Index, test: str) -> pd.DataFrame:
 
 def _with_dims(name: str, array: xr.DataArray, *dims: str) -> xr.DataArray:
     """A DataArray with at least these dimensions."""
-    got = getattr(array, "dims", type(array).__name__)
     if not isinstance(array, xr.DataArray) or not set(dims) <= set(array.dims):
+        got = getattr(array, "dims", type(array).__name__)
         raise ValueError(f"{name}: expected a DataArray of dimensions {', '.join(dims)}, got {got}.")
     return array
 
@@ -444,9 +393,8 @@ def _with_places(rdms: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 def _check_batches(batches: ArrayLike | None, n_images: int) -> np.ndarray:
     """Batches of images as an array of shape (batch, size); one of all images for None."""
     batches = np.arange(n_images)[None] if batches is None else shaped("batches", batches, "batch", "size")
-    if not len(batches) or batches.shape[1] < 3 or batches.dtype.kind not in "iu":
-        got = f"{batches.dtype} in shape {batches.shape}"
-        raise ValueError(f"batches: expected numbers of images, at least three in each, got {got}.")
-    if batches.min() < 0 or batches.max() >= n_images or (np.diff(np.sort(batches, axis=1), axis=1) == 0).any():
-        raise ValueError(f"batches: expected different images from 0 to {n_images - 1} in each.")
+    good = len(batches) and batches.shape[1] >= 3 and batches.dtype.kind in "iu"
+    if not good or batches.min() < 0 or batches.max() >= n_images or (np.diff(np.sort(batches)) == 0).any():
+        wanted = f"numbers of at least three different images from 0 to {n_images - 1} in each"
+        raise ValueError(f"batches: expected {wanted}, got {batches.dtype} in shape {batches.shape}.")
     return batches

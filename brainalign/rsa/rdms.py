@@ -26,27 +26,11 @@ def feature_rdm(x: ArrayLike) -> np.ndarray:
 
 
 def rdm(x: ArrayLike, metric: str = "correlation") -> np.ndarray:
-    """Representational dissimilarity matrix: how far apart the patterns of all pairs of images are.
+    """Representational dissimilarity matrix (Kriegeskorte et al. 2008): how far apart the patterns of images are.
 
-    Parameters
-    ----------
-    x : array of shape (..., image, feature)
-        At least three images.
-    metric : {"correlation", "euclidean", "sqeuclidean"}
-        "correlation" is one less Pearson's r over features, "sqeuclidean" the sum of squared differences over features.
-
-    Returns
-    -------
-    array of shape (..., pair)
-
-    Raises
-    ------
-    ValueError
-        Non-finite values, too few images or, for "correlation", an image whose features are all equal.
-
-    References
-    ----------
-    Kriegeskorte, Mur & Bandettini (2008), Front. Syst. Neurosci. 2.
+    From patterns (..., image, feature) of at least three images to distances (..., pair). The `metric` "correlation" is
+    one less Pearson's r over features, which must not all be equal in an image; "sqeuclidean" is the sum of squared
+    differences over features, and "euclidean" its root.
     """
     values = finite("x", x)
     if values.ndim < 2 or values.shape[-2] < 3 or not values.size:
@@ -64,25 +48,11 @@ def rdm(x: ArrayLike, metric: str = "correlation") -> np.ndarray:
 
 
 def compare_rdms(a: ArrayLike, b: ArrayLike, method: str = "spearman") -> xr.DataArray | np.ndarray | float:
-    """Compare each RDM of one set with each of another.
+    """Compare each RDM of one set with each of another, by "spearman" or "pearson".
 
-    Parameters
-    ----------
-    a, b : array of shape (..., pair)
-        Of the same pairs, at least three.
-    method : {"spearman", "pearson"}
-        For ranks, dissimilarities that differ by less than 1e-10 of the largest one count as ties, as those of category
-        models do that differ by rounding.
-
-    Returns
-    -------
-    float, array of shape (..., ...), or DataArray
-        The leading dimensions of `a`, then those of `b`. A DataArray if both are, their dimensions by other names.
-
-    Raises
-    ------
-    ValueError
-        Non-finite values, RDMs of different length, or one whose values are all the same.
+    Both are of shape (..., pair), of the same pairs, at least three. Scores have the leading dimensions of `a`, then
+    those of `b`; they are a DataArray if both are, their dimensions by other names. For ranks, dissimilarities that
+    differ by less than 1e-10 of the largest one count as ties, as those of category models do that differ by rounding.
     """
     one, other = (np.asarray(array, dtype=float) for array in (a, b))
     n_pairs = [array.shape[-1] if array.ndim else 0 for array in (one, other)]
@@ -102,9 +72,8 @@ def _comparable(rdms: np.ndarray, method: str, name: str) -> np.ndarray:
     """RDMs (row, pair) as vectors of length one whose inner products are the scores."""
     one_of("method", method, COMPARISONS)
     size = np.abs(finite(name, rdms)).max(-1, keepdims=True)
-    flat = np.ptp(rdms, axis=-1) <= _TIE * size[:, 0]
-    if flat.any():
-        raise ValueError(f"{name}: {flat.sum()} RDM(s) whose dissimilarities are all the same; nothing to compare.")
+    if n_flat := (np.ptp(rdms, axis=-1) <= _TIE * size[:, 0]).sum():
+        raise ValueError(f"{name}: {n_flat} RDM(s) whose dissimilarities are all the same; nothing to compare.")
     if method == "spearman":
         rdms = rankdata(np.round(rdms / size / _TIE), axis=-1)
     rdms = rdms - rdms.mean(-1, keepdims=True)

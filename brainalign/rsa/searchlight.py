@@ -7,7 +7,7 @@ with those of models.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, reduce
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -21,16 +21,14 @@ from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.csgraph import dijkstra
 from scipy.stats import false_discovery_control, rankdata
 from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import ThreadpoolController
 
 from brainalign import cortex, stats
 from brainalign._checks import finite, listed, shaped, within
 from brainalign.cortex import Mesh
 from brainalign.datasets import Viewing
+from brainalign.rsa.cka import _blas
 from brainalign.rsa.inference import ModelRDMs, _check_batches, _with_dims, batch_rdms, brain_rdms, image_batches
 from brainalign.rsa.rdms import _TIE, _comparable, compare_rdms, rdm
-
-__all__ = ["Neighbours", "geodesic_discs", "group_map", "place_map", "rsa_map", "spheres"]
 
 BLOCK = 2**20  # numbers of RDMs held at once by a worker: 8 MB, which stays in the processor's cache
 
@@ -67,32 +65,15 @@ def spheres(mask: ArrayLike, radius: float = 6, minimum: float = 0.5) -> Neighbo
 def geodesic_discs(
     meshes: Mesh | Sequence[Mesh], radius: float, minimum: float = 0.5, *, vertices: ArrayLike | None = None
 ) -> Neighbours:
-    """Discs of a surface around its vertices.
+    """Discs of a surface around its vertices, of what is strictly closer to each than `radius` (mm along the surface).
 
     Distances are shortest paths (Dijkstra) along the edges of the mesh and across each pair of neighbouring triangles,
     laid flat. Within 20 mm on fsaverage5 they exceed the exact ones of `cortex.geodesic_distance`, which take too long
     for every vertex, by 2 % on average, for 95 % of vertices by less than 8 %.
 
-    Parameters
-    ----------
-    meshes : Mesh or sequence of Mesh
-        See `cortex.mesh`. Of several meshes, such as both hemispheres, the vertices count on; no disc crosses over.
-    radius : float
-        In mm along the surface. The disc holds what is strictly closer to its centre.
-    minimum : float
-        Least share of the disc's vertices that must be among `vertices`.
-    vertices : int array of shape (location,), optional
-        The vertices that have responses, in the order of the responses; only they are centres. All unless given.
-
-    Returns
-    -------
-    Neighbours
-        Locations are places in `vertices`.
-
-    Raises
-    ------
-    ValueError
-        Vertices that are not there or named twice.
+    Of several `meshes`, such as both hemispheres (`cortex.mesh`), the vertices count on; no disc crosses over. Only the
+    `vertices` that have responses, numbered in the order of the responses, are centres and members; all unless given.
+    At least a share `minimum` of a disc's vertices must be among them. Locations are places in `vertices`.
     """
     meshes = [meshes] if isinstance(meshes, Mesh) else list(meshes)
     ends = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
@@ -152,12 +133,11 @@ def rsa_map(
     values = shaped("responses", responses, "image", "location")  # of a memory-mapped file still a view
     centres, members = neighbours
     if members.shape != (len(centres), values.shape[1]):
-        wanted = f"{len(centres)} neighbourhoods of the {values.shape[1]} locations of responses"
-        raise ValueError(f"neighbours.members: expected {wanted}, got shape {members.shape}.")
+        wanted = (len(centres), values.shape[1])
+        raise ValueError(f"neighbours.members: expected shape {wanted}, as of responses, got {members.shape}.")
     if members.dtype != np.int8 or (members.data != 1).any() or not members.has_canonical_format:
         raise ValueError("neighbours.members: expected an int8 csr_array of 1 for each member, once and in order.")
-    few = np.flatnonzero(np.diff(members.indptr) < 2)
-    if len(few):
+    if len(few := np.flatnonzero(np.diff(members.indptr) < 2)):
         raise ValueError(f"neighbours: {len(few)} hold fewer than 2 locations, around {listed(centres[few])}.")
     models = batch_rdms(model_rdms, len(values), batches)
     batches = _check_batches(batches, len(values))
@@ -165,7 +145,7 @@ def rsa_map(
     blocks = [slice(start, start + step) for start in range(0, len(centres), step)]
     total = np.zeros((models.sizes["model"], len(centres)))
     # The products are too small to share among threads, which would wait for each other most of the time.
-    with _libraries().limit(limits=1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         for k, batch in enumerate(batches):
             patterns = _patterns(values[batch])
             # Of an image's variance over the brain; of less, left over from large products, too much would be rounding.
@@ -187,24 +167,10 @@ def rsa_map(
 def place_map(
     data: Viewing, model_rdms: ModelRDMs, *, radius: float = 10.0, method: str = "pearson", seed: int = 0
 ) -> xr.DataArray:
-    """Scores of models at the places of a data set: discs of the cortex or, elsewhere, regions.
+    """Scores (subject, model, centre) of models at the places of a data set: discs of the cortex, elsewhere regions.
 
-    Regions are scored over all pairs; discs, which are many, over three batches of 100 images at most.
-
-    Parameters
-    ----------
-    data : Viewing
-    model_rdms : mapping of str to array of shape (pair,)
-        Over ``data.test_images``.
-    radius : float
-        Of the discs around the vertices that everybody has, where these lie on fsaverage5 (mm).
-    method, seed
-        As in `rsa_map`; seed of the batches.
-
-    Returns
-    -------
-    DataArray of shape (subject, model, centre)
-        The coordinate `centre` holds numbers of vertices or names of regions.
+    Models are RDMs over ``data.test_images``. On fsaverage5 centres are the vertices that everybody has, with discs of
+    `radius` (mm) scored over three batches of 100 images at most, drawn by `seed`; elsewhere the names of regions.
     """
     n_test = len(data.test_images)
     if data.responses is None or data.space != "fsaverage5":
@@ -214,10 +180,8 @@ def place_map(
     vertices = reduce(np.intersect1d, [array["vertex"].values for array in data.responses.values()])
     discs = geodesic_discs([cortex.mesh(side) for side in cortex.HEMISPHERES], radius, vertices=vertices)
     batches = image_batches(n_test, min(100, n_test), seed)[:3]
-    maps = []
-    for subject in data.subjects:
-        responses = data.mean_responses(subject, data.test_images).sel(vertex=vertices)
-        maps.append(rsa_map(responses, model_rdms, discs, batches=batches, method=method))
+    seen = (data.mean_responses(subject, data.test_images).sel(vertex=vertices) for subject in data.subjects)
+    maps = [rsa_map(responses, model_rdms, discs, batches=batches, method=method) for responses in seen]
     return xr.concat(maps, pd.Index(data.subjects, name="subject"))
 
 
@@ -234,19 +198,8 @@ def group_map(maps: xr.DataArray, q: float = 0.05) -> xr.Dataset:
     return xr.Dataset({"mean": mean} | {name: mean.copy(data=values) for name, values in found.items()})
 
 
-# -------------------------------------------------------------------------------------------------------------- scores
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all that is loaded, so once is enough
-
-
 def _patterns(responses: np.ndarray) -> np.ndarray:
-    """One batch's responses of shape (location, 1 + image), around 0, the first column of ones.
-
-    With the ones, sums and numbers of locations come along with the products.
-    """
+    """One batch's responses (location, 1 + image), around 0, behind ones, with which sums come along with products."""
     values = np.ones((responses.shape[1], len(responses) + 1))
     values[:, 1:] = finite("responses", responses).T
     # Correlations over locations do not change; products round less.
@@ -259,10 +212,9 @@ def _block_scores(
 ) -> np.ndarray:
     """Scores of shape (model, centre) of one block.
 
-    An RDM of correlations comes from sums over the neighbourhood of the products of all pairs of images. Neighbours in
-    space share most of their members, so where that is less work the sums of the last centre are corrected by what
-    came and what went. They start anew with each block and, where little variance is left of much, are made from
-    scratch, so rounding stays small.
+    An RDM of correlations comes from sums over the neighbourhood of the products of all pairs of images. Where that is
+    less work, the sums of the last centre are corrected by what came and what went. They start anew with each block
+    and, where little variance is left of much, are made from scratch, so rounding stays small.
     """
     n = len(least)
     # Pairs are packed: the upper triangle row by row with its diagonal, which is kept at 0.
@@ -311,19 +263,13 @@ def _block_scores(
 
 
 def _add_products(inner: np.ndarray, part: np.ndarray, sign: float) -> None:
-    """Add the products of all pairs of images, summed over the locations of a part, to the upper triangle of `inner`.
-
-    A symmetric update (BLAS syrk) does half the work of a matrix product, and does it in place.
-    """
+    """Add the products of all pairs of images, summed over a part's locations, to the upper triangle, in place."""
     if len(part):
         dsyrk(sign, part.T, 1.0, inner.T, lower=1, overwrite_c=1)
 
 
 def _row(matrix: csr_array, k: int) -> np.ndarray:
     return matrix.indices[matrix.indptr[k] : matrix.indptr[k + 1]]
-
-
-# ------------------------------------------------------------------------------------------------------ neighbourhoods
 
 
 def _neighbours(centres: list[np.ndarray], parts: list[csr_array], asked: str) -> Neighbours:

@@ -7,11 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-CANVAS = 256
-"""Scenes are drawn at this width and height (px) and then made smaller, which smooths edges."""
-
+CANVAS = 256  #: Scenes are drawn at this width and height (px) and then made smaller, which smooths edges.
 INDOORS = ("kitchen", "living room", "bedroom", "table", "plain")
-
 SKIES = {
     "day": ((150, 205, 245), (225, 242, 252)),
     "sunset": ((245, 150, 110), (253, 225, 150)),
@@ -37,7 +34,10 @@ def backdrop(place: str, light: str, rng: np.random.Generator) -> Image.Image:
     pen.ellipse((x - 13, y - 13, x + 13, y + 13), fill=sun)
     if light != "night" or place == "sky":
         for _ in range(rng.integers(5, 8) if place == "sky" else rng.integers(0, 3)):
-            _cloud(pen, rng.uniform(0, 256), rng.uniform(20, 235 if place == "sky" else 75), rng.uniform(12, 24))
+            x, y, r = rng.uniform(0, 256), rng.uniform(20, 235 if place == "sky" else 75), rng.uniform(12, 24)
+            for shift, size in ((-1.1, 0.75), (0, 1.0), (1.1, 0.7)):
+                left, right, h = x + (shift - size) * r, x + (shift + size) * r, size * r * 0.7
+                pen.ellipse((left, y - h, right, y + h), fill=(250, 250, 252))
     dim = {"day": 1.0, "sunset": 0.85, "night": 0.5}[light]
     _OUTDOOR[place](pen, rng, lambda *colour: tuple(int(dim * part) for part in colour))
     return picture
@@ -48,23 +48,10 @@ def _fade(above: tuple, below: tuple) -> Image.Image:
     return ImageOps.colorize(Image.linear_gradient("L").resize((CANVAS, CANVAS)), above, below)
 
 
-def _cloud(pen: ImageDraw.ImageDraw, x: float, y: float, r: float) -> None:
-    for shift, size in ((-1.1, 0.75), (0, 1.0), (1.1, 0.7)):
-        left, right, h = x + (shift - size) * r, x + (shift + size) * r, size * r * 0.7
-        pen.ellipse((left, y - h, right, y + h), fill=(250, 250, 252))
-
-
 def _hills(pen: ImageDraw.ImageDraw, rng: np.random.Generator, colour: tuple, top: float, n: int = 3) -> None:
     for x in np.linspace(0, 256, n) + rng.uniform(-30, 30, n):
         r, h = rng.uniform(70, 120), rng.uniform(15, 45)
         pen.ellipse((x - r, top - h, x + r, top + h), fill=colour)
-
-
-def _peaks(pen: ImageDraw.ImageDraw, rng: np.random.Generator, colour: tuple, cap: tuple, base: float) -> None:
-    for x in np.linspace(20, 236, 4) + rng.uniform(-25, 25, 4):
-        h, w = rng.uniform(50, 95), rng.uniform(45, 75)
-        pen.polygon([(x - w, base), (x, base - h), (x + w, base)], fill=colour)
-        pen.polygon([(x - w * 0.3, base - h * 0.7), (x, base - h), (x + w * 0.3, base - h * 0.7)], fill=cap)
 
 
 def _field(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
@@ -112,7 +99,11 @@ def _street(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable)
 
 
 def _snow(pen: ImageDraw.ImageDraw, rng: np.random.Generator, shade: Callable) -> None:
-    _peaks(pen, rng, shade(140, 152, 172), shade(245, 248, 252), 150)
+    for x in np.linspace(20, 236, 4) + rng.uniform(-25, 25, 4):
+        h, w = rng.uniform(50, 95), rng.uniform(45, 75)
+        pen.polygon([(x - w, 150), (x, 150 - h), (x + w, 150)], fill=shade(140, 152, 172))
+        cap = [(x - w * 0.3, 150 - h * 0.7), (x, 150 - h), (x + w * 0.3, 150 - h * 0.7)]
+        pen.polygon(cap, fill=shade(245, 248, 252))
     _hills(pen, rng, shade(225, 234, 244), 155)
     pen.rectangle((0, 152, 256, 256), fill=shade(240, 245, 250))
     for x, y in rng.uniform(0, 256, (rng.integers(0, 45), 2)):

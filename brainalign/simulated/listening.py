@@ -17,24 +17,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainalign import cortex
-from brainalign._checks import whole, within
+from brainalign._checks import one_of, whole, within
 from brainalign.datasets.types import Listening
 from brainalign.features.language import FORMAT, LanguageModel
 from brainalign.features.store import FeatureStore
 from brainalign.signals import word_responses
 from brainalign.simulated.speech import naplib_speech
 
-HORIZONS = (1, 2, 4, 8, None)
-"""Words of context that drive an electrode, from the nearest to the farthest fifth of the cortical hierarchy."""
-
-REACH = 100.0
-"""mm along the surface at which the planted hierarchy ends."""
-
+HORIZONS = (1, 2, 4, 8, None)  #: Words of context that drive an electrode, from the nearest to the farthest fifth.
+REACH = 100.0  #: mm along the surface at which the planted hierarchy ends.
+#: What can grow along the hierarchy, and the depth at which all electrodes have it where it does not.
 FIXED = {"layer": 0.5, "window": 1.0, "sound": 0.5, "lag": 0.5}
-"""What can grow along the hierarchy, and the depth at which all electrodes have it where it does not."""
-
-N_COMPONENTS = 50
-"""Principal components of a layer over which a planted response spreads evenly."""
+N_COMPONENTS = 50  #: Principal components of a layer over which a planted response spreads evenly.
 
 
 def virtual_listening(
@@ -80,15 +74,11 @@ def virtual_listening(
         By default the best layer's cross-validated r is 0.1 to 0.3, as in intracranial recordings word by word.
     order : sequence of str
         What grows along the hierarchy: any of "layer", "window", "sound" and "lag".
-    model : str
-        The language model that drives the electrodes, see `features.language.LanguageModel`.
-    language : bool
-        Plant language; False leaves sound.
-    controls : bool
-        Add the ten acoustic channels.
+    model, device
+        As in `features.language.LanguageModel`.
+    language, controls : bool
+        Plant language (False leaves sound); add the ten acoustic channels.
     seed : int
-        Everything random comes from it.
-    device : {"auto", "cpu", "cuda"}
 
     Returns
     -------
@@ -97,18 +87,13 @@ def virtual_listening(
         100 ms around the centre of each word; `truth` [kind, layer, context, language, acoustic, lag, ceiling]: kind
         "language" ("sound" without it), "empty" or "control"; context in words (inf for the whole passage); variance
         shares; lag in s; ceiling, the correlation of the noiseless response with the mean over repeats.
-
-    Raises
-    ------
-    ValueError
-        An unknown name in `order`.
     """
     for name, size in (("n_subjects", n_subjects), ("n_language", n_language), ("n_repeats", n_repeats)):
         whole(name, size)
     whole("n_empty", n_empty, 0)
     within("snr", snr, 0, np.inf)
-    if isinstance(order, str) or set(order) - FIXED.keys():
-        raise ValueError(f"order: expected a list of names out of {list(FIXED)}, got {order!r}.")
+    for name in order:
+        one_of("order", name, FIXED)
     speech = naplib_speech()
     rng = np.random.default_rng(seed)
     channels = _place(n_subjects, n_language + n_empty, rng)
@@ -202,10 +187,7 @@ def _place(n_subjects: int, n_electrodes: int, rng: np.random.Generator) -> pd.D
 
 
 def _components(words: pd.DataFrame, reader: LanguageModel, wanted: set[tuple]) -> dict[tuple, np.ndarray]:
-    """Leading principal components of layers, each with variance 1, (word, component) by (layer, horizon).
-
-    They are kept in the store: small numbers, where the features that they come from are large and slow to read.
-    """
+    """Leading principal components of layers (word, component) of variance 1, by (layer, horizon), from the store."""
     text = json.dumps([words["word"].tolist(), words["passage"].astype(str).tolist()])
     key = {
         "kind": "principal components",
@@ -214,7 +196,7 @@ def _components(words: pd.DataFrame, reader: LanguageModel, wanted: set[tuple]) 
         "text": hashlib.sha256(text.encode()).hexdigest(),
         "horizons": HORIZONS,
     }
-    entry = FeatureStore().entry(key, name=reader.name)
+    entry = FeatureStore().entry(key, name=reader.name)  # small, where states are large and slow to read
     needed = [sorted(layer for layer, horizon in wanted if horizon == one) for one in HORIZONS]
     with entry.lock():
         found = [entry.read(shard, layers) for shard, layers in enumerate(needed)]

@@ -27,21 +27,13 @@ else:
     import tomli as tomllib
 
 SIZE, N_CAPTIONS = 128, 5
+#: Categories that sum up others; a place is a drawn surrounding, a building or a plant outdoors.
 SUPERCATEGORIES = ("person", "animal", "food", "place", "vehicle")
-"""Columns of the categories that sum up others; a place is a drawn surrounding, a building or a plant outdoors."""
 
-
-Figure = namedtuple("Figure", "thing x bottom size mirrored")
-"""A thing as drawn: centre `x`, `bottom` and `size` (its longer side) in canvas widths, and whether mirrored."""
-
+Figure = namedtuple("Figure", "thing x bottom size mirrored")  # centre, foot and longer side in canvas widths
 Group = namedtuple("Group", "thing count", defaults=[1])
-"""So many of a thing."""
-
-Verb = namedtuple("Verb", "third base ing participle object")
-"""Third person, base, -ing and past participle ("" where there is no passive), and an object that goes with it."""
-
+Verb = namedtuple("Verb", "third base ing participle object")  # no participle: no passive; the object goes with it
 Phrase = namedtuple("Phrase", "text plural")
-"""A noun phrase, and whether the verb that follows is in the plural."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +116,6 @@ def render_scenes(n_images: int, *, seed: int = 0) -> Stimuli:
     return Stimuli(images, captions, pd.DataFrame(table, index=names))
 
 
-# What is in a scene --------------------------------------------------------------------------------------------------
-
-
 def compose(rng: np.random.Generator) -> Scene:
     """Draw a scene at random."""
     things = lexicon()["things"]
@@ -138,7 +127,12 @@ def compose(rng: np.random.Generator) -> Scene:
     thing = str(rng.choice([name for name in here if things[name]["kind"] == kind]))
     few = kind in ("face", "building", "plant")
     subject = Group(thing, 1 + int(rng.choice(4, p=[0.75, 0.25, 0, 0] if few else [0.5, 0.25, 0.15, 0.1])))
-    target = _target(here, rng) if kind == "face" else None
+    target = None
+    if kind == "face":  # with something to handle: what is at hand there, or food, which people bring anywhere
+        wanted = _choose({"food": 0.4, "object": 0.25, "animal": 0.15, None: 0.2}, rng)
+        usable = [name for name, entry in things.items() if "use" in entry and entry["kind"] == wanted]
+        usable = usable if wanted == "food" else [name for name in usable if name in here]
+        target = str(rng.choice(usable)) if usable else None
     other = relation = None
     if rng.random() < (0.2 if target else 0.6):
         other, relation = _other(subject, place, here, target, rng)
@@ -150,14 +144,6 @@ def compose(rng: np.random.Generator) -> Scene:
         verb = {"face": "smile", "object": "put"}.get(kind, "serve" if place in ("table", "kitchen") else "rest")
     figures = _arrange(subject, target, other, relation, place, rng)
     return Scene(place, light, subject, verb, target, other, relation, figures, int(rng.integers(2**31)))
-
-
-def _target(here: list[str], rng: np.random.Generator) -> str | None:
-    """Something to handle: what is at hand there, or food, which people bring anywhere."""
-    wanted = _choose({"food": 0.4, "object": 0.25, "animal": 0.15, None: 0.2}, rng)
-    usable = [name for name, entry in lexicon()["things"].items() if "use" in entry and entry["kind"] == wanted]
-    usable = usable if wanted == "food" else [name for name in usable if name in here]
-    return str(rng.choice(usable)) if usable else None
 
 
 def _other(subject: Group, place: str, here: list[str], target: str | None, rng: np.random.Generator) -> tuple:
@@ -242,9 +228,6 @@ def _row(
     centres = span[0] + (np.arange(group.count) + 0.5 + rng.uniform(-0.06, 0.06, group.count)) * slot
     order = np.argsort(steps, kind="stable")
     return tuple(Figure(group.thing, centres[k], bottom + steps[k], size, mirrored) for k in order)
-
-
-# Captions ------------------------------------------------------------------------------------------------------------
 
 
 def describe(scene: Scene, rng: np.random.Generator) -> list[str]:
@@ -359,9 +342,6 @@ def _pick(choices: Any, rng: np.random.Generator) -> Any:
 def _choose(weights: dict, rng: np.random.Generator) -> Any:
     share = np.array(list(weights.values()), dtype=float)
     return list(weights)[rng.choice(len(weights), p=share / share.sum())]
-
-
-# Pictures ------------------------------------------------------------------------------------------------------------
 
 
 def draw(scene: Scene) -> np.ndarray:

@@ -19,11 +19,9 @@ from brainalign._checks import finite, shaped
 from brainalign._io import placed
 from brainalign.datasets.types import Audio
 
-ALIGNER_RATE = 16_000
-"""Hz. The rate of the aligner's acoustic model."""
-
+ALIGNER_RATE = 16_000  #: Hz, of the aligner's acoustic model.
+#: ARPAbet pronunciations of the sample's words that the aligner's dictionary lacks.
 PRONUNCIATIONS = dict(pd.read_csv(Path(__file__).parents[1] / "data" / "pronunciations.csv").values)
-"""ARPAbet pronunciations of the sample's words that the aligner's dictionary lacks."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,9 @@ class Speech:
 
 
 def naplib_speech() -> Speech:
-    """naplib's speech sample: ten passages of an audiobook, 10.7 min, 1,821 words, with ten simulated channels.
+    """naplib's speech sample (Mischler et al. 2023, Software Impacts 17): ten passages of an audiobook, 1,821 words.
 
     The transcript is in capitals without punctuation; words are lower-cased, but for the pronoun I.
-
-    References
-    ----------
-    Mischler, Raghavan, Keshishian & Mesgarani (2023). naplib-python. Software Impacts 17, 100541.
     """
     with h5py.File(assets.fetch("naplib-speech")) as file:
         fields = [field for field in file["out"] if field != "chname"]
@@ -105,8 +99,7 @@ def align_words(
     for word in sorted(set(transcript) & set(pronunciations)):
         if decoder.lookup_word(word) is None:
             decoder.add_word(word, pronunciations[word], True)
-    unknown = sorted({word for word in transcript if decoder.lookup_word(word) is None})
-    if unknown:
+    if unknown := sorted({word for word in transcript if decoder.lookup_word(word) is None}):
         raise ValueError(f"transcript: no pronunciation for {unknown}; give their ARPAbet phones in `pronunciations`.")
     sound = resample_poly(samples, ALIGNER_RATE, round(audio.rate))
     pcm = np.round(sound / np.abs(sound).max() * 0.9 * 32767).astype("<i2").tobytes()
@@ -122,10 +115,8 @@ def align_words(
     ]
     aligned = pd.DataFrame(rows, columns=["word", "onset", "offset"]).round(3)
     if aligned["word"].tolist() != transcript:
-        raise ValueError(
-            f"transcript: its {len(transcript)} words could not be aligned with {len(samples) / audio.rate:.1f} s of "
-            f"audio ({len(aligned)} found); check that the sound holds exactly these words."
-        )
+        seconds = f"{len(samples) / audio.rate:.1f} s of audio"
+        raise ValueError(f"transcript: {len(transcript)} words could not be aligned with {seconds}; does it hold them?")
     with placed(cached) as part:
         aligned.to_csv(part, index=False)
     return aligned

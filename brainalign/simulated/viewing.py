@@ -11,10 +11,10 @@ import pandas as pd
 import xarray as xr
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
-from scipy.stats import rankdata, zscore
+from scipy.stats import zscore
 
 from brainalign import cortex
-from brainalign._checks import whole, within
+from brainalign._checks import one_of, whole, within
 from brainalign.datasets.types import Viewing
 from brainalign.features import captions
 from brainalign.features.images import GRID, N_ORIENTATIONS, N_SCALES, gabor_energies
@@ -33,23 +33,14 @@ ZONES = pd.read_csv(Path(__file__).parents[1] / "data" / "zones.csv")
 """Planted zones: centre (mm, MNI152, right hemisphere; mirrored in the left) and radius (mm along the edges of the
 mesh). Where two overlap, the first keeps the vertex.
 
-The centres are points of our own choice where the literature describes these areas, and no atlas: the fusiform and
-occipital face areas on the middle fusiform and inferior occipital gyri (Kanwisher, McDermott & Chun 1997; Gauthier et
-al. 2000), the extrastriate body area in lateral occipitotemporal cortex (Downing et al. 2001), the parahippocampal
-(Epstein & Kanwisher 1998) and occipital place areas (Dilks et al. 2013), food areas medial and lateral of the fusiform
-face area (Jain et al. 2023; Khosla et al. 2022)."""
+The centres are points of our own choice where the literature describes these areas, and no atlas: Kanwisher, McDermott
+& Chun (1997) and Gauthier et al. (2000) faces, Downing et al. (2001) bodies, Epstein & Kanwisher (1998) and Dilks et
+al. (2013) places, Jain et al. (2023) and Khosla et al. (2022) food."""
 
-PATCHES = {"ventral": 1, "lateral": 2, "parietal": 4}
-"""Patches of noise within each ROI and hemisphere, of radius `PATCH_RADIUS`."""
-
-PATCH_RADIUS = 8.0
-"""mm along the edges of the mesh."""
-
-SHARED = 0.6
-"""Share of the tuning's variance that subjects have in common."""
-
-OF_CATEGORY = 0.5
-"""Share of the variance in a zone that follows the category."""
+PATCHES = {"ventral": 1, "lateral": 2, "parietal": 4}  #: Patches of noise within each ROI and hemisphere.
+PATCH_RADIUS = 8.0  #: mm along the edges of the mesh.
+SHARED = 0.6  #: Share of the tuning's variance that subjects have in common.
+OF_CATEGORY = 0.5  #: Share of the variance in a zone that follows the category.
 
 
 def virtual_viewing(
@@ -90,31 +81,25 @@ def virtual_viewing(
         Subjects, scenes of each alone, scenes of all, presentations of each scene.
     snr : float
         Median over the vertices that respond of the variance of the planted response over that of the noise of one
-        repeat. It differs between them by a factor of up to 4 and is the same in all subjects.
+        repeat; up to twice as much or half in a vertex, in all subjects alike.
     roi : str or sequence of str, optional
         Keep only these of `STREAMS`, or "streams" for all of them. Default: the cortex without the medial wall. What
         is planted in a vertex is the same, its noise is not.
-    embeddings : str
-        The model of the captions, see `features.captions.embed`.
+    embeddings, device
+        As `model` and `device` in `features.captions.embed`.
     seed : int
-        Everything random comes from it.
-    device : {"auto", "cpu", "cuda"}
 
     Returns
     -------
     Viewing
-        On "fsaverage5"; float32 responses with variance 1 in each repeat. `truth` [drive, zone, area, region, snr,
-        ceiling]: drive "pixels", "caption" or "none"; zone the category or ""; area and region their names; ceiling,
-        the correlation of the noiseless response with the mean over repeats.
-
-    Raises
-    ------
-    ValueError
-        Other regions.
+        On "fsaverage5"; responses with variance 1 in each repeat. `truth` [drive, zone, area, region, snr, ceiling]:
+        drive "pixels", "caption" or "none"; zone the category or ""; ceiling, the correlation of the noiseless
+        response with the mean over repeats.
     """
     names = list(STREAMS) if roi is None or roi == "streams" else [roi] if isinstance(roi, str) else list(roi)
-    if not names or not set(names) <= set(STREAMS):
-        raise ValueError(f"roi: expected 'streams' or some of {', '.join(STREAMS)}, got {roi!r}.")
+    for name in names:
+        one_of("roi", name, STREAMS)
+    whole("number of roi", len(names))
     whole("n_subjects", n_subjects)
     whole("n_repeats", n_repeats)
     whole("n_train", n_train, 0)
@@ -140,8 +125,7 @@ def virtual_viewing(
         tuning = np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * _draw_tuning(embedded.shape[1], step, rng)
         shown = np.r_[test, n_test + subject * n_train + np.arange(n_train)]
         planted = _planted(driven, tuning, embedded, energies, toward)[shown][:, driven.index.isin(truth.index)]
-        values = rng.standard_normal((n_repeats, len(shown), len(truth)), dtype="float32")
-        values *= 1 / np.sqrt(1 + ratio)
+        values = rng.standard_normal((n_repeats, len(shown), len(truth)), dtype="float32") * (1 / np.sqrt(1 + ratio))
         values[..., filled] += planted * gain[filled]
         coords = {"image": shown, "vertex": truth.index.to_numpy()}
         responses[f"v{subject + 1:02d}"] = xr.DataArray(values, coords, ("repeat", "image", "vertex"))
@@ -178,8 +162,7 @@ def _layout(snr: float, n_repeats: int, rng: np.random.Generator) -> pd.DataFram
             drive[here & _within(PATCH_RADIUS, int(rng.choice(np.flatnonzero(here))), hemisphere)] = "none"
         parts.append(pd.DataFrame({"drive": drive, "zone": zone, "area": area, "region": region}))
     truth = pd.concat(parts, ignore_index=True).query("region != ''").rename_axis("vertex")
-    spread = snr * 2 ** rng.uniform(-1, 1, len(truth))
-    truth["snr"] = np.where(truth["drive"] == "none", 0.0, spread)
+    truth["snr"] = np.where(truth["drive"] == "none", 0.0, snr * 2 ** rng.uniform(-1, 1, len(truth)))
     truth["ceiling"] = np.sqrt(truth["snr"] / (truth["snr"] + 1 / n_repeats))
     return truth
 
@@ -255,10 +238,7 @@ def _receptive_fields(vertices: np.ndarray, phase: np.ndarray) -> np.ndarray:
     """Weights of Gabor energies for early vertices, shape (feature, vertex)."""
     left = vertices < 10_242
     places = np.concatenate([cortex.mesh(hemisphere).vertices for hemisphere in cortex.HEMISPHERES])[vertices]
-    eccentricity, height = np.empty(len(vertices)), np.empty(len(vertices))
-    for side in (left, ~left):
-        eccentricity[side] = rankdata(places[side, 1]) / side.sum()
-        height[side] = rankdata(places[side, 2]) / side.sum()
+    eccentricity, height = pd.DataFrame(places[:, 1:]).groupby(left).rank(pct=True).to_numpy().T
     column = GRID / 2 + np.where(left, 1, -1) * eccentricity * GRID / 2 - 0.5
     row = height * GRID - 0.5  # dorsal cortex sees the lower field, and rows are counted from above
     cells = np.arange(GRID)

@@ -14,10 +14,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from brainalign import assets
-from brainalign.features.language import context_features
+from brainalign.features.language import BATCH_TOKENS, context_features
 from brainalign.simulated.speech import naplib_speech
 
-MODEL, BATCH_TOKENS, N_WORDS = "smollm2-135m", 2048, 200
+MODEL, N_WORDS = "smollm2-135m", 200
 LAYERS = [0, 4, 8, 11, 15, 19, 22, 26, 30]
 
 
@@ -38,7 +38,7 @@ def one_thread():
 
 
 def in_one_pass(words, contexts):
-    return context_features(words, MODEL, contexts, layers=LAYERS, batch_tokens=BATCH_TOKENS, store=False).values
+    return context_features(words, MODEL, contexts, layers=LAYERS, store=False).values
 
 
 @torch.inference_mode()

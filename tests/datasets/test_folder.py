@@ -229,7 +229,7 @@ def with_value(folder: Path, name: str, value: float, *place) -> None:
 
 
 DEFECTS = {
-    "no settings": (lambda f: remove(f, "dataset.json"), r"dataset.json: missing; write one such as \{"),
+    "no settings": (lambda f: remove(f, "dataset.json"), r"dataset.json: expected a JSON object such as \{"),
     "broken settings": (lambda f: edit(f / "dataset.json", ("{", "")), "dataset.json: expected a JSON object"),
     "settings are a list": (
         lambda f: (f / "dataset.json").write_text("[1]"),

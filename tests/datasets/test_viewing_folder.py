@@ -209,7 +209,7 @@ def test_the_command_tells_what_is_there_and_what_is_wrong(folder, capsys):
     assert "is sound" in capsys.readouterr().out
     (folder / "dataset.json").unlink()
     assert cli.main(["check", str(folder)]) == 1
-    assert "dataset.json: missing" in capsys.readouterr().out
+    assert "dataset.json: expected a JSON object such as" in capsys.readouterr().out
 
 
 def test_nothing_is_written_outside_the_folder(tmp_path):

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from brainalign import assets
 from brainalign.features import captions as module
+from brainalign.features import language
 from brainalign.features.captions import KINDS, embed, text_encoder
 from brainalign.features.store import FeatureStore
 
@@ -272,11 +273,11 @@ BOOLS = pd.DataFrame(True, index=["horse", "food"], columns=["person"])
         ({"model": LIGHT + "@static", "kind": "shuffled"}, "kind of static word vectors: expected one of"),
         ({"device": "sometimes"}, "device: expected"),
         ({"captions": ["dog " * 400]}, "captions: expected at most 256 tokens, got more in 'dog dog"),
-        ({"model": "no such model"}, "model: 'no such model' is no folder"),
+        ({"model": "no such model"}, "model: expected a folder, an asset .*, got 'no such model'"),
     ],
 )
 def test_bad_input(options, problem, monkeypatch):
-    monkeypatch.setattr(module, "snapshot_download", offline)
+    monkeypatch.setattr(language, "snapshot_download", offline)
     with pytest.raises(ValueError, match=problem):
         embed(**{"captions": TABLE, "model": LIGHT, "store": False, **options})
 

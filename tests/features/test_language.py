@@ -225,8 +225,9 @@ def test_context_matters(pair, words):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 100_000])
-def test_padding_and_batches_change_nothing(pair, words, batch_tokens):
-    found = layer_features(words, pair, context=6, batch_tokens=batch_tokens, store=False)
+def test_padding_and_batches_change_nothing(pair, words, batch_tokens, monkeypatch):
+    monkeypatch.setattr(language, "BATCH_TOKENS", batch_tokens)
+    found = layer_features(words, pair, context=6, store=False)
     assert_close(found, expected_states(pair, words, 6))
 
 
@@ -300,8 +301,9 @@ def test_start_token(pair, words):
 
 
 @pytest.mark.parametrize("min_context", [0, 3, 8])
-def test_long_passages_keep_the_least_context(pair, long_words, computed, min_context):
-    found = layer_features(long_words, pair, min_context=min_context, store=False)
+def test_long_passages_keep_the_least_context(pair, long_words, computed, min_context, monkeypatch):
+    monkeypatch.setattr(language, "MIN_CONTEXT", min_context)
+    found = layer_features(long_words, pair, store=False)
     windows = sorted(computed)
     assert windows[0] == (0, 5) and windows[1][0] == 5 and windows[-1][1] == 90
     assert len(windows) > 3
@@ -315,8 +317,9 @@ def test_long_passages_keep_the_least_context(pair, long_words, computed, min_co
         done = stop
 
 
-def test_max_tokens_narrows_the_window(llama_pair, words, computed):
-    layer_features(words, llama_pair, max_tokens=40, min_context=2, store=False)
+def test_max_tokens_narrows_the_window(llama_pair, words, computed, monkeypatch):
+    monkeypatch.setattr(language, "MIN_CONTEXT", 2)
+    layer_features(words, llama_pair, max_tokens=40, store=False)
     assert len(computed) > 3
 
 
@@ -616,7 +619,8 @@ def test_layers_and_contexts_are_shared(llama_pair, words, tmp_path, computed):
     assert {stop - start for start, stop in computed} <= {2, 3}  # only the new length is run
 
 
-def test_everything_that_matters_is_in_the_key(llama_pair, words, tmp_path, computed):
+def test_everything_that_matters_is_in_the_key(llama_pair, words, tmp_path, computed, monkeypatch):
+    monkeypatch.setattr(language, "MIN_CONTEXT", 9)
     base = {"context": 3, "store": tmp_path}
     other_text = words.copy()
     other_text.loc[3, "word"] = "loud"
@@ -635,9 +639,8 @@ def test_everything_that_matters_is_in_the_key(llama_pair, words, tmp_path, comp
         (words, llama_pair, {"dtype": "bfloat16"}),
         (words, llama_pair, {"pooling": "mean"}),
         (words, llama_pair, {"start_token": True}),
-        (words, llama_pair, {"context": None, "min_context": 8}),
-        (words, llama_pair, {"context": None, "min_context": 9}),
-        (words, llama_pair, {"context": None, "min_context": 9, "max_tokens": 120}),
+        (words, llama_pair, {"context": None}),
+        (words, llama_pair, {"context": None, "max_tokens": 120}),
     ]
     results = []
     for text, pair, options in calls:
@@ -652,7 +655,8 @@ def test_everything_that_matters_is_in_the_key(llama_pair, words, tmp_path, comp
 
 @pytest.mark.parametrize("context", [3, None])
 def test_interrupted_extraction_resumes(llama_pair, long_words, tmp_path, small_shards, computed, monkeypatch, context):
-    options = {"context": context, "min_context": 4}
+    monkeypatch.setattr(language, "MIN_CONTEXT", 4)
+    options = {"context": context}
     whole = layer_features(long_words, llama_pair, store=False, **options)
     n_windows = len(computed)
     computed.clear()
@@ -841,11 +845,9 @@ def test_bad_words_are_refused(llama_pair, words, change, message):
         ({"pooling": "first"}, "pooling: expected one of 'last', 'mean', got 'first'"),
         ({"device": "gpu"}, "device: expected 'auto' or a device that is there"),
         ({"start_token": "<s>"}, "start_token: expected one of 'tokenizer', True, False, got '<s>'"),
-        ({"min_context": -1}, "min_context: expected a whole number of at least 0, got -1"),
-        ({"min_context": 50, "max_tokens": 40}, "min_context: .* max_tokens=40 .* got 50"),
+        ({"max_tokens": 40}, "max_tokens: expected room for word .* and the 256 words before it, got 40"),
         ({"max_tokens": 0}, "max_tokens: expected a whole number from 1 to 128, got 0"),
         ({"max_tokens": 129}, "max_tokens: .* got 129"),
-        ({"batch_tokens": 0}, "batch_tokens: expected a whole number of at least 1"),
     ],
 )
 def test_bad_options_are_refused(llama_pair, words, options, message):

@@ -157,15 +157,15 @@ def test_scores_are_means_over_batches(rng):
 @pytest.mark.parametrize(
     ("models", "batches", "message"),
     [
-        ([], None, "at least one"),
-        (np.arange(45.0), None, "put a single one in a list"),
+        ([], None, "number of model_rdms: expected a whole number of at least 1, got 0"),
+        (np.arange(45.0), None, r"model_rdms, 0: expected shape \(1, 45\), got \(\)"),
         ([np.arange(44.0)], None, r"model_rdms, 0: expected shape \(45,\)"),
-        ({"m": np.arange(45.0)[None]}, [[0, 1, 2], [3, 4, 5]], r"or \(2, 3\), those of each batch, got \(1, 45\)"),
+        ({"m": np.arange(45.0)[None]}, [[0, 1, 2], [3, 4, 5]], r"'m': expected shape \(2, 3\), got \(1, 45\)"),
         ({"m": np.r_[np.nan, np.arange(44.0)]}, None, "'m': 1 of 45 values are not finite"),
-        ([np.arange(45.0)], [[0, 1, 1]], "batches: expected different images"),
+        ([np.arange(45.0)], [[0, 1, 1]], "batches: expected numbers of at least three different images"),
         ([np.arange(45.0)], [[0, 1, 10]], "images from 0 to 9"),
         ([np.arange(45.0)], [[0, 1]], "at least three"),
-        ([np.arange(45.0)], [[0.0, 1.0, 2.0]], "numbers of images"),
+        ([np.arange(45.0)], [[0.0, 1.0, 2.0]], "batches: expected numbers .* got float64"),
     ],
 )
 def test_scores_refuse(rng, models, batches, message):

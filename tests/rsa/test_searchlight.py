@@ -260,7 +260,7 @@ def test_map_finds_planted_zones():
         ({}, {"method": "kendall"}, "method: expected one of 'pearson', 'spearman', got 'kendall'"),
         ({"images": 7}, {}, r"expected shape \(21,\)"),
         ({"images": 2}, {}, "at least three"),
-        ({"locations": 49}, {}, r"49 locations of responses, got shape \(50, 50\)"),
+        ({"locations": 49}, {}, r"expected shape \(50, 49\), as of responses, got \(50, 50\)"),
         ({"model": np.ones(28)}, {}, "model_rdms: 1 RDM"),
         ({"data": 2}, {}, "an int8 csr_array of 1 for each member"),
         ({"single": True}, {}, "1 hold fewer than 2 locations, around 4"),

@@ -175,8 +175,8 @@ def test_same_seed_same_numbers():
     [
         ({"snr": 0.0}, "snr: expected a number above 0"),
         ({"n_subjects": 0}, "n_subjects: expected a whole number of at least 1"),
-        ({"order": ["layers"]}, "order: expected a list of names out of"),
-        ({"order": "layer"}, "order: expected a list of names out of"),
+        ({"order": ["layers"]}, "order: expected one of 'layer', .* got 'layers'"),
+        ({"order": "layer"}, "order: expected one of 'layer', .* got 'l'"),
     ],
 )
 def test_errors(options, message):
