@@ -9,6 +9,7 @@ are computed once a fold and serve every model and every draw of penalties.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -170,7 +171,7 @@ def variance_partition(
 
     def fit(x: list[np.ndarray], models: list[Model], weights: Any, limits: list[int | None]) -> np.ndarray:
         """R2 of shape (estimate, model, channel); some channels at a time."""
-        search = _Search(x, models, weights, alphas, limits, standardize, device)
+        search = _Search(x, models, weights, torch.as_tensor(alphas, device=device), limits, standardize)
         n_trials = max(len(weights[m]) for m in models) * len(alphas)
         size = max(1, _ERROR_BYTES // (8 * len(models) * sum(map(len, inner)) * n_trials))
         columns = np.split(np.arange(y.shape[1]), range(size, y.shape[1], size))
@@ -231,23 +232,16 @@ def _draws(n_spaces: int, n_draws: int, seed: int) -> np.ndarray:
     return np.maximum(drawn, 1e-9)
 
 
+@dataclass(frozen=True)
 class _Search:
     """Fits models to folds: errors of every draw of penalties, then scores of the best ones."""
 
-    def __init__(
-        self,
-        x: list[np.ndarray],
-        models: list[Model],
-        weights: dict[Model, np.ndarray],
-        alphas: np.ndarray,
-        limits: list[int | None],
-        standardize: bool,
-        device: torch.device,
-    ) -> None:
-        self.x, self.models, self.weights, self.scaling = x, models, weights, (limits, standardize)
-        self.alphas = torch.as_tensor(alphas, device=device)
-        # Of the inner folds, which rank penalties and give no scores. Twice as quick.
-        self.trial_dtype = torch.float32 if self.alphas.min() >= _LEAST_ALPHA else torch.float64
+    x: list[np.ndarray]
+    models: list[Model]
+    weights: dict[Model, np.ndarray]
+    alphas: torch.Tensor
+    limits: list[int | None]
+    standardize: bool
 
     def __call__(self, y: np.ndarray, outer: Folds, inner: list[Folds], run: Callable) -> np.ndarray:
         """R2 of shape (estimate, model, channel)."""
@@ -259,7 +253,8 @@ class _Search:
 
     def errors(self, y: np.ndarray, train: np.ndarray, tests: list[np.ndarray]) -> list[np.ndarray]:
         """For each test set, the squared errors (draw, alpha, channel) of each model, less a constant."""
-        fold = _Fold(self.x, y, train, tests, *self.scaling, self.alphas.device, self.trial_dtype)
+        # Inner folds rank penalties and give no scores: single precision is twice as quick.
+        fold = _Fold(self, y, train, tests, torch.float32 if self.alphas.min() >= _LEAST_ALPHA else torch.float64)
         lengths = [len(fold.y_test)] if len(tests) == 1 else [len(test) for test in tests]
         found = [np.empty(len(self.models), dtype=object) for _ in tests]
         for k, model in enumerate(self.models):
@@ -277,7 +272,7 @@ class _Search:
         self, y: np.ndarray, train: np.ndarray, test: np.ndarray, best: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Squared held-out errors of the training mean (channel), of the models, and adjusted ones (model, channel)."""
-        fold = _Fold(self.x, y, train, [test], *self.scaling, self.alphas.device, torch.float64)
+        fold = _Fold(self, y, train, [test], torch.float64)
         plain, adjusted = np.empty((2, len(self.models), y.shape[1]))
         n_alphas, mean_noise = len(self.alphas), 1 / len(train)  # the training mean is an estimate, too
         for k, model in enumerate(self.models):
@@ -300,24 +295,16 @@ class _Fold:
     """Scaled features and centred responses of a training set and its test sets, and what all models share of them."""
 
     def __init__(
-        self,
-        x: list[np.ndarray],
-        y: np.ndarray,
-        train: np.ndarray,
-        tests: list[np.ndarray],
-        limits: list[int | None],
-        standardize: bool,
-        device: torch.device,
-        dtype: torch.dtype,
+        self, search: _Search, y: np.ndarray, train: np.ndarray, tests: list[np.ndarray], dtype: torch.dtype
     ) -> None:
         test = np.concatenate(tests)
 
         def on_device(array: np.ndarray) -> torch.Tensor:
-            return torch.as_tensor(array, dtype=torch.float64, device=device)
+            return torch.as_tensor(array, dtype=torch.float64, device=search.alphas.device)
 
         self.spaces = [
-            _scaled(on_device(a[train]), on_device(a[test]), k, standardize, dtype)
-            for a, k in zip(x, limits, strict=True)
+            _scaled(on_device(a[train]), on_device(a[test]), k, search.standardize, dtype)
+            for a, k in zip(search.x, search.limits, strict=True)
         ]
         self.y, y_test = on_device(y[train]), on_device(y[test])
         mean = self.y.mean(0)

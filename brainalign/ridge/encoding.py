@@ -7,7 +7,7 @@ Every training fold's second moments are the total's less those of the samples l
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -409,7 +409,7 @@ def cross_validate(
     channel_dim = responses.dims[1]
     (n, n_channels), n_layers, p = responses.shape, features.sizes[layer_dim], features.shape[-1]
     y = np.asarray(responses.to_numpy(), dtype=np.float64)
-    check_responses(y, _names(responses, channel_dim))
+    check_responses(y, responses[channel_dim].to_numpy())  # positions where there are no labels
     alphas, codes = check_alphas(DEFAULT_ALPHAS if alphas is None else alphas), group_codes(groups, n)
     outer = folds_of(cv, np.arange(n), codes, groups)
     inner = nested(inner_cv, cv, outer, codes, groups)
@@ -435,7 +435,7 @@ def cross_validate(
     alpha = np.empty((n_layers, len(outer), n_channels))
     predictions = np.full((n_layers, n, n_channels), np.nan, dtype=np.float32) if return_predictions else None
     tested = np.sort(np.concatenate([test for _, test in outer]))
-    labels = _names(features, layer_dim)
+    labels = features[layer_dim].to_numpy()
     with fold_map(n, p, options["device"]) as run:
         for i in range(n_layers):
             x = features.isel({layer_dim: i}).to_numpy()
@@ -530,10 +530,6 @@ def _labelled(features: Any, responses: Any) -> tuple[xr.DataArray, xr.DataArray
             f"features, responses: they label their samples ({sample}) differently; align them, or drop the labels."
         )
     return features, responses
-
-
-def _names(array: xr.DataArray, dim: Hashable) -> np.ndarray:
-    return array[dim].to_numpy()  # positions where there are no labels
 
 
 def _channel_chunks(n_samples: int, n_features: int, n_channels: int) -> list[np.ndarray]:

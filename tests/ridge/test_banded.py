@@ -269,7 +269,7 @@ def test_rivals_take_the_place_of_a_part():
         found = variance_partition(spaces, y, parts=some, rivals={"s9": rivals}, **options)
         for k, rival in enumerate(rivals):
             alone = variance_partition(spaces | {"s9": rival}, y, parts=parts, **options)["unique"]
-            np.testing.assert_allclose(found["rivals"].sel(rival=k), alone.sel(part="s9"), atol=1e-9)
+            np.testing.assert_allclose(found["rivals"].sel(draw=k), alone.sel(part="s9"), atol=1e-9)
         xr.testing.assert_allclose(found.drop_vars("rivals"), variance_partition(spaces, y, parts=some, **options))
 
 

@@ -131,7 +131,7 @@ def test_content_null_equals_a_loop_over_rolled_words(story, times, design):
 
 def test_what_content_null_refuses(story, design):
     y = np.random.default_rng(0).standard_normal((N_VOLUMES, 2))
-    with pytest.raises(ValueError, match="min_shift=200 needs passages of at least 400"):
+    with pytest.raises(ValueError, match="min_shift: expected passages of at least 400"):
         content_null(values_of(story), design, y, min_roll=200, **FOLDS)
     with pytest.raises(ValueError, match="one row for each of 300 words, got 299"):
         word_sweep(values_of(story)[:, 1:], design)
