@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import filelock
@@ -62,6 +62,11 @@ class File:
     bytes: int
     sha256: str
     upstream: str
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ValueError(f"path: expected a relative path inside the asset's folder, got {self.path!r}.")
 
     def problem(self, path: Path) -> str:
         """What is wrong with the content of `path`; "" if nothing is."""

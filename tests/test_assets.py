@@ -187,6 +187,12 @@ def test_unknown_name_lists_those_there_are():
         assets.fetch("smollm-135m")
 
 
+@pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil", ""])
+def test_paths_stay_inside_the_folder(registry, path):
+    with pytest.raises(ValueError, match="inside the asset's folder"):
+        assets.read_registry(registry({path: b"x"}))
+
+
 def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BRAINALIGN_CACHE", "here")
