@@ -23,7 +23,7 @@ from brainalign._checks import finite, labelled, listed, one_of, shaped, varying
 from brainalign.assets import read_toml
 from brainalign.features import language
 from brainalign.ridge.encoding import cross_validate
-from brainalign.stats import Estimate
+from brainalign.stats import Estimate, pearson
 
 FILES = Path(__file__).with_name("data")
 
@@ -245,6 +245,9 @@ def alignment_under_noise(
     return xr.Dataset({"score": (both, score), "rho": (both, rho), "equal": ("model", equal)}, coords)
 
 
+_LEAST_MODELS = 5  # for a correlation over them
+
+
 class PerformanceCorrelation(NamedTuple):
     """Correlation `r` over models of performance with a brain measure.
 
@@ -264,7 +267,6 @@ def performance_correlation(
     subjects: ArrayLike | None = None,
     *,
     null: ArrayLike | None = None,
-    covariates: ArrayLike | None = None,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> PerformanceCorrelation:
@@ -291,34 +293,28 @@ def performance_correlation(
         features give by themselves, is taken away. To be given for scores, not for peak layers. The two-sided p value
         compares the slope of the mean score over performance with that of each draw: the correlation itself is large
         under the null, too, where models are alike.
-    covariates : array-like of shape (model,) or (model, covariate), optional
-        Such as width or size: partial correlation, given these.
     n_resamples, seed : int
 
     Returns
     -------
     PerformanceCorrelation
-        From three people or more, and five models and one more for each covariate.
+        From three people or more, and five models or more.
 
     Raises
     ------
     ValueError
-        For performance and covariates that tell the same, or scores that are the same for all models.
+        For performance or scores that are the same for all models.
     """
     performance = finite("performance", shaped("performance", performance, "model"))
     score = finite("score", shaped("score", score, len(performance), "channel"))
     n_models, n_channels = score.shape
-    given = finite("covariates", np.empty((n_models, 0)) if covariates is None else covariates)
-    given = shaped("covariates", given[:, None] if given.ndim == 1 else given, n_models, "covariate")
     null = finite("null", np.empty((0, *score.shape)) if null is None else null)
     shaped("null", null, "draw", *score.shape)
     subjects = np.arange(n_channels) if subjects is None else subjects
     names, person = np.unique(labelled("subjects", subjects, n_channels, least=3), return_inverse=True)
-    n, smallest = len(names), 5 + given.shape[1]
-    whole("models", n_models, smallest)
-    free = varying("performance, covariates", np.column_stack([performance, given]))
-    if np.linalg.matrix_rank((free - free.mean(0)) / np.ptp(free, axis=0)) < free.shape[1]:
-        raise ValueError("performance, covariates: one follows from the others; drop it.")
+    n = len(names)
+    whole("models", n_models, _LEAST_MODELS)
+    varying("performance", performance[:, None])
 
     membership = np.eye(n)[person] / np.bincount(person)[person][:, None]  # (channel, person)
     draws = null @ membership  # (draw, model, person)
@@ -327,27 +323,23 @@ def performance_correlation(
     if np.ptp(mean) <= 1e-12 * max(1.0, np.abs(mean).max()):
         raise ValueError("score: all models have the same mean; no correlation.")
 
-    def correlation(rows: np.ndarray, means: np.ndarray) -> np.ndarray:
-        return _partial(performance[rows], means, given[rows])
-
-    everyone = np.arange(n_models)
-    r = correlation(everyone[None], mean[None])[0]
+    r, everyone = pearson(performance, mean), np.arange(n_models)
     others = np.array([np.delete(everyone, i) for i in everyone])
-    without = correlation(others, mean[others])
+    without = pearson(performance[others], mean[others], axis=1)
 
     rng = np.random.default_rng(seed)
     error = (by_subject - mean[:, None]) / np.sqrt(n * (n - 1))
     heavy = np.sqrt((n - 1) / rng.chisquare(n - 1, n_resamples))
     means = mean + heavy[:, None] * (rng.standard_normal((n_resamples, n)) @ error.T)
     wider = (student_t.ppf(0.975, n_models - 1) / norm.ppf(0.975)) ** 2 * n_models
-    size = max(smallest - 1, round((n_models - 1) * n_models / wider))
-    rows = _draw_models(n_models, size, smallest - 1, n_resamples, rng)
-    low, high = np.nanquantile(correlation(rows, np.take_along_axis(means, rows, axis=1)), [0.025, 0.975])
+    size = max(_LEAST_MODELS - 1, round((n_models - 1) * n_models / wider))
+    rows = _draw_models(n_models, size, _LEAST_MODELS - 1, n_resamples, rng)
+    drawn = pearson(performance[rows], np.take_along_axis(means, rows, axis=1), axis=1)
+    low, high = np.nanquantile(drawn, [0.025, 0.975])  # a draw that leaves nothing to correlate is NaN
 
     p = np.nan
     if len(draws):
-        alone = np.column_stack([np.ones(n_models), given])
-        weights = performance - alone @ np.linalg.lstsq(alone, performance, rcond=None)[0]
+        weights = performance - performance.mean()
         own, slopes = weights @ (score @ membership).mean(1), draws.mean(2) @ weights
         centre = (own + slopes.sum()) / (1 + len(slopes))  # of all, or the observed slope would be the odd one out
         p = (1 + (np.abs(slopes - centre) >= abs(own - centre)).sum()) / (1 + len(slopes))
@@ -362,12 +354,3 @@ def _draw_models(n: int, size: int, n_different: int, n_draws: int, rng: np.rand
         rows = np.sort(rng.integers(n, size=(n_draws, size)), axis=1)
         kept.append(rows[(np.diff(rows, axis=1) > 0).sum(1) + 1 >= n_different])
     return np.concatenate(kept)[:n_draws]
-
-
-def _partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Correlation of x and y (draw, model) over models, given covariates (draw, model, covariate)."""
-    both, given = (a - a.mean(1, keepdims=True) for a in (np.stack([x, y], axis=-1), given))
-    x, y = np.moveaxis(both - given @ (np.linalg.pinv(given, rcond=1e-9) @ both), -1, 0)
-    lengths = np.sqrt((x * x).sum(1) * (y * y).sum(1))
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw that leaves nothing to correlate is NaN
-        return np.where(lengths > 1e-12, (x * y).sum(1) / lengths, np.nan)

@@ -11,12 +11,11 @@ import scipy.fft
 import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.integrate import cumulative_trapezoid
-from scipy.ndimage import gaussian_filter1d
 from scipy.signal import hilbert
 from scipy.stats import ttest_1samp
 
 from brainalign._checks import alike, finite, one_of, shaped, varying, whole
-from brainalign.stats import fdr, jackknife_interval
+from brainalign.stats import fdr
 
 BAND, N_BANDS, TRANSITION, OUT_RATE = (70.0, 150.0), 8, 4.0, 100.0
 """High gamma: its edges (Hz), number of sub-bands, Hz from full to no response at their edges, samples a second."""
@@ -263,80 +262,3 @@ def word_drive(values: xr.DataArray, words: pd.DataFrame, time: ArrayLike) -> xr
     np.add.at(impulses, frames, (values - values.mean("word")).to_numpy())
     coords = values.isel(word=0, drop=True).coords | {"time": time}
     return xr.DataArray(impulses, coords, ("time", *values.dims[1:]))
-
-
-def response_lag(signal: xr.DataArray, drive: xr.DataArray) -> pd.DataFrame:
-    """How long after its drive does a channel respond most, between 0.1 s before it and 0.5 s after?
-
-    A temporal receptive field (Mischler et al. 2024 use its peak as a second measure of depth): ridge regression of the
-    signal on the drive at every lag, whose highest weight marks the lag; a parabola through it and its neighbours gives
-    fractions of a sample. The penalty is chosen, and the score measured, by leaving out one of ten blocks of time at a
-    time; the lag's 95 % interval is a jackknife over the blocks.
-
-    `signal` has shape (time, channel), evenly sampled, times in s. `drive`, of shape (time,) or (time, channel), is the
-    sound's envelope, onsets of words, or a drive for each channel (`word_drive`). Gives a table of channels [lag, low,
-    high (s), score]; `score` is the Pearson correlation of held-out predictions. Where it is not above chance, or the
-    interval is wide, the lag means nothing.
-    """
-    n_blocks, penalties = 10, np.logspace(-5, 0, 6)  # penalties are shares of the drive's sum of squares
-    signal, drive = signal.transpose("time", "channel"), drive.transpose("time", ...)
-    y, x = finite("signal", signal), finite("drive", drive)
-    x = x[:, None] if x.ndim == 1 else x
-    if len(x) != len(y) or x.shape[1] not in (1, y.shape[1]):
-        raise ValueError(f"drive: expected shape ({len(y)},) or {y.shape}, got {drive.shape}.")
-    varying("signal", y, "channels")
-    varying("drive", x, "channels")
-    step = float(np.median(np.diff(signal["time"].to_numpy())))
-    shifts = np.arange(round(-0.1 / step), round(0.5 / step) + 1)
-    if len(shifts) < 3 or len(y) < 2 * n_blocks * len(shifts):
-        raise ValueError(
-            f"signal: {len(y)} samples cannot be cut into {n_blocks} blocks of twice {len(shifts)} lags (at least 3)."
-        )
-    x, y = (x - x.mean(0)) / x.std(0), (y - y.mean(0)) / y.std(0)
-
-    auto, cross, power = [], [], []
-    for rows in np.array_split(np.arange(len(y)), n_blocks):
-        n = scipy.fft.next_fast_len(len(rows) + np.abs(shifts).max() + len(shifts), real=True)
-        fx, fy = (scipy.fft.rfft(a[rows], n, axis=0) for a in (x, y))
-        auto.append(scipy.fft.irfft(np.abs(fx) ** 2, n, axis=0)[: len(shifts)])
-        cross.append(scipy.fft.irfft(np.conj(fx) * fy, n, axis=0)[shifts])
-        power.append((y[rows] ** 2).sum(0))
-    apart = np.abs(shifts[:, None] - shifts)
-    auto = np.stack(auto).transpose(0, 2, 1)[..., apart]  # (block, channel, lag, lag)
-    cross = np.stack(cross).transpose(0, 2, 1)  # (block, channel, lag)
-
-    def fields(block: int | None, penalty: np.ndarray) -> np.ndarray:
-        """Weights (channel, lag) without one block."""
-        a, b = (total.sum(0) - (0 if block is None else total[block]) for total in (auto, cross))
-        ridge = penalty[:, None, None] * np.eye(len(shifts)) * a[:, :1, :1]
-        return np.linalg.solve(a + ridge, b[..., None])[..., 0]
-
-    n_channels, covariance, variance = y.shape[1], [], []  # of held-out predictions (penalty, channel)
-    for penalty in penalties:
-        weights = np.stack([fields(block, np.full(n_channels, penalty)) for block in range(n_blocks)])
-        covariance.append((weights * cross).sum((0, 2)))
-        variance.append(((auto @ weights[..., None])[..., 0] * weights).sum((0, 2)))
-    covariance, variance = np.stack(covariance), np.stack(variance)
-    best = (variance - 2 * covariance).argmin(0)
-    at = best, np.arange(n_channels)
-    score = covariance[at] / np.sqrt(variance[at] * np.sum(power, axis=0))
-
-    def peaks(block: int | None) -> np.ndarray:  # smoothed: single weights are noisy, and the jackknife must not jump
-        return _peak(gaussian_filter1d(fields(block, penalties[best]), 0.03 / step, axis=1), shifts) * step
-
-    lag = peaks(None)
-    interval = jackknife_interval(lag, [peaks(block) for block in range(n_blocks)])
-    return pd.DataFrame(
-        {"lag": lag, "low": interval.low, "high": interval.high, "score": score},
-        index=pd.Index(signal["channel"].to_numpy(), name="channel"),
-    )
-
-
-def _peak(weights: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Where each row is highest, between samples."""
-    top = weights.argmax(1)
-    inside = top.clip(1, weights.shape[1] - 2)
-    before, here, after = (weights[np.arange(len(weights)), inside + k] for k in (-1, 0, 1))
-    curvature = before - 2 * here + after
-    offset = np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature < 0, curvature, 1.0), 0.0)
-    return np.where(top == inside, shifts[inside] + offset, shifts[top])

@@ -105,29 +105,35 @@ def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat", *, over: str | Non
     return xr.Dataset({"reliability": reliability, "reliability_of_mean": of_mean, "ceiling": np.sqrt(of_mean)})
 
 
-def circular_shifts(
-    n_samples: int, n_shifts: int, *, groups: ArrayLike | None = None, min_shift: int = 1, seed: int = 0
-) -> np.ndarray:
-    """Draw circular shifts of a series of samples, each passage by its own random amount.
+@dataclass(frozen=True)
+class Shifts:
+    """Chance by circular shifts, each passage by its own random amount: samples keep their rhythm and lose their text.
 
     Parameters
     ----------
-    n_samples, n_shifts, seed : int
-        Where the passages allow no more than `n_shifts` different shifts, each is taken once.
-    groups : array-like of shape (n_samples,), optional
-        Passage of each sample, in contiguous runs. One passage unless given.
+    n, seed : int
+        How many; where the passages allow no more than `n` different shifts, each is taken once.
     min_shift : int
         Least shift in samples, forwards and backwards. Take it longer than the autocorrelation of the responses.
-
-    Returns
-    -------
-    ndarray of shape (shift, sample)
-        For each shift, the sample that stands at each place: ``responses[shifts[i]]``.
+    together : bool
+        In `ridge.cross_validate`, one shift for all channels, so that what channels share stays shared: for channels
+        that are averaged, or that share more than their response to language. Otherwise each channel has its own.
     """
-    lengths = _passage_lengths(np.zeros(n_samples) if groups is None else shaped("groups", groups, n_samples))
-    amounts = np.repeat(_draw_shifts(lengths, n_shifts, min_shift, seed), lengths, axis=1)
-    start, length = (np.repeat(part, lengths) for part in (np.cumsum(lengths) - lengths, lengths))
-    return start + (np.arange(n_samples) - start - amounts) % length
+
+    n: int = 100
+    min_shift: int = 1
+    together: bool = False
+    seed: int = 0
+
+    def orders(self, n_samples: int, groups: ArrayLike | None = None) -> np.ndarray:
+        """The sample that stands at each place, of shape (draw, sample): ``responses[orders[i]]``.
+
+        `groups` (sample,) names the passage of each sample, in contiguous runs; one passage unless given.
+        """
+        lengths = _passage_lengths(np.zeros(n_samples) if groups is None else shaped("groups", groups, n_samples))
+        amounts = np.repeat(_draw_shifts(lengths, self.n, self.min_shift, self.seed), lengths, axis=1)
+        start, length = (np.repeat(part, lengths) for part in (np.cumsum(lengths) - lengths, lengths))
+        return start + (np.arange(n_samples) - start - amounts) % length
 
 
 def _passage_lengths(groups: np.ndarray) -> np.ndarray:
@@ -139,7 +145,7 @@ def _passage_lengths(groups: np.ndarray) -> np.ndarray:
 
 def _draw_shifts(lengths: ArrayLike, n_shifts: int, min_shift: int, seed: int) -> np.ndarray:
     """Shifts (shift, passage) of at least `min_shift` samples both ways, without repetition where that could happen."""
-    n_shifts, min_shift = whole("n_shifts", n_shifts), whole("min_shift", min_shift)
+    n_shifts, min_shift = whole("n", n_shifts), whole("min_shift", min_shift)
     choices = np.asarray(lengths) - 2 * min_shift + 1
     if (short := choices < 1).any():
         raise ValueError(
@@ -154,38 +160,45 @@ def _draw_shifts(lengths: ArrayLike, n_shifts: int, min_shift: int, seed: int) -
     return min_shift + np.stack(np.unravel_index(drawn, choices), axis=1)
 
 
-def group_permutations(groups: ArrayLike, n_permutations: int, *, seed: int = 0) -> np.ndarray:
-    """Draw exchanges of whole groups of samples, such as the items of an experiment with sentences.
+@dataclass(frozen=True)
+class PermuteGroups:
+    """Chance by exchanging whole groups of samples `n` times, such as the items of an experiment with sentences.
 
-    What belongs together stays together; groups change places with groups of their own size. `groups` names the group
-    of each sample, in any order. Gives, in shape (permutation, sample), the sample that stands at each place:
-    ``values[permutations[i]]``.
+    What belongs together stays together; groups change places with groups of their own size.
     """
-    codes = pd.factorize(labelled("groups", groups, np.size(groups)))[0]
-    members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
-    sizes = np.array([len(rows) for rows in members])
-    whole("groups of one size", int(np.bincount(sizes).max()), 2)
-    rng = np.random.default_rng(seed)
-    orders = np.tile(np.arange(len(codes)), (whole("n_permutations", n_permutations), 1))
-    for size in np.unique(sizes):
-        rows = np.stack([members[k] for k in np.flatnonzero(sizes == size)])
-        for order in orders:
-            order[rows] = rows[rng.permutation(len(rows))]
-    return orders
+
+    n: int = 100
+    seed: int = 0
+
+    def orders(self, n_samples: int, groups: ArrayLike | None = None) -> np.ndarray:
+        """The sample that stands at each place, of shape (draw, sample): ``values[orders[i]]``.
+
+        `groups` (sample,) names the group of each sample, in any order; each is its own unless given.
+        """
+        labels = np.arange(n_samples) if groups is None else labelled("groups", groups, n_samples)
+        codes = pd.factorize(labels)[0]
+        members = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+        sizes = np.array([len(rows) for rows in members])
+        whole("groups of one size", int(np.bincount(sizes).max()), 2)
+        rng = np.random.default_rng(self.seed)
+        orders = np.tile(np.arange(n_samples), (whole("n", self.n), 1))
+        for size in np.unique(sizes):
+            rows = np.stack([members[k] for k in np.flatnonzero(sizes == size)])
+            for order in orders:
+                order[rows] = rows[rng.permutation(len(rows))]
+        return orders
 
 
-def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str = "draw", pool: bool = False) -> Any:
+def p_values(observed: Any, null: Any, *, alternative: str = "greater", pool: bool = False) -> Any:
     """Compare observed scores with draws from their null distribution.
 
     Parameters
     ----------
     observed : DataArray or array of shape (...)
     null : DataArray or array of shape (draw, ...)
-        For DataArrays `dim` names the draws; for arrays it is the first axis.
+        Of arrays without names the first axis counts the draws.
     alternative : {"greater", "two-sided"}
         Two-sided p values are twice the smaller of both one-sided ones.
-    dim : str
-        The dimension of a DataArray that counts the draws.
     pool : bool
         Compare with the draws of all channels, each draw brought to units of its channel's other draws (their mean and
         standard deviation). This takes few draws a channel where each is dear, such as refitted models, and assumes
@@ -200,7 +213,7 @@ def p_values(observed: Any, null: Any, *, alternative: str = "greater", dim: str
     one_of("alternative", alternative, ("greater", "two-sided"))
     named = isinstance(observed, xr.DataArray) and isinstance(null, xr.DataArray)
     if named:
-        observed, null = xr.align(observed, null.transpose(dim, *observed.dims), join="exact")
+        observed, null = xr.align(observed, null.transpose("draw", *observed.dims), join="exact")
     scores, draws = finite("observed", observed, dtype=None), finite("null", null, dtype=None)
     shaped("null", draws, len(draws), *scores.shape)
     if pool:
@@ -332,42 +345,3 @@ def pearson(a: ArrayLike, b: ArrayLike, axis: int = 0) -> np.ndarray:
     a, b = (values - values.mean(axis, keepdims=True) for values in (np.asarray(a), np.asarray(b)))
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
-
-
-@dataclass(frozen=True)
-class Shifts:
-    """Chance by circular shifts within passages: responses keep their rhythm and lose their relation to the text.
-
-    Parameters
-    ----------
-    n, min_shift, seed : int
-        As in `circular_shifts`, `n` for `n_shifts`.
-    together : bool
-        One shift for all channels, so that what channels share stays shared: for channels that are averaged, or that
-        share more than their response to language. Otherwise each channel has its own.
-    """
-
-    n: int = 100
-    min_shift: int = 1
-    together: bool = False
-    seed: int = 0
-
-    def orders(self, n_samples: int, n_channels: int, groups: ArrayLike | None = None) -> np.ndarray:
-        """The sample at each place, of shape (draw, sample, channel), or (draw, sample, 1) for all channels alike."""
-        seeds = np.random.SeedSequence(self.seed).generate_state(n_channels)
-        seeds = [self.seed] if self.together else [int(seed) for seed in seeds]
-        ask: dict[str, Any] = {"groups": groups, "min_shift": self.min_shift}
-        return np.stack([circular_shifts(n_samples, self.n, seed=seed, **ask) for seed in seeds], axis=-1)
-
-
-@dataclass(frozen=True)
-class PermuteGroups:
-    """Chance by exchanging whole groups of samples `n` times, for short passages: see `group_permutations`."""
-
-    n: int = 100
-    seed: int = 0
-
-    def orders(self, n_samples: int, n_channels: int, groups: ArrayLike | None = None) -> np.ndarray:
-        """The sample at each place, of shape (draw, sample, 1)."""
-        groups = np.arange(n_samples) if groups is None else groups
-        return group_permutations(groups, self.n, seed=self.seed)[..., None]

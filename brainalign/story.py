@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from brainalign import stats
 from brainalign._checks import listed, one_of
@@ -168,8 +169,7 @@ def story(
             counted = np.column_stack([np.ones(len(data.words)), data.words["word"].str.len()])
             known = word_regressors(counted, data.words, times, n_blocks=n_blocks)
         gone = known.to_numpy() if remove else None
-        moved = motion(data) if gone is None else _with_motion(data, np.pad(gone, ((skip, 0), (0, 0))))
-        responses = _with_averages(by_subject(data, n_blocks, skip=skip, confounds=moved))
+        responses = _with_averages(by_subject(data, n_blocks, skip=skip, confounds=gone))
         design = detrend_blocks(word_to_volume(data.words, times), n_blocks, confounds=gone)
     elif data.responses is not None:
         heard = np.flatnonzero(np.isfinite(data.responses.to_numpy()).all(1))[skip:]
@@ -220,23 +220,24 @@ def story_spaces(data: Listening, told: Story, bits: np.ndarray) -> dict[str, np
     return made
 
 
-def by_subject(data: Listening, n_blocks: int, *, skip: int = 0, confounds: xr.DataArray | None = None) -> xr.DataArray:
+def by_subject(data: Listening, n_blocks: int, *, skip: int = 0, confounds: ArrayLike | None = None) -> xr.DataArray:
     """The signal of each person and region (subject, time, region), every block cleaned by itself.
 
-    Mean, slope and curvature in time, and the person's confounds (subject, time, confound), such as
-    `datasets.alice.motion`, leave each block (`signals.detrend_blocks`); what is left is divided by its standard
-    deviation in the block. Nothing is learned from one block for another. `n_blocks` and `skip` are as in `story`; the
-    data have a signal (time, channel), and in every person the same regions.
+    Mean, slope and curvature in time, head motion where it is known (`datasets.alice.motion`), and confounds (time,
+    confound), if given, leave each block (`signals.detrend_blocks`); what is left is divided by its standard deviation
+    in the block. Nothing is learned from one block for another. `n_blocks` and `skip` are as in `story`; the data have
+    a signal (time, channel), and in every person the same regions.
     """
     subjects, regions = (data.channels[name].unique() for name in ("subject", "region"))
     if data.channels.duplicated(["subject", "region"]).any() or len(data.channels) != len(subjects) * len(regions):
         raise ValueError("data: every person must have one channel in each region.")
     signal = data.signal[skip:].astype(float)  # type: ignore[index]
     names = pd.Series(data.channels.index, pd.MultiIndex.from_frame(data.channels[["subject", "region"]]))
-    people = []
+    moved, shared, people = motion(data), [] if confounds is None else [np.asarray(confounds)], []
     for subject in subjects:
-        own = None if confounds is None else confounds.sel(subject=subject)[skip:].to_numpy()
-        people.append(_cleaned(signal.sel(channel=names[subject][regions].to_numpy()), n_blocks, own))
+        own = shared if moved is None else [moved.sel(subject=subject)[skip:], *shared]
+        values = signal.sel(channel=names[subject][regions].to_numpy())
+        people.append(_cleaned(values, n_blocks, np.hstack(own) if own else None))
     coords = {"subject": subjects, "time": signal["time"].to_numpy(), "region": regions}
     return xr.DataArray(np.stack(people), coords, ("subject", "time", "region"))
 
@@ -253,13 +254,6 @@ def _cleaned(values: xr.DataArray, n_blocks: int, confounds: np.ndarray | None) 
             f"one of {n_blocks} blocks; leave them out, or use fewer blocks."
         )
     return np.concatenate([block / own for block, own in zip(blocks, spread, strict=True)])
-
-
-def _with_motion(data: Listening, known: np.ndarray) -> xr.DataArray:
-    """What is known of the words (time, confound) as confounds of each person, next to head motion."""
-    subjects, moved = data.channels["subject"].unique(), motion(data)
-    each = xr.DataArray(np.stack([known] * len(subjects)), {"subject": subjects}, ("subject", "time", "confound"))
-    return each if moved is None else xr.concat([moved.drop_vars("time"), each], "confound")
 
 
 def _known_of_words(data: Listening, *, sound: bool) -> xr.DataArray:

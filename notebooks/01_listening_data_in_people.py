@@ -1,8 +1,9 @@
 # %% [markdown]
-# # Words and blood: 27 people hear *Alice*
+# # Words and blood: people hear a story
 #
-# {cite:t}`brennan2016` recorded functional MRI of people who heard the first chapter of *Alice's Adventures in Wonderland*, twelve minutes, and shared the
-# time courses of six language regions. We get them ready for later chapters, and ask the simplest question: does blood follow the number of words?
+# By default these are the people of {cite:t}`brennan2016`: they heard the first chapter of *Alice's Adventures in Wonderland*, twelve minutes, in a scanner,
+# and the study shared the time courses of six language regions. We get them ready, and ask the simplest question: does blood follow the number of words? (The
+# study modelled the regions with word rate as a control, sound power and sentence structure.)
 #
 # :::{admonition} In this chapter
 # **You will learn** how drift and head motion leave a recording without tying its parts together; how words come to the time of blood flow; what chance is
@@ -18,7 +19,7 @@ dataset: str = "alice"  # or a folder of your own: BOLD with the same regions in
 n_blocks: int = 6  # blocks of the recording, each cleaned of drift by itself
 skip: int = 10  # volumes left out at the start: the onset of the story
 shown: str = "LPTL"  # the region whose course is drawn
-n_shifts: int = 999  # circular shifts of word rate, for chance
+n_shifts: int = 999  # circular shifts of word rate, for chance, or all there are
 seed: int = 0  # of the shifts
 results: str = "results/01_listening_data_in_people"  # folder for numbers, claims and figures
 
@@ -29,7 +30,6 @@ import xarray as xr
 
 from brainalign import datasets, plotting, signals, stats
 from brainalign.book import Report
-from brainalign.datasets.alice import motion
 from brainalign.story import by_subject
 
 plotting.use_style()
@@ -37,30 +37,31 @@ xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
-# The loader returns the same type of object as for the virtual cohort. But fMRI has one value for each **volume**, every 2 s, not for each word, and its
-# signal is the sluggish response of blood flow ({term}`BOLD`), not of nerve cells. Of the 28 people of *Alice* 27 have data (one file is empty). The
-# annotation times *n't*, *'ll* and their like as words of their own; they were joined to the word before.
+# The loader returns the same type of object as for the virtual cohort. But fMRI has one value for each {term}`volume`, here every {glue:text}`volume_seconds:g`
+# s, not for each word, and its signal is the sluggish response of blood flow ({term}`BOLD`), not of nerve cells. (In the files of *Alice* that of one person is
+# empty and left out, and the annotation times *n't*, *'ll* and their like as words of their own; they were joined to the word before.)
 #
 # ## Cleaning each block by itself
 #
-# The signal drifts, and moves with the head. Later chapters predict one block of two minutes from the others. What is removed over the whole run ties the
-# blocks together: a model could predict one from the other without a word of text. `by_subject` therefore takes mean, slope, curvature and six motion
-# parameters out of each of {glue:text}`n_blocks` blocks, person by person. The first {glue:text}`skip` volumes, the onset of the story, are left out.
+# The signal drifts, and moves with the head. Later chapters predict one block of the recording from the others. What is removed over the whole run ties the
+# blocks together: a model could predict one from the other without a word of text. `by_subject` therefore takes mean, slope, curvature and (where known) head
+# motion out of each of {glue:text}`n_blocks` blocks, person by person. The first {glue:text}`skip` volumes, the onset of the story, are left out.
 
 # %%
 data = datasets.load_listening(dataset)
-bold = by_subject(data, n_blocks, skip=skip, confounds=motion(data))
+bold = by_subject(data, n_blocks, skip=skip)
 average, regions = bold.mean("subject"), bold["region"].values
-report.add(n_people=bold.sizes["subject"], n_blocks=n_blocks, skip=skip, n_shifts=n_shifts)
+report.add(n_people=bold.sizes["subject"], n_blocks=n_blocks, skip=skip)
+report.add(volume_seconds=bold["time"].diff("time").mean())
 bold
 
 # %% [markdown]
 # ## From words to blood
 #
 # Blood flow peaks some 5 s after an event and dips below its baseline until about 20 s: the {term}`haemodynamic response`. `signals.word_regressors` spreads
-# each word over the volumes after it, and takes the drift out of the same blocks. From a column of ones it makes *word rate*: more words, more blood.
+# each word over the volumes after it, and takes the drift out of the same blocks. From a column of ones it makes *word rate*.
 
-# %% mystnb={"image": {"alt": "Word rate through the haemodynamic response and the average brain's BOLD signal in one region over twelve minutes, with dotted lines between the six blocks."}}
+# %% mystnb={"image": {"alt": "Word rate through the haemodynamic response and the average brain's BOLD signal in one region over the story, with dotted lines between the blocks."}}
 times, ones = bold["time"].to_numpy(), np.ones((len(data.words), 1))
 word_rate = signals.word_regressors(ones, data.words, times, n_blocks=n_blocks).to_numpy()[:, 0]
 word_rate = word_rate / word_rate.std()
@@ -72,16 +73,18 @@ marks = [block[0] for block in np.array_split(times, n_blocks)[1:]]
 report.figure("word_rate", plotting.traces(courses, marks=marks, **text))
 
 # %% [markdown]
-# *What to see:* dips in word rate are pauses in reading. The blood of left posterior temporal lobe (LPTL) tends to follow (r = {glue:text}`group_r:.2f`).
+# *What to see:* two courses over time: word rate, which dips where the reader pauses, and the mean of all people in one region (by default left posterior
+# temporal lobe, LPTL). Their correlation is {glue:text}`group_r:.2f`.
 #
-# ## In how many people, and by what chance?
+# ## In each person, and by what chance?
 #
 # Each person and region has its correlation; for chance, word rate is shifted against the blood ({term}`circular shift`), {glue:text}`n_shifts` times.
 
 # %%
 each = np.einsum("t,str->sr", word_rate, bold) / len(times)
-order = stats.circular_shifts(len(times), n_shifts, min_shift=10, seed=seed)
+order = stats.Shifts(n_shifts, min_shift=10, seed=seed).orders(len(times))
 by_chance = np.einsum("kt,tr->kr", word_rate[order], average) / len(times)
+report.add(n_shifts=len(order))
 p, means = stats.p_values(each.mean(0), by_chance), stats.mean_over_subjects(each, bold["subject"].values)
 report.add(least_r=means[means.value.argmin()], most_r=means[means.value.argmax()], largest_p=p.max())
 report.claim("word rate goes with blood flow in every region, beyond chance", p.max() <= 0.05)
@@ -94,11 +97,10 @@ report.figure("word_rate_by_person", plotting.by_region(people, means, chance, *
 
 # %% [markdown]
 # *What to see:* gray dots are the {glue:text}`n_people` people, blue dots their mean with its 95 % interval (Student's t), black lines the level below which
-# 95 % of the shifts lie. Regions: left and right anterior temporal lobe (LATL, RATL), left posterior temporal (LPTL), inferior parietal (LIPL), premotor
-# (LPreM) and inferior frontal (LIFG). The mean correlation runs from {glue:text}`least_r` to {glue:text}`most_r`: small, as one person's fMRI is noisy; word
-# rate goes with blood flow in every region, beyond chance (p = {glue:text}`largest_p:.3f` at most). The intervals say how precise a mean is for *this*
-# story. They are no evidence that word rate it is: anything with a similar course in this story fits all people alike. Can a language model do better than
-# *counting words*? The next chapter asks.
+# 95 % of the shifts lie. (By default left and right anterior temporal lobe, LATL and RATL; left posterior temporal, inferior parietal, premotor and inferior
+# frontal, LPTL, LIPL, LPreM and LIFG.) The mean runs from {glue:text}`least_r` to {glue:text}`most_r`; word rate goes with blood flow in every region, beyond
+# chance (p = {glue:text}`largest_p:.3f` at most). The intervals say how precise a mean is for *this* story. They are no evidence that word rate it is: anything
+# with a similar course in this story fits all people alike. Can a language model do better? [The next chapter](02_layer_alignment_in_people) asks.
 #
 # ## Exercise
 #
@@ -106,15 +108,18 @@ report.figure("word_rate_by_person", plotting.by_region(people, means, chance, *
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Some of them rise. The onset is the largest contrast of the recording, and all that sets in with the story goes with it, word rate and a bare "sound on"
-# alike: people heard something, which does not say that their blood follows words.
+# Some of them rise. The onset is a large contrast, and all that sets in with the story goes with it, word rate and a bare "sound on" alike: people heard
+# something, which does not say that their blood follows words.
 # :::
 
 # %% tags=["hide-cell"]
+by_skip = {}
 for left_out in (0, skip):
-    some = by_subject(data, n_blocks, skip=left_out, confounds=motion(data)).mean("subject").to_pandas()
+    some = by_subject(data, n_blocks, skip=left_out).mean("subject").to_pandas()
     rate = signals.word_regressors(ones, data.words, some.index.to_numpy(), n_blocks=n_blocks).to_numpy()[:, 0]
-    print(f"{left_out:2d} volumes left out:", some.corrwith(pd.Series(rate, some.index)).round(2).to_dict())
+    by_skip[left_out] = some.corrwith(pd.Series(rate, some.index))
+report.claim("with the onset of the story some correlations are higher", (by_skip[0] > by_skip[skip]).any())
+pd.DataFrame(by_skip).rename_axis(columns="volumes left out").round(2)
 
 # %% [markdown]
 # ## Run it on your own data
@@ -124,7 +129,3 @@ for left_out in (0, skip):
 # ```bash
 # papermill notebooks/01_listening_data_in_people.ipynb mine.ipynb -p dataset my_folder -p shown STG -p results my_results
 # ```
-#
-# ## What the paper found
-#
-# {cite:t}`brennan2016` modelled the regions with word rate, sound power and sentence structure; word rate was a control, as in the next chapter.

@@ -1,12 +1,11 @@
 # %% [markdown]
-# # Do layers say more than word rate? 27 people and *Alice*
+# # Do layers say more than word rate?
 #
-# The 27 people of [chapter 1](01_listening_data_in_people) return, in whom functional MRI followed one story, twelve minutes, in six language regions
-# {cite:p}`brennan2016`. Their blood goes with the mere rate of words. Does a language model add to that, and to all else that is known of words without one?
+# By default the people of [chapter 1](01_listening_data_in_people) return, in whom functional MRI followed one story, twelve minutes, in six language regions
+# {cite:p}`brennan2016`; their blood goes with the mere rate of words. Does a language model add to that, and to all else that is known of words without one?
 #
 # :::{admonition} In this chapter
-# **You will learn** what a strong set of confounds holds; how to find chance where all people heard one story; whether trained weights and context matter;
-# and why an interval over people of one story is no test.
+# **You will learn** what strong confounds hold; how to find chance where all heard one story; whether trained weights and context matter; what intervals miss.
 #
 # **You need** [scores](02_layer_alignment) and [people](01_listening_data_in_people). **It takes** about 20 minutes to read and, with features, four to run.
 # :::
@@ -48,17 +47,16 @@ report = Report(results)
 # %% [markdown]
 # ## Responses, words, confounds
 #
-# `story` brings data and words together: each block of about two minutes is cleaned by itself ([the next page](02_what_else_would_do_in_people) shows why),
-# the {term}`haemodynamic response` takes words to the volumes' time, and the first {glue:text}`skip` volumes, the onset of the story, are left out.
-# {glue:text}`gap` volumes beside each test block go unused, in which most of the blood's response to a word is over. There were two protocols (one echo or
-# several), and the files hold pairs of person and region that the study left out without naming them. We take all: no people, regions or layers are selected
-# by their results. Channels are the people, their average, which is less noisy, and averages without one person each, for its interval ({term}`jackknife`).
+# `story` brings data and words together: each of {glue:text}`n_blocks` blocks is cleaned by itself ([the next page](02_what_else_would_do_in_people) shows
+# why), the {term}`haemodynamic response` takes words to the volumes' time, and the first {glue:text}`skip` volumes (or words), the onset of the story, are left
+# out, as are {glue:text}`gap` beside each test block. No people, regions or layers are selected by their results. (In *Alice*, the study left out some pairs of
+# person and region, not named; we take all.) Channels are people, their average, and averages without one person each, for its interval ({term}`jackknife`).
 #
-# A layer is interesting only if it adds to what simpler descriptions know. The confounds ({term}`baseline`) are strong ones, {glue:text}`n_confounds`
-# columns: word rate at six delays, so that no shape of the blood's response is presumed; letters; the place of a word in its phrase (since the last pause);
-# the power of the sound; and what the study's authors supply: each word's frequency in a corpus, pauses, and four kinds of surprisal from two- and
+# A layer is interesting only if it adds to what simpler descriptions know, the confounds ({term}`baseline`), {glue:text}`n_confounds` columns. By default they
+# are strong: word rate at six delays, so that no shape of the blood's response is presumed; letters; the place of a word in its phrase (since the last pause);
+# the power of the sound; and what the study's authors supply: each word's frequency in a corpus, pauses, and four kinds of {term}`surprisal` from two- and
 # three-word sequences. They enter every model without a penalty. The score is then `partial` ({term}`partial correlation`), of what the confounds' held-out
-# predictions leave with what the layer adds to them. (A difference of two correlations would reward a layer that merely dilutes a bad baseline.)
+# predictions leave with what the layer adds to them.
 #
 # ## The model and its twins
 #
@@ -83,7 +81,8 @@ tested = states["layer"].values[::step]
 some = {"layers": tested, "start_token": True, "device": device}
 twins = [layer_features(data.words, f"{model}@untrained={k}", **some) for k in range(n_twins)]
 trained, untrained = adds(states), [adds(twin) for twin in twins]
-report.add(n_people=len(people), n_regions=len(regions), gap=gap, skip=skip, n_confounds=told.confounds.shape[1])
+report.add(n_people=len(people), n_regions=len(regions), gap=gap, skip=skip, n_blocks=n_blocks)
+report.add(n_confounds=told.confounds.shape[1])
 report.add(n_columns=word_sweep(states[:1], told.design).sizes["feature"], n_features=states.sizes["feature"])
 
 # %% [markdown]
@@ -140,7 +139,7 @@ report.claim("the best layer adds to the confounds", (table["p"][:, "best layer"
 report.claim("trained weights matter", (table["p"][:, "best less twin"] <= 0.05).all())
 report
 
-# %% mystnb={"image": {"alt": "A panel each for the average brain and the mean of people: partial correlation by layer, of the trained model with the interval over people, of three untrained twins, and a gray band where the best layer of rolled content lies."}}
+# %% mystnb={"image": {"alt": "A panel each for the average brain and the mean of people: partial correlation by layer, of the trained model with the interval over people, of untrained twins, and a gray band where the best layer of rolled content lies."}}
 around, layers = told.interval(trained), states["layer"].values
 trunk = {"layer": layers, "model": "trained"}
 rows = [pd.DataFrame(trunk | {"level": level} | vars(around[k])) for k, level in enumerate(told.levels)]
@@ -153,22 +152,22 @@ text = {"xlabel": "layer", "ylabel": "partial correlation (r)", "title": title, 
 report.figure("layers", plotting.lines(pd.concat(rows), "layer", "value", hue="model", col="level", **text))
 
 # %% [markdown]
-# *What to see:* the gray band is what the best layer of rolled content reaches. In the average brain the best tested layer reaches
+# *What to see:* partial correlation over layers; in the gray band lies the best layer of rolled content. In the average brain the best tested layer reaches
 # {glue:text}`best_average:+.2f` (p = {glue:text}`best_average_p:.3f`), the input layer {glue:text}`input_average:+.2f`, the untrained twins
-# {glue:text}`twin_best:+.2f` at most; {glue:text}`ceiling_average:.2f` is possible. In single, noisy people it reaches {glue:text}`best_people:+.3f` on
-# average (p = {glue:text}`best_people_p:.3f`), where {glue:text}`ceiling_person:.2f` is possible. Layers add to the confounds in both.
+# {glue:text}`twin_best:+.2f` at most; {glue:text}`ceiling_average:.2f` is possible. In single, noisy people it reaches {glue:text}`best_people:+.3f` on average
+# (p = {glue:text}`best_people_p:.3f`), where {glue:text}`ceiling_person:.2f` is possible. Layers add to the confounds at every level.
 #
 # **Trained weights matter**: the best layer lies above the best of the untrained twin with p = {glue:text}`trained_average_p:.3f` (average brain) and
 # {glue:text}`trained_people_p:.3f` (mean of people). **Is it context?** It lies above the input layer, which knows none, with p =
-# {glue:text}`context_average_p:.3f` and {glue:text}`context_people_p:.3f`, a difference for [chapter 5](05_context). What layers hold beyond our confounds
-# need not be what the brain computes: some statistics of language go with brain responses for other reasons {cite:p}`antonello2024`.
+# {glue:text}`context_average_p:.3f` and {glue:text}`context_people_p:.3f`, a difference for [chapter 5](05_context_in_people). What layers hold beyond our
+# confounds need not be what the brain computes: some statistics of language go with brain responses for other reasons {cite:p}`antonello2024`.
 #
 # :::{admonition} An interval over people of one story is not a test
 # :class: warning
 # The mean over {glue:text}`n_people` people has a standard error of {glue:text}`interval_error:.3f` (last tested layer): so much would it change with *other
 # people who hear this story*. With rolled content it changes by {glue:text}`roll_spread:.3f` from roll to roll (standard deviation,
-# {glue:text}`spread_ratio:.1f` times as much). This luck of one story, which all people share, the interval does not know. (How often such intervals, and
-# tests that flip people's signs, call rolled contents [is counted](../how_tested.md).) In this book such intervals tell precision; rolls are the evidence.
+# {glue:text}`spread_ratio:.1f` times as much). This luck of one story, which all people share, the interval does not know. (How often such intervals, and tests
+# that flip people's signs, call rolled contents [is counted](../how_tested.md).) In this book such intervals tell precision; rolls are the evidence.
 # :::
 #
 # ## Where?
@@ -193,7 +192,7 @@ report.figure("regions", plotting.heatmaps({average: matrix}, ylabel="", **text)
 # %% [markdown]
 # *What to see:* the model adds to the confounds in {glue:text}`n_significant` of {glue:text}`n_regions` regions. (Where distances from auditory cortex are
 # known, the nearest is at the bottom.) Do places differ in their peak layers? `place_order` correlates peak layers (of those tested) with that distance;
-# where none is known, as here, it is the share of their variance that lies between regions. Chance is the same of rolled content.
+# where none is known, as in *Alice*, it is the share of their variance that lies between regions. Chance is the same of rolled content.
 
 # %%
 parts = [part.sel(model="trained")[..., part["group"].to_numpy() == "people"] for part in (observed, rolled)]
@@ -203,13 +202,13 @@ report.claim("no difference of peak layers between places was found beyond chanc
 report
 
 # %% [markdown]
-# The share is {glue:text}`order:.3f` (95 % of rolls: below {glue:text}`order_chance:.3f`, p = {glue:text}`order_p:.2f`): no difference of peak layers
-# between regions was found beyond chance. With six regions, no coordinates and noisy channels, these data cannot show a cortical *hierarchy* of layers.
+# It is {glue:text}`order:.3f` (95 % of rolls: below {glue:text}`order_chance:.3f`, p = {glue:text}`order_p:.2f`): no difference of peak layers between places
+# was found beyond chance. Without the distance of regions from auditory cortex no data can show a cortical *hierarchy* of layers.
 #
 # ## What we have shown, and what not
 #
-# Trained layers carry something beyond word rate, sound, frequency and short-range surprisal that the blood of these people follows, in this story. Whether
-# one layer carries more than another was not tested, so the curves name no best layer.
+# Trained layers carry something beyond the confounds (by default word rate, sound, frequency and short-range surprisal) that the responses of these people
+# follow, in this story. Whether one layer carries more than another was not tested, so the curves name no best layer.
 #
 # ## Exercise
 #
@@ -217,16 +216,21 @@ report
 #
 # :::{admonition} Solution
 # :class: dropdown
-# In *Alice* the confounds alone predict held-out blocks no worse with two columns than with fifteen, because free weights cost accuracy. The layers' partial
-# correlation changes little. The strong confounds are the ones to report: what a layer shares with word frequency or loudness should not be credited to it.
+# With word rate and length the confounds alone predict held-out blocks with {glue:text}`few_alone:.2f`, no worse than all of them ({glue:text}`all_alone:.2f`):
+# free weights cost accuracy. The best layer adds {glue:text}`few_adds:.2f` to the few and {glue:text}`all_adds:.2f` to all, which is the score to report: what
+# a layer shares with word frequency or loudness should not be credited to it.
 # :::
 
 # %% tags=["hide-cell"]
-for name in (confounds, "rate"):
+for name, key in ((confounds, "all"), ("rate", "few")):
     ask = options | {"confounds": story(data, n_blocks, gap=gap, skip=skip, confounds=name).confounds}
     fit = cross_validate(word_sweep(states[::step], told.design), told.heads, standardize=False, **ask)
     alone, more = (told.summary(fit[part])[0] for part in ("confounds_score", "partial"))
-    print(f"{name}: confounds alone {float(alone):.2f}, best layer adds {float(more.max()):.2f}")
+    report.add(**{f"{key}_alone": alone, f"{key}_adds": more.max()})
+report.claim(
+    "word rate and length alone predict no worse than all confounds", report["few_alone"] >= report["all_alone"]
+)
+report
 
 # %% [markdown]
 # ## Run it on your own data
@@ -238,8 +242,3 @@ for name in (confounds, "rate"):
 # ```
 #
 # The intracranial recordings of {cite:t}`zada2025` are a name away (`-p dataset podcast`); there, each sample is a word and regions come with distances.
-#
-# ## What the papers found
-#
-# {cite:t}`mischler2024` report, for twelve models of about seven billion parameters, that prediction is best in middle layers, and that better models
-# predict better and peak earlier: the subject of [the next chapter](03_better_models). What is shown here is coarser evidence about people.

@@ -1,16 +1,15 @@
 # %% [markdown]
 # # Do better models predict the brain better?
 #
-# {cite:t}`mischler2024` report that over twelve models the better ones also predict the brain better, and reach their best prediction in earlier layers. One
-# point per model, a dozen points: what does such a correlation show, and when does it mislead? Here we hold performance against brain scores that we planted
-# ourselves, and count how often each test is fooled by responses that hold nothing of the models.
+# {cite:t}`mischler2024` report that over twelve models the better ones also predict the brain better, and reach their best prediction in earlier layers. What
+# does such a correlation show? We hold performance against planted brain scores, and count how often tests are fooled by responses that hold nothing of models.
 #
 # :::{admonition} In this chapter
 # **You will learn** how to relate performance to brain score over models that are alike; why electrodes without language can have a brain score; and how to
 # tell whether worse models follow the cortical hierarchy less, or only more noisily.
 #
-# **You need** brain scores and peak layers from [chapter 2](02_layer_alignment), and the graded family of [the page before](03_what_is_better). **It takes**
-# about 20 minutes to read, and some five minutes to run on two cores once the features are computed.
+# **You need** [brain scores](02_layer_alignment), [peak layers](02_layer_order), and the graded family of [the page before](03_what_is_better). **It takes**
+# about 20 minutes to read, and some five to run, features computed.
 # :::
 #
 # ## Parameters
@@ -54,8 +53,8 @@ report = Report(results)
 # %% [markdown]
 # ## Two cohorts, one with language, and one family
 #
-# Electrodes are selected as in the first chapter, by silence against speech, without looking at any model. With the {term}`virtual cohort` comes a second
-# one, **without language**: the same people and places, every electrode driven by sound alone. It tells whether our claims can be trusted.
+# Electrodes are selected as in [the first chapter](01_listening_data), by silence against speech. With the {term}`virtual cohort` comes a second one, **without
+# language**: the same people and places, every electrode driven by sound alone. It tells whether our claims can be trusted.
 #
 # Layers predict each electrode as in chapter 2: {glue:text}`n_depths` of each member, evenly spaced, and of each the {glue:text}`n_components` leading
 # {term}`principal components`, so that models have equally many features (learned from all words, but no response: see exercise 1). A baseline enters every
@@ -81,7 +80,7 @@ confounds = np.column_stack([words["offset"] - words["onset"], words["word"].str
 confounds = np.column_stack([confounds, sound_components(data.audio, words, n_acoustic)])
 folds = {"groups": passages, "cv": ContiguousKFold(n_splits, gap=gap), "inner_cv": inner_splits}
 folds |= {"alphas": np.logspace(1, 5, 5), "device": device, "standardize": False}
-orders = stats.circular_shifts(len(words), n_shifts, groups=passages, min_shift=10, seed=seed)
+orders = stats.Shifts(n_shifts, min_shift=10, seed=seed).orders(len(words), passages)
 family = list(family) or lesions.graded_family(base)
 depths, components, scores = np.linspace(0, 1, n_depths), {}, []
 for spec in family:
@@ -99,14 +98,15 @@ heard, best, worst = scores.sel(channel=mine).mean("channel"), bits.argmin(), bi
 report.add(n_depths=n_depths, n_components=n_components, n_acoustic=n_acoustic, n_shifts=n_shifts)
 for name, line in {"best": heard["partial"][best], "worst": heard["partial"][worst]}.items():
     report.add(**{f"{name}_depth": depths[line.to_numpy().argmax()], f"{name}_end": line[-1]})
+report.claim("at the input embedding all members score alike", float(heard["partial"][:, 0].std()) < 0.001)
 frame, lucky = heard["partial"].rename("score").to_dataframe().reset_index(), heard["null"][:, 0]
 chance = pd.DataFrame({"layer": depths, "low": lucky.min("model"), "high": lucky.max("model")})
 text = {"xlabel": "relative depth of the layer", "ylabel": "beyond sound (partial r)", "title": "Virtual cohort"}
 report.figure("profile", plotting.lines(frame, "layer", "score", hue="model", chance=chance, **text))
 
 # %% [markdown]
-# *What to see:* means over electrodes. At depth 0 all lines meet, because damage spares the input embedding. That of the best member is highest at depth
-# {glue:text}`best_depth:.2f` and ends at {glue:text}`best_end:.2f`, that of the worst at {glue:text}`worst_depth:.2f` and {glue:text}`worst_end:.2f`.
+# *What to see:* score over depth, a colour for each member; gray: chance. All meet at depth 0, because damage spares the input embedding. The best is highest
+# at depth {glue:text}`best_depth:.2f` and ends at {glue:text}`best_end:.2f`, the worst at {glue:text}`worst_depth:.2f` and {glue:text}`worst_end:.2f`.
 #
 # ## A correlation over models that are alike
 #
@@ -166,14 +166,13 @@ report.claim("without language no slope beyond chance was found", nothing["p"] >
 report
 
 # %% [markdown]
-# *What to see:* {glue:text}`n_used_electrodes` responsive electrodes of {glue:text}`n_used_people` people, with 95 % intervals over people. With language
-# (upper points), the score at the fixed depth falls from {glue:text}`fixed_base:.2f` for the intact model to {glue:text}`fixed_worst:.2f` for the worst; its
-# correlation with performance is {glue:text}`main` (p = {glue:text}`main_p:.3f`; the least possible is {glue:text}`least_p:.3f`). Peaks of better members lie
-# *later*, the opposite of what the study reports for separate models: where damage leaves little, the best layer is the input that it spared.
+# *What to see:* score over performance, a point for each member, its interval over people ({glue:text}`n_used_electrodes` responsive electrodes of
+# {glue:text}`n_used_people` people). With language (upper points), it falls from {glue:text}`fixed_base:.2f` for the intact model to
+# {glue:text}`fixed_worst:.2f` for the worst; its correlation with performance is {glue:text}`main` (p = {glue:text}`main_p:.3f`; the least possible is
+# {glue:text}`least_p:.3f`). Peaks of better members lie *later*, unlike in the study: where damage leaves little, the input is probably best.
 #
 # **What is true by construction.** The cohort was planted from layers of the intact model, which a copy with less of that model in it must predict less well.
-# That this correlation comes out shows that the method can see such a relation through noise. It shows nothing about brains, nor that *performance* is what
-# counts: had we planted from a damaged member, that one would win (exercise 2).
+# That the method sees this through noise shows nothing about brains, nor that *performance* counts: a damaged member would win, had we planted it (exercise 2).
 #
 # **The same people without language** must show nothing. If sound is not accounted for, they have a "brain score" of {glue:text}`careless_low:.2f` or more, with
 # the best, the middle and the worst member alike: who knows the word knows much of its sound. Beyond sound and chance (lower points) it is at most
@@ -219,6 +218,7 @@ for name, rho in zip(("rho", "rho_equal"), kinds.values(), strict=True):
     report.add(**{f"{name}_best": rho[best], f"{name}_worst": rho[worst], f"{name}_r": pearsonr(-bits, rho).statistic})
 report.add(rho_target=control["score"][:, 0].min(), rho_left=100 * slopes[1] / slopes[0])
 report.claim("better members follow the distance better as they are", slopes[0] > 0)
+report.claim("better members follow it better where all predict equally well, too", slopes[1] > 0)
 report.claim("noise alone lowers the best member's alignment", np.diff(control["rho"][best, [0, -1]])[0] < 0)
 control[["score", "rho"]].isel(model=best, drop=True).to_dataframe().T.round(2)
 
@@ -228,11 +228,11 @@ text |= {"ylabel": "alignment (rho)", "title": "Peak layers along the cortex, vi
 report.figure("hierarchy", plotting.points(frame, "performance", "rho", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* the peaks of the best member follow the distance with {glue:text}`rho_best:+.2f`, those of the worst with {glue:text}`rho_worst:+.2f`; over
-# members this alignment goes with performance (r = {glue:text}`rho_r:+.2f`). With noise, when all predict with {glue:text}`rho_target:.2f`, the best has
-# {glue:text}`rho_equal_best:+.2f` left and the worst {glue:text}`rho_equal_worst:+.2f`: {glue:text}`rho_left:.0f` % of the slope remain (r =
-# {glue:text}`rho_equal_r:+.2f`). So the hierarchy of members is not one of noise; damage itself disorders the layers, as was planted. But the table (the best
-# member alone, with more and more noise) shows that where scores are low noise by itself can make a hierarchy of models. What carries over is the control.
+# *What to see:* alignment over performance, members as they are and at equal scores. The peaks of the best member follow the distance with
+# {glue:text}`rho_best:+.2f`, those of the worst with {glue:text}`rho_worst:+.2f` (r = {glue:text}`rho_r:+.2f` with performance). With noise, when all predict
+# with {glue:text}`rho_target:.2f`, it is {glue:text}`rho_equal_best:+.2f` and {glue:text}`rho_equal_worst:+.2f`: {glue:text}`rho_left:.0f` % of the slope
+# remain (r = {glue:text}`rho_equal_r:+.2f`). So noise alone does not make this hierarchy of members: damage itself disorders layers. But the table (the best
+# member alone) shows that more and more noise lowers the alignment by itself, and so could make one.
 #
 # ## Exercises
 #
@@ -241,21 +241,23 @@ report.figure("hierarchy", plotting.points(frame, "performance", "rho", hue="kin
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. The features of the test words have a say in which directions are kept, the responses have none; scores differ little.
-# 2. The member that the responses were planted from predicts them best, though others perform better: a correlation tells what was planted.
+# 1. The test words' features have a say in which directions are kept: {glue:text}`from_all:.3f`, and {glue:text}`from_training:.3f` with training words only.
+# 2. The member that was planted predicts them best, though {glue:text}`n_better` others perform better: a correlation tells what was planted.
 # :::
 
 # %% tags=["hide-cell"]
 outside = components[family[0]][[n_depths // 2]]
 features = layer_features(words, family[0], layers=outside["layer"].to_numpy(), start_token=True, device=device)
 own = {**folds, "standardize": True, "n_components": n_components}
-for name, x, ask in (("all words", outside, folds), ("training words", features, own)):
+for name, x, ask in (("all", outside, folds), ("training", features, own)):
     fit = cross_validate(x, responses[:, mine], confounds=confounds, **ask)["partial"]
-    print(f"components from {name}: score {float(fit.mean()):.3f}")
+    report.add(**{f"from_{name}": fit.mean()})
 rng, source = np.random.default_rng(seed), family[2 * len(family) // 3]
 planted = zscore(components[source][-3, :, :50].to_numpy()) @ rng.standard_normal((50, 40))
 planted = xr.DataArray(zscore(planted) + rng.standard_normal(planted.shape), dims=("word", "channel"))
 of_members = [float(cross_validate(components[spec][[-3]], planted, **folds)["score"].mean()) for spec in family]
+report.add(n_better=(bits < bits[family.index(source)]).sum())
+report.claim("the member that was planted predicts best", family[np.argmax(of_members)] == source)
 pd.Series(of_members, family, name=f"planted from {source}").round(3).to_frame()
 
 # %% [markdown]

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Do better models predict people better?
 #
-# People lie in a scanner and hear one story. Seven language models, one intact and six damaged, are held against their blood flow. Does a model that predicts
-# words worse also predict people worse? And does the relation stand out from what the same models give when their descriptions belong to other words?
+# People hear one story. A family of language models, one intact and the others damaged, is held against their responses. Does a model that predicts words worse
+# also predict people worse? And does the relation stand out from what the same models give when their descriptions belong to other words?
 #
 # :::{admonition} In this chapter
 # **You will learn** how to test a slope over models where all people heard one story; what the input embedding alone, which damage spares, reaches; and where
-# two models stand that predict no next word at all.
+# models stand that predict no next word at all.
 #
-# **You need** [the graded family](03_what_is_better), [the method](03_better_models), and rolled content from [chapter 2](02_layer_alignment_in_people). **It
-# takes** about 12 minutes to read, and some five minutes to run on two cores once the features are computed.
+# **You need** [the graded family](03_what_is_better), [the method](03_better_models), and [rolled content](02_layer_alignment_in_people). **It takes** about 12
+# minutes to read, and some five to run, features computed.
 # :::
 #
 # ## Parameters
@@ -52,17 +52,17 @@ report = Report(results)
 # %% [markdown]
 # ## Performance, people, and chance
 #
-# Performance is that of the page [What is a better model?](03_what_is_better): minus the bits per word on a text that nobody here heard, with minimal pairs
-# as a second opinion. The people are those of the chapters before (*Alice*, {cite:t}`brennan2016`): one story of twelve minutes, six language regions. The
-# confounds are word rate and length (of responses to single words, as electrodes give, the word's length, its duration and the pause before it).
+# Performance is that of the page [What is a better model?](03_what_is_better): minus the bits per word on a text that nobody here heard, with minimal pairs as
+# a second opinion. By default the people are those of the chapters before (*Alice*, {cite:t}`brennan2016`; one story of twelve minutes, six language regions),
+# and the confounds word rate and length (of responses to single words, as electrodes give, the word's length, its duration and the pause before it).
 #
 # A score is the {term}`partial correlation` beyond the confounds, of each channel's better one of two layers, a third and two thirds of the way, which were
 # fixed in advance. All people heard one story, so that no interval over people tells whether a score belongs to its text {cite:p}`feghhi2024,hadidi2025`.
 # Chance comes from rolling the *contents* along the words ({term}`content null`), {glue:text}`n_rolls` times, all models alike, and fitting again.
 #
-# Two {term}`bidirectional models <bidirectional model>` come along. They predict no next word and have no performance on our scale; they see the
-# {glue:text}`context` words up to each word. The input embedding comes along, too: layer 0 of the whole family, which damage spares. Results are told at two
-# levels: the average brain (mean over regions), which is there where all people have the same regions, and the mean over people of each one's mean.
+# {term}`Bidirectional models <bidirectional model>` come along. They predict no next word and have no performance on our scale; they see the
+# {glue:text}`context` words up to each word. The input embedding comes, too: layer 0 of the whole family, which damage spares. There are two levels: the
+# average brain (mean over regions), where all people have the same regions, and the mean over {glue:text}`n_people` people of each one's mean.
 
 # %%
 told = story(datasets.load_listening(dataset, **dataset_options), n_blocks, gap=gap, skip=skip, confounds=confounds)
@@ -100,8 +100,9 @@ text |= {"col": "level", "chance": pd.concat(bands), "title": f"Real people ({to
 report.figure("family", plotting.lines(pd.concat(frames), "performance", "score", **text))
 
 # %% [markdown]
-# *What to see:* gray is what rolled contents give, from mean to 95th percentile; the band around the line is an interval over people *for this story*,
-# precision and no evidence. Do better members predict better? `p` is the share of rolls, all members rolled alike, with a slope at least as steep.
+# *What to see:* score over performance, a panel for each level. Gray is what rolled contents give, from mean to 95th percentile; the band around the line is an
+# interval over people *for this story*, precision and no evidence. Do better members predict better? `p` is the share of rolls, all members rolled alike, with
+# a slope at least as steep; the least possible is {glue:text}`least_p:.3f`.
 
 # %%
 slopes = {}
@@ -127,40 +128,42 @@ for name, model in {"base": family[0], "worst": worst, "input": "input embedding
     report.add(**{f"bold_{name}": first.sel(model=model), f"bold_{name}_p": first_p.sel(model=model)})
 report.add(bold_r=top.r.value, bold_p=top.p, bold_person=people.r, bold_person_p=people.p, least_p=1 / (1 + n_rolls))
 report.claim("the intact model's score is beyond its own rolls, at every level", own_p <= 0.05)
+unsure = people.r.low <= 0 <= people.r.high
+report.claim("over people and members the interval of the correlation includes 0", unsure)
 of = {by: [slopes[name, by].p for name in told.levels] for by in performance}
 report.claim("the slope over next-word performance is beyond chance, at every level", max(of[measure]) <= 0.05)
 report.claim("with minimal pairs as performance no slope is beyond chance", min(of["minimal pairs"]) > 0.05)
 lowest = family[first.sel(model=family).to_numpy().argmin()]
+report.add(lowest=lowest.replace(base, "").lstrip("@") or "the intact model", n_worse=(ranked < ranked[lowest]).sum())
 report.claim("the lowest score is not that of the member that predicts words worst", lowest != worst)
 report.add(n_below_input=(first.sel(model=family) < first.sel(model="input embedding")).sum())
 report.add(n_below_outsider=(first.sel(model=family) < first.sel(model=outsiders).min()).sum())
+report.claim("each bidirectional model lies above some member", report["n_below_outsider"] > 0)
 report
 
 # %% [markdown]
-# *What to see:* in the average brain (the first level) the intact model reaches {glue:text}`bold_base:.2f`, beyond its own rolls (p =
-# {glue:text}`bold_base_p:.3f`; the least possible is {glue:text}`least_p:.3f`), the member that predicts words worst {glue:text}`bold_worst:.2f` (p =
+# *What to see:* slopes of rolls, counted, and a line at the observed one. In the average brain (the first level) the intact model reaches
+# {glue:text}`bold_base:.2f`, beyond its own rolls (p = {glue:text}`bold_base_p:.3f`), the member that predicts words worst {glue:text}`bold_worst:.2f` (p =
 # {glue:text}`bold_worst_p:.3f`). Score and performance correlate with {glue:text}`bold_r:+.2f`, and the slope is steeper than rolled contents give (p =
-# {glue:text}`bold_p:.3f`). In the mean of {glue:text}`n_people` people the correlation is {glue:text}`bold_person` (in brackets the precision over people and
-# other members for this story, no evidence), the slope beyond chance as well (p = {glue:text}`bold_person_p:.3f`).
+# {glue:text}`bold_p:.3f`). In the mean of people the slope is beyond rolls as well (p = {glue:text}`bold_person_p:.3f`), but over other people and members, for
+# this story, the correlation is {glue:text}`bold_person`: the interval includes 0. That family shows a relation; others need not.
 #
-# **How far does that go?** With minimal pairs as performance no slope is beyond chance. Nor is the order that of performance: the member whose attention
-# reaches 24 tokens tells grammar as well as the intact one and predicts words better than three others, yet has the lowest score in the average brain. And
-# the input embedding alone, which every member has, reaches {glue:text}`bold_input:.2f` (p = {glue:text}`bold_input_p:.3f`), more than
-# {glue:text}`n_below_input` of the {glue:text}`n_members` members. What was damaged, not only how much skill that cost, decides what is left for the brain.
+# **How far does that go?** With minimal pairs as performance no slope is beyond chance. Nor is the order that of performance: the lowest score in the average
+# brain is that of {glue:text}`lowest`, though {glue:text}`n_worse` others predict words worse. And the input embedding alone, which every member has, reaches
+# {glue:text}`bold_input:.2f` (p = {glue:text}`bold_input_p:.3f`), more than {glue:text}`n_below_input` of the {glue:text}`n_members` members.
 #
-# Both bidirectional models, trained to embed sentences, lie above {glue:text}`n_below_outsider` of the members in the average brain: predicting words well is
-# not needed for such a score. Nor does a slope say that prediction is what brains do: features that are learned to predict words serve much else
-# {cite:p}`antonello2024`. And the story lasts twelve minutes.
+# The bidirectional models, trained to embed sentences, all lie above {glue:text}`n_below_outsider` of the members in the average brain: predicting words well
+# is not needed for such a score. Nor does a slope say that prediction is what brains do: features that are learned to predict words serve much else
+# {cite:p}`antonello2024`. And all of this rests on one story.
 #
 # ## Exercise
 #
 # What would a textbook p-value say? Take the scores of rolled contents, which belong to other words, as if they were data, and count how often their
-# correlation with performance over the seven members is "significant" (p < .05).
+# correlation with performance over the members is "significant" (p < .05).
 #
 # :::{admonition} Solution
 # :class: dropdown
-# In the mean of people {glue:text}`textbook:.0f` % of the rolls, where 5 % are promised. Members are alike and share the luck of each roll, so their points
-# are not independent.
+# In the mean of people {glue:text}`textbook:.0f` % of the rolls, where 5 % are promised: members are alike and share the luck of each roll.
 # :::
 
 # %% tags=["hide-cell"]
@@ -173,14 +176,13 @@ called.round(1)
 # %% [markdown]
 # ## What we have shown, and what not
 #
-# Along one family of damaged copies real people follow a model's loss of next-word skill beyond chance, by a slope that hangs on what was damaged. Whether
-# better-*trained* models are more brain-like takes models that were trained separately.
+# Along one family of damaged copies real people follow a model's loss of next-word skill beyond chance, if not in the order of that skill: what was damaged
+# seems to matter, too. Whether better-*trained* models are more brain-like takes models that were trained separately.
 #
 # ## Run it on your own data
 #
 # A folder with a story that people heard (`brainalign check my_folder` tells what is missing), and models from the hub. With independent models, use the
-# published averages as a second performance (`average(published())`) and hold width and size constant (`covariates` of `performance_correlation`, from
-# `lesions.registry()`); over one family of one size they say nothing.
+# published averages, too (`average(published())`), and see whether width or size (`lesions.registry()`) would explain the order as well.
 #
 # ```bash
 # papermill notebooks/03_better_models_in_people.ipynb mine.ipynb -p dataset my_folder -p device cuda -p results my_results \
@@ -191,5 +193,5 @@ called.round(1)
 #
 # {cite:t}`mischler2024` report that over twelve models of about seven billion parameters performance on language benchmarks correlates with brain score (r =
 # .92, as given in a signed public review of an earlier version), and that better models reach their best prediction in earlier layers and follow the cortical
-# hierarchy more closely. (The article is behind a paywall, and its preprint, arXiv:2401.17671, could not be opened here; abstract, review and reports do not
-# say which benchmarks, or how averaged.) Their electrodes were intracranial, their models separate: this chapter neither repeats nor contradicts their finding.
+# hierarchy more closely. (The article is behind a paywall; open sources do not say which benchmarks, or how averaged.) Their electrodes were intracranial,
+# their models separate: this chapter neither repeats nor contradicts their finding.

@@ -1,15 +1,13 @@
 # %% [markdown]
 # # Do better models predict readers better?
 #
-# The last test of this chapter needs no scanner: people read sentences word by word, and their EEG tells how unexpected one noun was. Nine laboratories did
-# the same experiment. Which models does this signal follow, and does it follow better models better?
+# The last test of this chapter needs no scanner: people (by default of nine laboratories) read sentences word by word, and their EEG tells how unexpected one
+# noun was. Which models does this signal follow, and does it follow better models better?
 #
 # :::{admonition} In this chapter
-# **You will learn** what the N400 is; how to find chance where the stimuli are sentences, not a story; and two ways to hold a model against one word's brain
-# response, by its surprise and by its layers.
+# **You will learn** what the N400 is, how to find chance where the stimuli are sentences, and two ways to hold a model against one word's brain response.
 #
-# **You need** [the graded family](03_what_is_better) and [the method](03_better_models). **It takes** about 10 minutes to read, and some minutes to run on
-# two cores once the features are computed.
+# **You need** [the graded family](03_what_is_better) and [the method](03_better_models). **It takes** about 10 minutes to read, some to run, features computed.
 # :::
 #
 # ## Parameters
@@ -48,14 +46,14 @@ report = Report(results)
 # %% [markdown]
 # ## Sentences, laboratories, surprise
 #
-# The {term}`N400` is a deflection of the EEG some 400 ms after a word, larger (more negative) for unexpected words {cite:p}`kutas1980`. In the data of
-# {cite:t}`nieuwland2018`, each {term}`item` is a sentence that goes on with a more or less expected noun; everybody read one of the two. We average people
-# within laboratories and keep sentences that each of them has, both versions: {glue:text}`sentences` sentences ({glue:text}`dropped` are left out),
+# The {term}`N400` is a deflection of the EEG some 400 ms after a word, larger (more negative) for unexpected words {cite:p}`kutas1980`. By default the data are
+# those of {cite:t}`nieuwland2018`: each {term}`item` is a sentence that goes on with a more or less expected noun; everybody read one of the two. We average
+# people within laboratories and keep sentences that each of them has, both versions: {glue:text}`sentences` sentences ({glue:text}`dropped` are left out),
 # {glue:text}`people` people, {glue:text}`laboratories` laboratories. All showed the same sentences, so no interval over laboratories says whether a relation
-# would hold for others. For chance, the descriptions of an *item's* two sentences go together to another's, {glue:text}`n_exchanges` times, alike for all models.
+# would hold for others. For chance, an *item's* two descriptions go together to another item, {glue:text}`n_exchanges` times, alike for all models.
 #
-# How strongly does the noun's {term}`surprisal` go with a larger N400, over sentences? (Positive numbers mean the expected direction; chapter 5 keeps the sign
-# of the voltage.) This needs next-word predictions, so only the {term}`causal <causal language model>` family has it. The yardstick is
+# How strongly does the noun's {term}`surprisal` go with a larger N400, over sentences? (Positive numbers mean the expected direction; [chapter
+# 5](05_context_in_readers) keeps the sign of the voltage.) Only the {term}`causal <causal language model>` family predicts next words. The yardstick is
 # {term}`cloze probability`: the share of other people who completed the sentence with this noun.
 
 # %%
@@ -66,9 +64,12 @@ items = data.words["item"].to_numpy()[nouns]
 read = trials.notna().all(axis=1).groupby(items).transform("all").to_numpy()
 labs, by_lab, items = trials.columns.to_numpy(), trials.to_numpy()[read], items[read]
 responses = xr.DataArray(np.column_stack([by_lab, by_lab.mean(1)]), dims=("word", "channel"))
+
+# %%
 beginnings = before_noun(data.words)  # a model reads the sentence up to its noun and no further
 at_noun = beginnings["is_noun"].to_numpy(bool)
-orders, family = stats.group_permutations(items, n_exchanges, seed=seed), list(family) or lesions.graded_family(base)
+orders = stats.PermuteGroups(n_exchanges, seed=seed).orders(len(items), items)
+family = list(family) or lesions.graded_family(base)
 bits_of = [surprisal(beginnings, spec, start_token=True, device=device).to_numpy() for spec in family]
 surprising, observed = zscore(np.stack(bits_of)[:, at_noun][:, read], axis=1), zscore(responses.to_numpy())
 relation = -surprising @ observed / len(items)  # (model, channel)
@@ -98,10 +99,10 @@ report.claim("better members' surprisal goes with the N400 better, beyond exchan
 report
 
 # %% [markdown]
-# *What to see:* for all people together the intact model's surprisal goes with the N400 by {glue:text}`base_r:+.2f` (p = {glue:text}`base_p:.3f`), that of
-# the worst member by {glue:text}`worst_r:+.2f`, cloze probability by {glue:text}`cloze_r:.2f`. Over members the relation correlates with performance at
-# {glue:text}`slope` (interval over laboratories and members, for these sentences); the slope is beyond exchanged items (p = {glue:text}`slope_p:.3f`). That
-# damage weakens the relation is to be expected: a model that cannot predict has surprisals without meaning. That people's N400 follows them is the finding.
+# *What to see:* strength of the relation over performance, a point for each member, in one colour for the mean of laboratories, in another for all people
+# together; dashed: cloze probability. For all people the intact model's surprisal goes with the N400 by {glue:text}`base_r:+.2f` (p = {glue:text}`base_p:.3f`),
+# that of the worst member by {glue:text}`worst_r:+.2f`, cloze probability by {glue:text}`cloze_r:.2f`. Over members the relation correlates with performance at
+# {glue:text}`slope` (interval over laboratories and members, for these sentences), beyond exchanged items (slope: p = {glue:text}`slope_p:.3f`).
 #
 # ## Layers
 #
@@ -138,6 +139,8 @@ report.figure("layers", plotting.lines(frame, "performance", "score", **text))
 ask = {"null": null[:, :n, :-1], "seed": seed}
 by_layer, by_pairs = (performance_correlation(x, score[:n, :-1], labs, **ask) for x in (performance, grammar))
 report.add(layer_base=score[0, -1], layer_base_p=table["p"].iloc[0], n_depths=n_depths, n_exchanges=n_exchanges)
+unsure = by_layer.r.low <= 0 <= by_layer.r.high
+report.claim("over laboratories and members the interval of the layers' correlation includes 0", unsure)
 report.add(layer_slope=by_layer.r, layer_slope_p=by_layer.p, pairs_r=by_pairs.r.value, pairs_p=by_pairs.p)
 report.claim("the intact model's layers predict held-out sentences beyond exchanged items", table["p"].iloc[0] <= 0.05)
 beyond = [found.r.value > 0 and found.p <= 0.05 for found in (by_layer, by_pairs)]
@@ -145,10 +148,13 @@ report.claim("better members' layers predict better, by either measure, beyond e
 report
 
 # %% [markdown]
-# *What to see:* gray is what exchanged items give, from mean to 95th percentile; the band around the line is an interval over laboratories, for these
-# sentences. For all people the best layer of the intact model predicts held-out sentences with {glue:text}`layer_base:.2f` (p = {glue:text}`layer_base_p:.3f`).
-# Over members, score and performance correlate with {glue:text}`layer_slope` (the slope is beyond exchanged items, p = {glue:text}`layer_slope_p:.3f`); with
-# minimal pairs as performance, with {glue:text}`pairs_r:+.2f` (p = {glue:text}`pairs_p:.3f`). The bidirectional models are last in the table.
+# *What to see:* score over performance, a panel for the mean of laboratories and one for all people. Gray is what exchanged items give, from mean to 95th
+# percentile; the band around the line is an interval over laboratories, for these sentences. For all people the best layer of the intact model predicts
+# held-out sentences with {glue:text}`layer_base:.2f` (p = {glue:text}`layer_base_p:.3f`). The bidirectional models are last in the table.
+#
+# Over members, score and performance correlate with {glue:text}`layer_slope`. The slope is beyond exchanged items (p = {glue:text}`layer_slope_p:.3f`), but the
+# interval includes 0. Both are true: p asks whether the luck of sentences would order these members so, the interval whether other members and laboratories
+# would show the same, which so few cannot tell. With minimal pairs as performance r is {glue:text}`pairs_r:+.2f` (p = {glue:text}`pairs_p:.3f`).
 #
 # ## Exercise
 #
@@ -156,14 +162,15 @@ report
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Take cloze out of both and correlate what is left. What remains is what the model knows of the noun beyond the share of people who would have said it.
+# With cloze taken out of both, {glue:text}`beyond_cloze_r:+.2f` is left of {glue:text}`surprisal_r:+.2f`. [Chapter 5](05_context_in_readers) tests it.
 # :::
 
 # %% tags=["hide-cell"]
 free = np.column_stack([np.ones(len(items)), beginnings["cloze"].to_numpy()[at_noun][read]])
 both = np.column_stack([-surprising[0], responses[:, -1]])
 left = both - free @ np.linalg.lstsq(free, both, rcond=None)[0]
-print(f"r = {pearsonr(*both.T).statistic:+.2f}; cloze held constant: r = {pearsonr(*left.T).statistic:+.2f}")
+report.add(surprisal_r=pearsonr(*both.T).statistic, beyond_cloze_r=pearsonr(*left.T).statistic)
+report
 
 # %% [markdown]
 # ## What we have shown, and what not

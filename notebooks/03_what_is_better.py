@@ -8,8 +8,7 @@
 # **You will learn** what published benchmark scores can and cannot say; how to measure a model's performance without anyone's benchmark; and what a *graded
 # family* of damaged models is, over which the next three pages ask whether performance goes with brain score.
 #
-# **You need** to know that a language model gives each next word a probability. **It takes** about 15 minutes to read, and a few minutes to run on two
-# cores, once; what models compute is kept.
+# **You need** to know that a language model gives each next word a probability. **It takes** about 15 minutes to read, and a few to run, once.
 # :::
 #
 # ## Parameters
@@ -53,10 +52,9 @@ report = Report(results)
 # | TruthfulQA {cite:p}`lin2022` | truth, or a common misconception? | not fixed | none |
 #
 # `published` holds these scores with the source of every row: mostly an [archive of the
-# leaderboard](https://github.com/felipemaiapolo/sloth/blob/6dc6bb3efeefc7c1db01d60cba1f4b73e5d260d1/data/open-llm-leaderboard_old.csv), for the rest the
-# column `url`. Below are the twelve models that are taken for the study's: {glue:text}`n_confirmed` are `named` in public accounts of it (a news summary and a
-# reading note), {glue:text}`n_unconfirmed` are guesses from models of that size and time. `average` is the mean of {term}`z-scores <z-score>` of the first
-# three benchmarks; models without all three stand first.
+# leaderboard](https://github.com/felipemaiapolo/sloth/blob/6dc6bb3efeefc7c1db01d60cba1f4b73e5d260d1/data/open-llm-leaderboard_old.csv), else the column `url`.
+# Below are the twelve models taken for the study's: {glue:text}`n_confirmed` are `named` in public accounts of it (a news summary, a reading note),
+# {glue:text}`n_unconfirmed` are guesses. `average` is the mean of {term}`z-scores <z-score>` of the first three benchmarks (models without all three: on top).
 
 # %%
 table = published("leaderboard")
@@ -75,16 +73,16 @@ text = {"xlabel": "benchmark", "ylabel": "correct (%)", "title": "Published scor
 report.figure("published", plotting.points(pd.concat([scores, levels]), "benchmark", "score", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* each point is a model. Three benchmarks are left out of the average by default. At MMLU {glue:text}`n_mmlu_chance` of {glue:text}`n_mmlu`
-# models are below 30 %, where guessing gives 25 %: noise rather than rank. Of GSM8K {glue:text}`n_gsm_floor` of {glue:text}`n_gsm` models solve fewer than
-# 10 %: a floor. And TruthfulQA, in the Pythia family, where only size differs, has a {term}`rank correlation <Spearman correlation>` with size of
-# {glue:text}`truthful_size:.2f` ({glue:text}`n_pythia` models): an average would pull in two directions.
+# *What to see:* percent correct, one point a model, in a colour for the three benchmarks that are averaged by default, one for those left out, one for
+# guessing. At MMLU {glue:text}`n_mmlu_chance` of {glue:text}`n_mmlu` models are below 30 %, where guessing gives 25 %: noise rather than rank. Of GSM8K
+# {glue:text}`n_gsm_floor` of {glue:text}`n_gsm` models solve fewer than 10 %: a floor. And TruthfulQA, in the Pythia family, where only size differs, falls
+# with size ({term}`rank correlation <Spearman correlation>` {glue:text}`truthful_size:.2f`, {glue:text}`n_pythia` models): an average would pull two ways.
 #
 # ## Size, protocol, kinship
 #
 # The study is said to report a correlation of .92 between performance and brain score (in a signed public review of an earlier version). Were its twelve
-# models independent, the 95 % interval would run from {glue:text}`reported_low:.2f` to {glue:text}`reported_high:.2f`. But {glue:text}`n_kin` of them are a
-# third one, trained further (`kin`). What models share, be it weights, text, recipe or size, may be what a brain score is sensitive to.
+# models independent, the 95 % interval would run from {glue:text}`reported_low:.2f` to {glue:text}`reported_high:.2f`. But {glue:text}`n_kin` of them are
+# another of the twelve, trained further (`kin`). What models share, be it weights, text, recipe or size, may be what a brain score is sensitive to.
 
 # %%
 pythia = table[table.index.str.contains("pythia.*deduped") & table["truthfulqa"].notna()]
@@ -100,6 +98,9 @@ report.add(size_r=spearmanr(sized["parameters_millions"], sized["average"]).stat
 report.add(protocol_r=spearmanr(both["few"], both["zero"]).statistic, n_both=len(both))
 report.add(reported_low=reported[0], reported_high=reported[1], n_kin=study["kin"].ne("").sum())
 report.claim("most of the scored models fail at GSM8K", report["n_gsm_floor"] > report["n_gsm"] / 2)
+report.claim("TruthfulQA falls with size", report["truthful_size"] < 0)
+report.claim("the average grows with size", report["size_r"] > 0.5)
+report.claim("protocols rank models much alike, not the same", 0.8 < report["protocol_r"] < 0.999)
 report
 
 # %% mystnb={"image": {"alt": "Average leaderboard score against the logarithm of the number of parameters, one point a model, the study's models in another colour and all at nearly the same size."}}
@@ -109,13 +110,14 @@ text = {"xlabel": "parameters (millions, log10)", "ylabel": "benchmark average (
 report.figure("size", plotting.points(sizes.sort_values("kind"), "size", "average", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* performance goes with size (rank correlation {glue:text}`size_r:.2f`, {glue:text}`n_sized` models): over models of all sizes, unlike the
-# study's, its correlation with brain score may be one of size. The {term}`protocol` matters too: without examples the same benchmark gives other numbers, and
-# the {glue:text}`n_both` models that have both are ranked alike ({glue:text}`protocol_r:.2f`), not the same. `average` refuses a table of mixed protocols.
+# *What to see:* the average over size (logarithmic), a point for each model, the study's in a second colour. Performance goes with size (rank correlation
+# {glue:text}`size_r:.2f`, {glue:text}`n_sized` models): over models of all sizes, unlike the study's, its correlation with brain score may be one of size. The
+# {term}`protocol` matters too: without examples benchmarks give other numbers, and the {glue:text}`n_both` models that have both are ranked much alike
+# ({glue:text}`protocol_r:.2f`), not the same. `average` refuses a table of mixed protocols.
 #
 # ## Performance that we can measure ourselves
 #
-# None of the twelve fits into a laptop, and this book has to run without the network. Two measures need only the model:
+# The twelve are large for a laptop, and this book has to run without the network. Two measures need only the model:
 #
 # - **Next word.** How well does it predict each word of speech from the words before it? In bits per word ({term}`surprisal`, lower is better), and as the
 #   share of words that were its first guess (top 1) or among its first ten (top 10).
@@ -156,7 +158,8 @@ lucky_low, lucky_high = 100 * np.array(binom.interval(0.95, n_pairs, 0.5)) / n_p
 report.add(n_phenomena=len(by_phenomenon), n_cell_pairs=n_pairs, cell_low=lucky_low, cell_high=lucky_high)
 report.claim("every damage costs bits", skill["bits"].iloc[1:].min() > intact["bits"])
 report.claim("the two measures agree in part", 0.3 < report["measure_r"] < 0.95)
-report.claim("some damage costs bits and no minimal pairs", (skill["pairs"].iloc[1:] >= intact["pairs"]).any())
+spared = (span["pairs"] >= intact["pairs"]) & (span["bits"] > intact["bits"])
+report.claim("some shorter reach of attention costs bits and no minimal pairs", spared.any())
 report
 
 # %% mystnb={"image": {"alt": "Share of minimal pairs right against bits per word, one point a member of the family, coloured by kind of damage, with a dashed line where guessing lies and two lines that hold 95 percent of guesses."}}
@@ -172,14 +175,15 @@ of_cells = (by_phenomenon - 0.5).set_axis(by_phenomenon.index.str.replace("_", "
 report.figure("phenomena", plotting.heatmaps({base: of_cells}, title="Minimal pairs by phenomenon", **text))
 
 # %% [markdown]
-# *What to see:* above, {glue:text}`n_members` members from {glue:text}`base_bits:.1f` to {glue:text}`worst_bits:.1f` bits per word. The intact model has
+# *What to see:* above, minimal pairs right over bits per word, one point a member, a colour for each kind of damage; dashed lines: guessing, and what it gives
+# in 95 % of cases. The {glue:text}`n_members` members range from {glue:text}`base_bits:.1f` to {glue:text}`worst_bits:.1f` bits. The intact model has
 # {glue:text}`base_top1:.0f` % of the words as its first guess, {glue:text}`base_top10:.0f` % among its first ten, and {glue:text}`base_pairs:.0f` % of the
-# {glue:text}`n_all_pairs` pairs right; the worst has {glue:text}`worst_pairs:.0f` % (lines around 0.5: guessing, in 95 of 100 cases).
+# {glue:text}`n_all_pairs` pairs right; the worst has {glue:text}`worst_pairs:.0f` %.
 #
-# The two measures agree in part (rank correlation {glue:text}`measure_r:.2f`): a reach of attention of 24 tokens covers each of these short sentences and
-# costs no pair, while running speech becomes harder to predict; with 4 tokens, {glue:text}`span_bits:.1f` bits, {glue:text}`span_pairs:.0f` % of pairs are
-# still right. **"Better" depends on the test.** Below, the {glue:text}`n_phenomena` phenomena: a cell holds only {glue:text}`n_cell_pairs` pairs, and
-# guessing alone gives anything from {glue:text}`cell_low:.0f` to {glue:text}`cell_high:.0f` %.
+# The two measures agree in part (rank correlation {glue:text}`measure_r:.2f`): a reach of attention (`span`) that covers each of these short sentences costs no
+# pair, while running speech becomes harder to predict; with the shortest reach, {glue:text}`span_bits:.1f` bits, {glue:text}`span_pairs:.0f` % of pairs are
+# still right. **"Better" depends on the test.** Below, share right less guessing: a row for each of {glue:text}`n_phenomena` phenomena, a column a member. A
+# cell holds only {glue:text}`n_cell_pairs` pairs, and guessing alone gives anything from {glue:text}`cell_low:.0f` to {glue:text}`cell_high:.0f` %.
 #
 # ## Exercises
 #
@@ -189,27 +193,24 @@ report.figure("phenomena", plotting.heatmaps({base: of_cells}, title="Minimal pa
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. Little here: z-scores and percentages have a rank correlation of {glue:text}`rule_r:.2f`, three benchmarks and six {glue:text}`all_six_r:.2f`. With
-#    twelve models that may still decide whether a correlation passes a threshold; choose before you look.
-# 2. Those below the end printed here: of as many pairs, a model as good as the intact one gets fewer right in 2.5 of 100 cases. (Pairs share templates and
-#    are not quite independent, so the true end lies somewhat lower.)
+# 1. Little here: z-scores and percentages have a rank correlation of {glue:text}`rule_r:.2f`, three benchmarks and six {glue:text}`all_six_r:.2f`. With so few
+#    models that may still decide whether a correlation passes a threshold; choose before you look.
+# 2. The {glue:text}`n_told` below {glue:text}`lower_end:.0f` %: of as many pairs, a model as good as the intact one gets fewer right in 2.5 of 100 cases.
+#    (Pairs share templates and are not quite independent, so the true end lies somewhat lower.)
 # :::
 
 # %% tags=["hide-cell"]
 ranks = pd.DataFrame({rule: average(study, rule=rule) for rule in ("z", "z-available", "mean")})
 ranks = ranks.assign(all_six=average(study, list(guessing))).corr("spearman")
 report.add(rule_r=ranks.loc["z", "mean"], all_six_r=ranks.loc["z", "all_six"])
-print(ranks.round(2).to_string())
-print(f"lower end: {binom.ppf(0.025, len(pairs), intact['pairs']) / len(pairs):.2f}", skill["pairs"].round(2), sep="\n")
+report.claim("the order of the study's models changes little with the rule", ranks.min(axis=None) > 0.9)
+lower_end = binom.ppf(0.025, len(pairs), intact["pairs"]) / len(pairs)
+report.add(lower_end=100 * lower_end, n_told=(skill["pairs"] < lower_end).sum())
+ranks.round(2)
 
 # %% [markdown]
 # ## What we have, and what not
 #
 # We have two measures of performance for a family of one model's copies, and know that they are not the same measure. From here on performance is minus the
 # bits per word on this speech, also where people heard or read other text; the pairs come as a second opinion. [The next page](03_better_models) asks, on
-# planted truth, how performance can be held against brain scores. Other models are a list; the more independent they are, the more a correlation over them says:
-#
-# ```bash
-# papermill notebooks/03_what_is_better.ipynb mine.ipynb -p device cuda -p results my_results \
-#   -y 'family: [mistralai/Mistral-7B-v0.1, EleutherAI/pythia-6.9b, facebook/opt-6.7b, tiiuae/falcon-7b, mosaicml/mpt-7b]'
-# ```
+# planted truth, how performance can be held against brain scores. Other models are a list, `family`; a correlation over independent ones says more.

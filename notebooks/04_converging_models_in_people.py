@@ -2,14 +2,12 @@
 # # Layers and people, without fitting
 #
 # [The page before](04_models_and_electrodes) found a planted order of layers in virtual electrodes without a single fitted weight. What does the same measure find in
-# people? We compare layers of SmolLM2 with all responses in each region of a story, by default the six fMRI regions of the 27 who heard *Alice* {cite:p}`brennan2016`.
+# people? We compare layers of a language model with all responses to a story in each region, by default those of people who heard *Alice* {cite:p}`brennan2016`.
 #
 # :::{admonition} In this chapter
-# **You will learn** how to keep what every layer and every region share, the rhythm of the words, out of a comparison; what chance is where everybody heard one story;
-# and why a measure that fits nothing is the blunter tool.
+# **You will learn** how to keep the rhythm of the words out of a comparison, what chance is where everybody heard one story, and why not to fit is the blunter tool.
 #
-# **You need** [the page before](04_models_and_electrodes), and rolled contents from [chapter 2](02_layer_alignment_in_people). **It takes** about 8 minutes to read, and
-# two minutes to run on two cores once the features are computed.
+# **You need** [the page before](04_models_and_electrodes) and rolled contents from [chapter 2](02_layer_alignment_in_people). **It takes** 8 minutes to read, two to run.
 # :::
 #
 # ## Parameters
@@ -46,10 +44,10 @@ report = Report(results)
 # ## What leaves both sides
 #
 # A region's responses, one or more from each person, describe the story at every volume (or, with electrodes, at every word). Layers come to volumes by the
-# {term}`haemodynamic response`. Word rate and length are in every layer and region and would make all of them alike; nothing is fitted that could hold them as a baseline,
-# so they have to go. With `remove=True`, `story` takes them out of each of {glue:text}`n_blocks` blocks, with slow drift and, where it is known, head motion: out of the
-# responses and of the design that brings words to volumes (where each sample is one word, out of the responses alone: what is gone from one side has no product with the
-# other). Then each region is compared with {glue:text}`n_layers` layers, and so are copies without one person at a time, for precision ({term}`jackknife`).
+# {term}`haemodynamic response`. Word rate and length are in every layer and region and would make all of them alike; nothing is fitted that could hold them as a
+# baseline, so they have to go. With `remove=True`, `story` takes them out of each of {glue:text}`n_blocks` blocks, with slow drift and, where it is known, head motion:
+# out of the responses and of the design that brings words to volumes (where each sample is one word, out of the responses alone: what is gone from one side has no
+# product with the other). Each region, and copies without one person at a time ({term}`jackknife`), are compared with {glue:text}`n_layers` layers.
 
 # %%
 data = datasets.load_listening(dataset, **dataset_options)
@@ -72,8 +70,8 @@ profile = np.stack([one.value for one in precision], axis=1)  # (layer, region)
 # %% [markdown]
 # ## Chance
 #
-# Shifting the responses in time, as the page before did, would not do for blood flow: it breaks the tie between the *timing* of words and the blood as well, and any
-# description that knows when words come would look better than chance. We roll the *contents* along the words instead ({term}`content null`), {glue:text}`n_rolls` times.
+# Shifting the responses in time, as the page before did, would not do: it breaks the tie between the *timing* of words and the responses as well, and any description
+# that knows when words come would look better than chance. We roll the *contents* along the words instead ({term}`content null`), {glue:text}`n_rolls` times.
 # The p-value of a region compares its best layer with that of each roll; the {term}`false discovery rate` over regions is {glue:text}`q_percent:g` %.
 
 # %%
@@ -102,14 +100,14 @@ text = {"xlabel": "layer", "ylabel": "CKA", "title": f"Layers and regions, {data
 report.figure("regions", plotting.lines(drawn, "layer", "cka", col="region", chance=chance, **text))
 
 # %% [markdown]
-# *What to see:* blue is CKA with its 95 % interval over people (how precise a value is for this story, and no evidence), gray holds 95 % of the rolls of each layer. The
-# best layer is beyond chance in {glue:text}`n_found` of the {glue:text}`n_regions` regions (smallest p = {glue:text}`smallest_p:.3f`). We claim no more than that the
-# contents of words matter: which of them, from how rare a word is to what it means in its context, CKA does not say. Rolled layers average {glue:text}`chance:.3f`,
-# although *debiased* CKA is zero for unrelated descriptions of independent samples: neighbouring volumes share most of their blood response, on both sides.
+# *What to see:* CKA by layer, a panel a region. Blue is CKA with its 95 % interval over people (how precise a value is for this story, and no evidence), gray holds 95 %
+# of the rolls of each layer. The best layer is beyond chance in {glue:text}`n_found` of the {glue:text}`n_regions` regions (smallest p = {glue:text}`smallest_p:.3f`). We
+# claim no more than that the contents of words matter: which of them, from how rare a word is to what it means in its context, CKA does not say. Rolled layers average
+# {glue:text}`chance:.3f`, although *debiased* CKA is zero on average for unrelated descriptions of independent samples: volumes that follow each other are not independent.
 #
-# **What a comparison without weights cannot say.** Chapter 2, which fits weights, asks whether some combination of features predicts a region. CKA weighs everything that
-# the responses hold, what people share and what is each one's own, and is the blunter tool: a region without a clear CKA may well be predicted. Six regions without
-# coordinates cannot show an order along cortex, and no layer's lead over its neighbours was tested.
+# **What a comparison without weights cannot say.** [Chapter 2](02_layer_alignment_in_people), which fits weights, asks whether some combination of features predicts a
+# region. CKA weighs everything that the responses hold, what people share and what is each one's own, and is the blunter tool: a region without a clear CKA may well be
+# predicted. A few regions without coordinates cannot show an order along cortex, and no layer's lead over its neighbours was tested.
 #
 # ## Exercise
 #
@@ -117,7 +115,7 @@ report.figure("regions", plotting.lines(drawn, "layer", "cka", col="region", cha
 #
 # :::{admonition} Solution
 # :class: dropdown
-# CKA rises a little in every region, the rolls do not, for rolling moves word length, too: what counting letters gives would be credited to layers. It has to be taken out.
+# CKA rises in every region, the mean of the rolls in none: rolling moves word length, too, so that what counting letters gives is credited to layers. It has to go.
 # :::
 
 # %% tags=["hide-cell"]
@@ -128,18 +126,18 @@ observed = cka_matrix(list(word_sweep(states, kept.design).values), sides, batch
 some = RolledSweeps(states, kept.design, n_rolls=19, seed=seed)
 rolled = np.stack([cka_matrix(list(one.values), sides, batch_size=batch_size).values.max(0) for one in some])
 table = {"CKA, left in": observed, "mean of rolls, left in": rolled.mean(0), "CKA, taken out": profile.max(0)}
-pd.DataFrame({**table, "mean of rolls, taken out": null.max(1).mean(0)}, regions).round(3)
+table = pd.DataFrame({**table, "mean of rolls, taken out": null.max(1).mean(0)}, regions)
+higher, rolls_higher = table["CKA, left in"] > table["CKA, taken out"], rolled.mean(0) > null.max(1).mean(0)
+report.claim("with word length left in, CKA rises in every region", higher.all())
+report.claim("with word length left in, the mean of rolls rises in no region", not rolls_higher.any())
+table.round(3)
 
 # %% [markdown]
 # ## Run it on your own data
 #
 # A folder with a BOLD signal of the same regions in every person, or with responses to words and a region for each electrode (three people or more in each):
-#
 # ```bash
 # papermill notebooks/04_converging_models_in_people.ipynb mine.ipynb -p dataset my_folder -p results my_results
 # ```
 #
-# ## What the paper found
-#
-# {cite:t}`mischler2024` report that high-performing models share their hierarchy with the brain. Whether layers and electrodes were also compared without weights, and
-# on which matrices, is not said in the sources that are open.
+# Whether {cite:t}`mischler2024` compared layers and electrodes without weights, too, is not said in the sources that are open.

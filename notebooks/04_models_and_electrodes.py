@@ -1,16 +1,15 @@
 # %% [markdown]
 # # Layers and electrodes, without fitting
 #
-# Which layer of a model resembles which stretch of cortex? Chapter 2 fitted weights from layers to electrodes. CKA, which [the page before](04_converging_models)
-# used for models, can compare a layer with *electrodes* just as well: both describe the same words, one by features, the other by responses. Here we see on the
-# {term}`virtual cohort`, whose order was {term}`planted`, what it finds, and what chance is.
+# Which layer of a model resembles which stretch of cortex? [Chapter 2](02_layer_alignment) fitted weights from layers to electrodes. CKA, which [the page
+# before](04_converging_models) used for models, can compare a layer with *electrodes* just as well: both describe the same words, one by features, the other by
+# responses. Here we see on the {term}`virtual cohort`, whose order was {term}`planted`, what it finds, and what chance is.
 #
 # :::{admonition} In this chapter
-# **You will learn** how to compare layers with groups of electrodes without fitting anything; why the chance level of a *debiased* measure is not zero for words that
-# follow each other; why the centre of a profile of layers is steadier than its peak; and what CKA can say about an order along cortex, and what not.
+# **You will learn** how to compare layers with groups of electrodes without fitting anything; why the chance level of a *debiased* measure is not zero for
+# words that follow each other; what the centre of a profile of layers adds to its peak; and what CKA can say about an order along cortex, and what not.
 #
-# **You need** [the page before](04_converging_models), and the electrodes of [chapter 1](01_listening_data). **It takes** about 12 minutes to read, and two minutes to
-# run on two cores once the features are computed.
+# **You need** [the page before](04_converging_models) and the electrodes of [chapter 1](01_listening_data). **It takes** about 12 minutes to read, two to run.
 # :::
 #
 # ## Parameters
@@ -41,11 +40,10 @@ report = Report(results)
 # %% [markdown]
 # ## Two sides
 #
-# One side of the comparison: every layer of the intact model, each feature brought to a standard deviation of 1, as on the page before. The other side: the electrodes
-# that answer to speech at all (chapter 1), cut into {glue:text}`n_groups` groups of equal size by their distance from {term}`Heschl's gyrus`. A group's responses are a
-# description of {glue:text}`n_words` words with some two dozen features. Nothing is fitted, so there is nothing to cross-validate; the price is that no feature can be
-# left out or weighted up, as a regression would. Minibatches are drawn at random from all words here, which keeps neighbouring words apart and so chance low.
-# **Uncertainty** comes from leaving out one person at a time.
+# One side of the comparison: every layer of the intact model, each feature brought to a standard deviation of 1, as on the page before. The other side: the
+# electrodes that answer to speech at all, cut into {glue:text}`n_groups` groups of equal size by their distance from {term}`Heschl's gyrus`. A group's responses describe
+# {glue:text}`n_words` words with one feature an electrode. Nothing is fitted, so there is nothing to cross-validate; the price is that no feature can be left out or
+# weighted up. Minibatches are drawn from all words here, so that few are neighbours. Intervals come from leaving out one person at a time ({term}`jackknife`).
 
 # %%
 data = datasets.load_listening(dataset)
@@ -75,12 +73,12 @@ without = without.swapaxes(0, 1)  # (person, layer, group)
 # %% [markdown]
 # ## Chance
 #
-# Debiased CKA is zero for unrelated descriptions if words are independent samples. They are not: neighbouring words share context in the model and time in the brain.
-# So we shift the responses in a circle ({term}`circular shift`) within each passage, as in chapter 2. There everything had to be refitted; here shifting is enough,
-# because CKA fits nothing. The p-value compares the best layer's CKA with the best layer's in each of {glue:text}`n_shifts` shifts.
+# Debiased CKA is zero on average for unrelated descriptions if words are independent samples. They are not: neighbouring words share context in the model and
+# time in the brain. So we shift the responses in a circle ({term}`circular shift`) within each passage, as in chapter 2. There everything had to be refitted;
+# CKA fits nothing, so that shifting is enough. The p-value compares the best layer's CKA with the best layer's in each of {glue:text}`n_shifts` shifts.
 
 # %%
-shifts = stats.circular_shifts(len(words), n_shifts, groups=words["passage"], min_shift=10, seed=seed)
+shifts = stats.Shifts(n_shifts, min_shift=10, seed=seed).orders(len(words), words["passage"])
 null = cka_null(stack, whole, shifts, **settings)
 p = stats.p_values(profile.max(0), null.max("representation").values)
 chance = null.mean("draw").values
@@ -99,12 +97,12 @@ text = {"xlabel": "layer", "ylabel": "CKA", "title": f"Layers and groups of elec
 report.figure("profiles", plotting.lines(pd.concat(parts), "layer", "cka", hue="distance", levels=bound, **text))
 
 # %% [markdown]
-# *What to see:* {glue:text}`n_electrodes` electrodes of {glue:text}`n_people` people, with 95 % intervals over people for two groups. In every group the best layer is
-# beyond chance (p = {glue:text}`largest_p:.3f` at most). The shifts themselves average up to {glue:text}`null_mean_high:.3f`, not zero: this is what dependent words do.
+# *What to see:* CKA by layer, a line a group ({glue:text}`n_electrodes` electrodes, {glue:text}`n_people` people in all), with 95 % intervals over people for two of them. In
+# every group the best layer is beyond chance (p = {glue:text}`largest_p:.3f` at most). Shifts average up to {glue:text}`null_mean_high:.3f`, not zero: words are dependent.
 #
 # ## Where in the model does a group sit?
 #
-# Its best layer (its {term}`peak layer`) is one answer, but neighbouring layers are nearly tied, and the best one jumps when a person is left out. A steadier one is
+# Its best layer (its [peak layer](02_layer_order)) is one answer; where neighbouring layers nearly tie, it rests on little. Another, to which all layers add, is
 # the *centre* of its profile: the mean layer, each weighted by what its CKA has over chance (the mean of the shifts).
 
 # %%
@@ -128,13 +126,12 @@ text = {"xlabel": "distance from Heschl's gyrus (mm)", "ylabel": "layer", "title
 report.figure("centres", plotting.points(pd.concat(parts), "mm", "layer", hue="which", levels=flat, **text))
 
 # %% [markdown]
-# *What to see:* best layers run from {glue:text}`near_best` in the nearest group to {glue:text}`far_best` in the farthest, centres from {glue:text}`near_centre:.1f`
-# to {glue:text}`far_centre:.1f`: a difference of {glue:text}`step` layers (95 % interval over people), where {glue:text}`planted_step:.0f` were planted. CKA sees an
-# order without a single fitted weight, but centres shrink it, because profiles are broad: layers are alike.
+# *What to see:* layer against distance. Best layers run from {glue:text}`near_best` in the nearest group to {glue:text}`far_best` in the farthest, centres from
+# {glue:text}`near_centre:.1f` to {glue:text}`far_centre:.1f`: a difference of {glue:text}`step` layers (95 % interval over people), where
+# {glue:text}`planted_step:.0f` were planted. CKA sees an order without a single fitted weight, but centres shrink it, because profiles are broad.
 #
-# Heights are another matter. No CKA here exceeds {glue:text}`top_cka:.2f`: noise in the responses lowers it, in each group by another factor, and no ceiling corrects
-# for it. **Compare layers within a group, not groups with each other.** And the cohort follows the very model that we compare it with; that CKA finds the order back
-# shows that the method can, nothing about people.
+# Heights are another matter. No CKA here exceeds {glue:text}`top_cka:.2f`: noise lowers it, and no ceiling corrects for it. **Compare layers within a group, not groups
+# with each other.** And the cohort follows the very model that we compare it with: that CKA finds its order shows what the method can, nothing about people.
 #
 # ## Exercises
 #
@@ -143,22 +140,28 @@ report.figure("centres", plotting.points(pd.concat(parts), "mm", "layer", hue="w
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. Layers that are ruled by one feature say nothing about most words, and drop out for all groups, whatever else they hold.
-# 2. With few words plain CKA rises in all groups: bias, not brains. Debiased values vary by sampling error only. But the first words are one stretch of speech, in which
-#    neighbours depend on each other and slow changes on both sides can agree by chance: no estimator corrects that; shifts show it.
+# 1. A layer that is ruled by one feature falls behind in every group, whatever else it holds.
+# 2. With few words plain CKA rises in every group: bias, not brains. Words in a row depend on each other: there debiased CKA is higher, too.
 # :::
 
 # %% tags=["hide-cell"]
-own = layer_features(words, base, start_token=True, device=device)
-variance, found = own.var("word"), {}
+raw_states, found = layer_features(words, base, start_token=True, device=device), {}
+variance = raw_states.var("word")
 ruled = int((variance.max("feature") / variance.sum("feature")).to_series().iloc[1:].idxmax())
-for kind, one in {"raw": cka_matrix(list(own.values), whole, **settings).values, "standardized": profile}.items():
+raw = cka_matrix(list(raw_states.values), whole, **settings).values
+report.claim("raw, a layer that one feature rules falls behind in every group", (raw[ruled] < profile[ruled]).all())
+for kind, one in {"raw": raw, "standardized": profile}.items():
     found["best layer", kind], found[f"CKA at layer {ruled}", kind] = layers[one.argmax(0)], one[ruled].round(2)
 
+# %% tags=["hide-cell"]
 at_random = np.random.default_rng(seed).permutation(len(words))
 subsets = {"100 at random": at_random[:100], "800 at random": at_random[:800], "the first 100": np.arange(100)}
 for label, some in subsets.items():
     xs, ys = [x[some] for x in stack.values()], {name: y[some] for name, y in whole.items()}
     for measure, debiased in (("plain", False), ("debiased", True)):
         found[label, measure] = cka_matrix(xs, ys, debiased=debiased).max("representation").values.round(2)
+rises = found["100 at random", "plain"] > found["800 at random", "plain"]
+report.claim("plain CKA of few words at random is higher in every group", rises.all())
+debiased_higher = found["the first 100", "debiased"] > found["100 at random", "debiased"]
+report.claim("debiased CKA is higher in one stretch of words than at random", debiased_higher.all())
 pd.DataFrame(found, [f"{mm} mm" for mm in place]).T

@@ -37,7 +37,6 @@ from brainalign.layers import alignment, context_horizon, crossed_order
 from brainalign.ridge import ContiguousKFold, cross_validate
 
 plotting.use_style()
-xr.set_options(display_expand_data=False, display_expand_attrs=False)
 report = Report(results)
 
 # %% [markdown]
@@ -51,9 +50,9 @@ report = Report(results)
 # {cite:p}`breiman1984`. The interval of `best` comes from drawing scores around the observed ones and noting the best context each time. The test asks
 # whether any longer context predicts better than one word, corrected for their number {cite:p}`simes1986`; if none is shown to, we say "one word".
 #
-# A trap: each fold is predicted from weights that were fitted to the *other* folds, so that scores vary together. A plain jackknife does not see this: in
-# noise it calls one difference in eight significant, not one in twenty. `context_horizon` multiplies its variance by $1 + k/(k-1)$ for $k$ folds
-# {cite:p}`nadeau2003`. Is that enough? Next to the {glue:text}`n_electrodes` electrodes that answer to speech we fit {glue:text}`n_empty` that hold nothing.
+# A trap: each fold is predicted from weights that were fitted to the *other* folds, so that scores vary together. A plain jackknife does not see this and is
+# too sure, so that `context_horizon` multiplies its variance by $1 + k/(k-1)$ for $k$ folds {cite:p}`nadeau2003`. Is that enough? Next to the
+# {glue:text}`n_electrodes` electrodes that answer to speech we fit {glue:text}`n_empty` that hold nothing.
 
 # %%
 data = datasets.load_listening("virtual", model=model, device=device)
@@ -91,8 +90,8 @@ figure.axes[0].set_yticks(np.arange(len(contexts)), names)
 report.figure("horizons", figure)
 
 # %% [markdown]
-# *What to see:* the context each electrode needs, with its 95 % interval. More than one word is shown to help in {glue:text}`n_helped`
-# ({term}`false discovery rate` {glue:text}`q_percent:g` %). The rank correlation with distance is {glue:text}`distance`, over {glue:text}`n_people` people.
+# *What to see:* a dot an electrode, with its 95 % interval. More than one word is shown to help in {glue:text}`n_helped` ({term}`false discovery rate`
+# {glue:text}`q_percent:g` %). The rank correlation of the context needed with distance is {glue:text}`distance`, over {glue:text}`n_people` people.
 #
 # ## Against the truth
 #
@@ -112,6 +111,7 @@ report.add(empty_rate=100 * (empty["p"] <= q).mean(), empty_helped=stats.fdr(emp
 report.add(empty_width=100 * (empty["high"] > empty["low"]).mean())
 report.claim("in noise, a gain by context is called no more often than it should be", report["empty_rate"] <= 100 * q)
 report.claim("the interval of best holds the truth as often as it says", report["covered"] >= 95)
+report.claim("saying one word unless more is shown makes fewer right", right["best, where shown"] < right["best"])
 pd.DataFrame({"right": right, "Spearman": ranks}).round(2)
 
 # %% [markdown]
@@ -143,11 +143,15 @@ for side, at in {"near": 0, "far": 2}.items():
         mean = grid[..., third == at].mean("channel")
         panels[f"{side}; grows: {name}"] = pd.DataFrame((mean / mean.max()).T.values, index=layers, columns=names)
 text = {"xlabel": "context (words)", "ylabel": "layer", "title": "Virtual cohorts: score by layer and context"}
+planted_orders = {"layer": [1, 0], "window": [0, 1], "sound": [0, 0], "nothing": [0, 0]}  # of layers, of windows
+best = {name: np.unravel_index(panel.to_numpy().argmax(), panel.shape) for name, panel in panels.items()}
+moves = {k: np.sign(np.subtract(best[f"far; grows: {k}"], best[f"near; grows: {k}"])).tolist() for k in grids}
+report.claim("the brightest cell moves up where layers grow, right where windows do", moves == planted_orders)
 report.figure("grids", plotting.heatmaps(panels, label="score / best", **text))
 
 # %% [markdown]
-# *What to see:* mean scores of the nearest third of electrodes (top) and of the farthest (bottom), each panel divided by its highest. From near to far the
-# brightest cell moves up where layers grow, to the right where windows do; else it stays.
+# *What to see:* mean scores by context (to the right) and layer (upwards) of the nearest third of electrodes (top) and of the farthest (bottom), each panel
+# divided by its highest. From near to far the brightest cell moves up where layers grow, to the right where windows do; else it stays.
 #
 # `crossed_order` asks for an order that does not depend on the other choice. Peak layers must rise with distance at *every* fixed context, and also where
 # each electrode may take the context that suits it best ("free"): one that looks early only because it keeps few words stops doing so there. The largest
@@ -171,22 +175,19 @@ report.add(window_peaks=tests.loc["window", columns[0]], layer_horizon=tests.loc
 report.add(window_p_layers=tests.loc["window", columns[2]], layer_p_windows=tests.loc["layer", columns[3]])
 misled = report["window_peaks"].low > 0 and report["layer_horizon"].low > 0
 report.claim("peak layers rise where only windows grow, and contexts where only layers do", misled)
-called, grows = tests[columns[2:]] <= 0.05, {"layer": [1, 0], "window": [0, 1], "sound": [0, 0], "nothing": [0, 0]}
-planted_order = pd.DataFrame({**grows, "all of them": [1, 1]}, index=called.columns).T.astype(bool)
-report.claim("the crossed test calls what was planted, and nothing else", (called == planted_order).all(axis=None))
+called = tests[columns[2:]] <= 0.05
+to_call = pd.DataFrame({**planted_orders, "all of them": [1, 1]}, index=called.columns).T.astype(bool)
+report.claim("the crossed test calls what was planted, and nothing else", (called == to_call).all(axis=None))
 report
 
 # %% [markdown]
 # *What to see:* Spearman correlations with distance and their 95 % intervals over people, and the one-sided p-values of `crossed_order`; in the last row
 # everything grows. Where only windows grow, peak layers at full context still follow distance ({glue:text}`window_peaks`); where only layers grow, the
 # context needed does ({glue:text}`layer_horizon`). Neither alone says what grows. The crossed test calls what was planted, and nothing else: p =
-# {glue:text}`window_p_layers:.2g` for layers where windows grow, {glue:text}`layer_p_windows:.2g` for windows where layers do.
+# {glue:text}`window_p_layers:.2g` for layers where windows grow, {glue:text}`layer_p_windows:.2g` for windows where layers do. [How often?](../how_tested.md)
 #
-# How often it does so in 200 cohorts of each kind is [shown elsewhere](../how_tested.md); with lower scores, or few layers, it may miss an order.
-#
-# What we have shown: the context an electrode needs can be recovered with an interval that is honest in signal and in noise, and only a grid of layers and
-# contexts tells an order of windows from one of layers. What we have not: that real electrodes have such an order, or need context: that was planted. Nor
-# can we say whether an order of layers shows only in long windows. [The next page](05_context_in_people) asks people.
+# What we have shown: the context an electrode needs can be recovered with an honest interval, and a grid of layers and contexts tells an order of windows from
+# one of layers. What we have not: that real electrodes have such an order, or need context. [The next page](05_context_in_people) asks people.
 #
 # ## Exercise
 #
@@ -194,7 +195,7 @@ report
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Both get worse. `enough` drifts to short contexts, as few are clearly worse than the best; `best` errs both ways, and its intervals widen.
+# Both order the electrodes worse than before, `best` worst; and nearly every interval is wider than one context.
 # :::
 
 # %% tags=["hide-cell"]
@@ -203,13 +204,15 @@ quiet = responses.sel(channel=few)
 loud = quiet + 2 * quiet.std("word") * quiet.copy(data=np.random.default_rng(seed).standard_normal(quiet.shape))
 again = cross_validate(states[:, 1::2].stack(sweep=("context", "layer")), loud, return_predictions=True, **folds)
 noisy = context_horizon(again.unstack("sweep")["prediction"], loud, n_splits=n_splits, seed=seed)
+true, noisy_ranks = np.searchsorted(horizon["context"], planted[few]), {}
 for name in ("best", "enough"):
-    found, true = (np.searchsorted(horizon["context"], values) for values in (noisy[name], planted[few]))
-    print(f"{name:7s} Spearman with the planted context {alignment(found, true).value:.2f}")
+    noisy_ranks[name] = alignment(np.searchsorted(horizon["context"], noisy[name]), true).value
 wide, holds = noisy["low"] < noisy["high"], (noisy["low"] <= planted[few]) & (planted[few] <= noisy["high"])
+worse = noisy_ranks["best"] < noisy_ranks["enough"] < min(ranks["best"], ranks["enough"])
+report.claim("in more noise both readings order electrodes worse, best worst", worse)
+report.claim("in more noise nearly all intervals are wider than one context", wide.mean().item() > 0.9)
 print(f"{wide.mean():.0%} of the intervals are wider than one context; {holds.mean():.0%} hold it")
+pd.Series(noisy_ranks, name="Spearman with the planted context").to_frame().round(2)
 
 # %% [markdown]
-# ## Run it again
-#
 # `papermill notebooks/05_context_horizon.ipynb mine.ipynb -p n_depths 8 -y "contexts: [1, 2, 4, 8, 16, 32, null]" -p results mine` has a finer grid.

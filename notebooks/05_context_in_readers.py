@@ -1,8 +1,8 @@
 # %% [markdown]
-# # One noun, 334 readers
+# # One noun in a sentence, many readers
 #
 # Blood flow mixes the words of many seconds. Voltage at the scalp does not: about 400 ms after an unexpected word it has a dip, the {term}`N400`
-# {cite:p}`kutas1980`. {cite:t}`nieuwland2018` recorded it in nine laboratories, in people who read sentences word by word, at one noun in each. Other people
+# {cite:p}`kutas1980`. By default these are the data of {cite:t}`nieuwland2018`, whose people read sentences word by word, at one noun in each. Other people
 # had completed the sentences, and the share who chose the noun is its {term}`cloze probability`, the classical measure of expectation. How many words before
 # the noun does a model need, for its {term}`surprisal` to follow the N400?
 #
@@ -48,13 +48,13 @@ trials.head(4)
 
 # %% [markdown]
 # One row a trial: a person, a sentence (`passage`) and the voltage at its noun in microvolts; {glue:text}`n_trials:,` trials of {glue:text}`n_people` people
-# ({glue:text}`n_dropped:,` defective rows were left out). An {term}`item` is one sentence that goes on with an expected or a less expected noun; each person
-# read one of the two. Mind the sign: the N400 is *negative*, so surprisal should correlate *negatively* with it, and cloze positively.
+# ({glue:text}`n_dropped:,` defective rows were left out). Sentences that differ in their noun only are one {term}`item`; by default there are two, with an
+# expected and a less expected noun, and each person read one. Mind the sign: the N400 is *negative*, so surprisal should correlate *negatively* with it.
 #
 # ## Surprisal, by context
 #
-# Each sentence is cut to the last words up to its noun: two words, for instance, are the article and the noun. The more context, the closer surprisal comes
-# to what people expect: over sentences, its correlation with cloze goes from {glue:text}`cloze_one:.2f` to {glue:text}`cloze_all:.2f`.
+# Each sentence is cut to the last words up to its noun: two words are, as a rule, the article and the noun. The more context, the closer surprisal comes to
+# what people expect: over sentences, its correlation with cloze goes from {glue:text}`cloze_one:.2f` to {glue:text}`cloze_all:.2f`.
 
 # %%
 contexts = sorted(contexts, key=lambda c: np.inf if c is None else c)
@@ -76,8 +76,8 @@ predictors.corr().round(2)
 # Voltages are centred within each person and averaged over the people who read the sentence, and each predictor is correlated with these means. It has two
 # kinds of uncertainty, which people happened to read, and which sentences were written; we {term}`bootstrap` both, people and items.
 #
-# For chance, items change places with each other, {glue:text}`n_exchanges:,` times: the predictors of one item go to the voltages of another, its two
-# sentences together. How well random halves of the people agree gives the {term}`noise ceiling` {cite:p}`spearman1910,brown1910`.
+# For chance, items change places with each other, {glue:text}`n_exchanges:,` times: the predictors of one item go to the voltages of another, its sentences
+# together. How well random halves of the people agree gives the {term}`noise ceiling` {cite:p}`spearman1910,brown1910`.
 
 # %%
 centred = trials["n400"] - trials.groupby("subject")["n400"].transform("mean")
@@ -91,16 +91,18 @@ def correlations(weights, rows=slice(None)):
     return np.corrcoef(np.column_stack([means, predictors.to_numpy()[rows]]).T)[0, 1:]
 
 
+# %%
 everyone, items = np.ones(table.shape[1]), nouns["item"].to_numpy()
 rng, r, n = np.random.default_rng(seed), correlations(everyone), len(everyone)
 people_draws = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(n_boot)]
 over_people = 1.96 * np.std([correlations(weights) for weights in people_draws], axis=0)
-members = [np.flatnonzero(items == item) for item in np.unique(items)]
-draws = (rng.integers(len(members), size=len(members)) for _ in range(n_boot))
-over_items = 1.96 * np.std([correlations(everyone, np.concatenate([members[k] for k in d])) for d in draws], axis=0)
+sentences = [np.flatnonzero(items == item) for item in np.unique(items)]  # rows of each item
+item_draws = (rng.integers(len(sentences), size=len(sentences)) for _ in range(n_boot))
+rows_drawn = (np.concatenate([sentences[k] for k in draw]) for draw in item_draws)
+over_items = 1.96 * np.std([correlations(everyone, some) for some in rows_drawn], axis=0)
 
 # %%
-orders = stats.group_permutations(items, n_exchanges, seed=seed)
+orders = stats.PermuteGroups(n_exchanges, seed=seed).orders(len(items), items)
 means, values = voltage.sum(1) / read.sum(1), predictors.to_numpy()
 exchanged = np.stack([np.corrcoef(np.column_stack([means, values[order]]).T)[0, 1:] for order in orders])
 p = stats.p_values(r, exchanged, alternative="two-sided")
@@ -119,30 +121,32 @@ report.figure("sentence_means", plotting.forest(found, xlabel="correlation over 
 # %%
 last = len(contexts) - 1
 grows, grows_null = r[last] - r[0], exchanged[:, last] - exchanged[:, 0]
+following = [name for name, own_r, own_p in zip(predictors, r, p, strict=True) if own_r < 0 and own_p <= q]
 report.add(n_sentences=len(table), n_exchanges=n_exchanges, ceiling=ceiling["ceiling"].mean())
-report.add(first=predictors.columns[np.flatnonzero((r < 0) & (p <= q))[0]], one_r=r[0], one_p=p[0])
+report.add(first=following[0] if following else "no number of", one_r=r[0], one_p=p[0], q=q)
 report.add(grows=grows, grows_p=stats.p_values(grows, grows_null, alternative="two-sided"))
 follows = r[last] < 0 < r[-1] and p[[last, -1]].max() <= q
 report.claim("surprisal with all context follows the N400, and cloze does", follows)
 report.claim("context turns the correlation towards the N400", grows < 0 and report["grows_p"] <= q)
 report.claim("cloze follows the N400 more closely than surprisal does", r[-1] > np.abs(r[:-1]).max())
+report.claim("surprisal of the noun alone goes with a higher voltage", r[0] > 0 and p[0] <= q)
+report.claim("intervals over items are wider than those over people", (over_items > over_people).all())
 report
 
 # %% [markdown]
-# *What to see:* correlations over {glue:text}`n_sentences` sentence means, with 95 % intervals over items; gray is what 95 % of exchanges give. Surprisal
-# with all context follows the N400: the more surprising the noun, the lower the voltage. Cloze follows it as well, with the other sign, and more closely.
-# The shortest context whose correlation is negative, with a p of at most .05, is {glue:text}`first` words; the ceiling is {glue:text}`ceiling:.2f`.
+# *What to see:* correlations over {glue:text}`n_sentences` sentence means, with 95 % intervals over items; gray is what 95 % of exchanges give. Surprisal with
+# all context follows the N400: the more surprising the noun, the lower the voltage. Cloze follows it as well, with the other sign, and more closely. The
+# shortest context whose correlation is negative, with a p of at most {glue:text}`q:g`, is {glue:text}`first` words; the ceiling is {glue:text}`ceiling:.2f`.
 #
 # From one word to all context the correlation changes by {glue:text}`grows:+.2f` (p = {glue:text}`grows_p:.3f`, items exchanged): context turns it towards
 # the N400. Given the noun alone it is {glue:text}`one_r:+.2f` (p = {glue:text}`one_p:.3f`): such surprisal says little else than how rare and how long the
-# noun is, and rare nouns should have a larger N400, a lower voltage; we have no explanation for the reverse. The wide intervals are those over items: people
-# are many, sentences are few, and a statement about *language* has to hold for other sentences.
+# noun is, and rare nouns should have a larger N400, a lower voltage; we have no explanation for the reverse. Intervals over items are the wider ones.
 #
 # ## Single trials
 #
 # A mean hides that people differ. A {term}`mixed model` predicts every trial from the surprisal, with a slope for each person, and with offsets for each
 # person, item and sentence {cite:p}`baayen2008`. Surprisal belongs to the sentence: without those offsets, trials would pretend to be independent. The table
-# has the same picture in microvolts by standard deviation of the predictor, with 95 % intervals that take people, items and sentences into account.
+# has slopes in microvolts by standard deviation of the predictor, with 95 % intervals that take people, items and sentences into account.
 
 # %%
 rows = trials.drop(columns="cloze").join(predictors / predictors.std(), on="passage")
@@ -168,12 +172,12 @@ report
 
 # %% [markdown]
 # With both in one model, surprisal with all context has a slope of {glue:text}`beyond_bits` (p = {glue:text}`beyond_bits_p:.2g`), cloze of
-# {glue:text}`beyond_cloze` (p = {glue:text}`beyond_cloze_p:.2g`). Mind that cloze is itself an estimate from a few dozen people: surprisal can stand in for
-# what it misses of a noun's predictability {cite:p}`westfall2016`. With 44 raters this adds little ([simulated](../how_tested.md)). A small model sets no
-# bound: for three larger ones {cite:t}`michaelov2023` report a closer match with the N400 than that of people's own predictions.
+# {glue:text}`beyond_cloze` (p = {glue:text}`beyond_cloze_p:.2g`). Mind that cloze is itself an estimate, from few people: surprisal can stand in for what it
+# misses of a noun's predictability {cite:p}`westfall2016`. Simulations of the default data say that [this adds little](../how_tested.md). A small model sets
+# no bound: for larger ones {cite:t}`michaelov2023` report a closer match with the N400 than that of people's own predictions.
 #
-# What we have shown: the N400 of a noun asks for a context of several words; the surprisal of a small model follows it, cloze follows it more closely, and
-# beyond cloze nothing was found in this surprisal. What we have not: anything on longer contexts, or beyond one noun of sentences read word by word.
+# What we have shown: given all of the sentence, the surprisal of a small model follows the N400, cloze follows it more closely, and beyond cloze nothing was
+# found in this surprisal. What we have not: anything on longer contexts, or beyond one noun of sentences read word by word.
 #
 # ## Exercise
 #
@@ -181,25 +185,24 @@ report
 #
 # :::{admonition} Solution
 # :class: dropdown
-# The interval gets narrower without any new data: the model now believes that these are all the sentences there are. (The slope changes as well, because
-# sentences are weighted otherwise.) For a statement about *language* sentences have to be random effects too.
+# The interval gets narrower without new data: the model takes these sentences for all there are. For a statement about *language*, they have to be random, too.
 # :::
 
 # %% tags=["hide-cell"]
 careless = mixed_model(rows, "n400", [full], random_effects={"subject": [full]}).coefficients.loc[full]
-for label, row in {"people, items, sentences": fits[full], "people only": careless}.items():
-    print(f"{label:25s} {row['estimate']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})")
+widths = [row["high"] - row["low"] for row in (careless, fits[full])]
+report.claim("without sentences as random effects the interval is narrower", bool(widths[0] < widths[1]))
+slopes = pd.DataFrame({"people, items, sentences": fits[full], "people only": careless}).T
+slopes[["estimate", "low", "high"]].astype(float).round(2)
 
 # %% [markdown]
 # ## Run it on your own data
 #
 # A folder with ERP amplitudes at one noun of each sentence, and `is_noun`, `item` and `cloze` of words (`brainalign check my_folder` tells what it lacks):
-#
 # ```bash
 # papermill notebooks/05_context_in_readers.ipynb mine.ipynb -p dataset my_folder -p results my_results
 # ```
 #
-# ## What the papers found
+# ## What the paper found
 #
-# {cite:t}`nieuwland2018` tested whether people predict the *article* before the noun; at the noun they found the effect of cloze on the N400 that we find
-# here. {cite:t}`mischler2024`, with high gamma of people who listened, report that context matters for models and brain; for a sentence, the N400 agrees.
+# At the noun, {cite:t}`nieuwland2018` found the effect of cloze on the N400 that we find in their data; they asked whether people predict the *article* before.

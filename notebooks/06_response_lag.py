@@ -33,8 +33,8 @@ from brainalign.features.acoustics import envelope
 from brainalign.features.language import layer_features, n_layers
 from brainalign.layers import alignment, alignment_difference, peak_layer
 from brainalign.mixed import mixed_model
-from brainalign.ridge import ContiguousKFold, cross_validate
-from brainalign.signals import response_lag, word_drive
+from brainalign.ridge import ContiguousKFold, cross_validate, response_lag
+from brainalign.signals import word_drive
 
 plotting.use_style()
 report = Report(results)
@@ -43,7 +43,7 @@ report = Report(results)
 # ## What drives an electrode?
 #
 # The electrodes are those of [the chapter's first page](06_beyond_acoustics): virtual, with little noise, selected because they respond to speech. A ridge
-# sweep over layers gives each its {term}`peak layer` and, from that layer, held-out predictions of its word responses.
+# regression from each layer gives each its [peak layer](02_layer_order) and, from that layer, held-out predictions of its word responses.
 #
 # A {term}`temporal receptive field` is a regression of the signal on a drive at every lag; its highest weight marks the lag. For sound the drive is the
 # {term}`envelope`. For words it cannot be the mere fact that a word occurred: an electrode that follows their *content* rises for one and falls for another,
@@ -86,11 +86,11 @@ text["title"] = "When electrodes respond, virtual cohort"
 report.figure("lags", plotting.points(pd.concat([depth, known]), "distance_pmc", "lag", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* lags of {glue:text}`n_reliable` of {glue:text}`n_electrodes` electrodes; their rank correlation with distance is {glue:text}`lag_r`. Lags up
-# to {glue:text}`lag_longest:.0f` ms were planted; estimates are off by {glue:text}`lag_error:.0f` ms on average, with a bias of {glue:text}`lag_bias:+.0f`
-# ms (samples are {glue:text}`lag_step:.0f` ms apart). Beyond {glue:text}`lag_halfway:.0f` mm, {glue:text}`lag_below:.0f` % lie below the planted value.
+# *What to see:* lag against distance, of {glue:text}`n_reliable` of {glue:text}`n_electrodes` electrodes; both rise together (rank correlation
+# {glue:text}`lag_r`). Lags up to {glue:text}`lag_longest:.0f` ms were planted; estimates are off by {glue:text}`lag_error:.0f` ms on average, with a bias of
+# {glue:text}`lag_bias:+.0f` ms (samples: {glue:text}`lag_step:.0f` ms apart). Beyond {glue:text}`lag_halfway:.0f` mm, {glue:text}`lag_below:.0f` % are too low.
 #
-# The lag behind the *envelope*, which needs no language model, follows distance with a rank correlation of {glue:text}`sound_lag_r`: the delay of the
+# The lag behind the *envelope*, which needs no language model, does not grow with distance (rank correlation {glue:text}`sound_lag_r`): the delay of the
 # sound's share was drawn at random, and far electrodes hold hardly any sound, so there is nothing to find. Real recordings allow the same comparison.
 #
 # ## Three intervals
@@ -120,8 +120,8 @@ report.claim("geodesic distance orders peak layers better than Euclidean does", 
 report
 
 # %% [markdown]
-# Peak layers follow distance, geodesic or Euclidean, and the response lag; geodesic less Euclidean is {glue:text}`metric_gain`. All this is by construction
-# and says nothing about people: layer and lag were planted to grow with distance. The lag also rests on the peak layer: the two are not independent.
+# Peak layers follow distance and the response lag; geodesic distance, along the surface, orders them better than Euclidean, by {glue:text}`metric_gain`. All
+# this is by construction: layer and lag were planted to grow with geodesic distance. The lag also rests on the peak layer: the two are not independent.
 #
 # ## Exercise
 #
@@ -129,7 +129,7 @@ report
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Fewer lags are known to within 50 ms: what all words have alike is the rise during speech, broad and in all electrodes the same.
+# Worse: fewer lags are known to within 50 ms. What all words have in common is the rise during speech, which is broad.
 # :::
 
 # %% tags=["hide-cell"]
@@ -137,14 +137,11 @@ centres = words[["onset", "offset"]].mean(axis=1).to_numpy()
 alike = signal.isel(channel=0).copy(data=np.histogram(centres, np.append(signal["time"], np.inf))[0].astype(float))
 plain = response_lag(signal, alike)
 known_well = (plain["high"] - plain["low"] < 0.1) & (plain["score"] > 0)
+report.claim("with mere onsets fewer lags are known", int(known_well.sum()) < reliable.sum())
 print(f"{known_well.sum()} of {len(plain)} lags are known to within 50 ms; with content {reliable.sum()}")
 
 # %% [markdown]
-# ## Run it again
-#
 # `papermill notebooks/06_response_lag.ipynb noisy.ipynb -p snr 0.1 -p results noisy` makes a cohort as noisy as real recordings are.
-#
-# ## What the paper found
 #
 # {cite:t}`mischler2024` report that models align with the cortical hierarchy, with depth measured by distance from Heschl's gyrus and, as a check, by
 # response lag, which gives the same picture. As far as open sources tell, electrodes were independent samples there; here people are.

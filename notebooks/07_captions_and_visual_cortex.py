@@ -3,15 +3,13 @@
 #
 # Show a person a photograph, and ask five others to describe it in a sentence. {cite:t}`doerig2025`, *the study* from here on, report that what a language
 # model makes of the sentences resembles what the visual cortex makes of the photograph: pictures with similar captions evoke similar responses. How can a list
-# of numbers that comes from a sentence be compared with the responses of thousands of places in the brain? This page avoids the question of what each number
-# means: it compares only how far apart the pictures are.
+# of numbers that comes from a sentence be compared with the responses of thousands of places in the brain? By comparing only how far apart the pictures are.
 #
 # :::{admonition} In this chapter
 # **You will learn** what the data of a viewer look like; how to make a table of distances from responses and from captions, and how to compare two of them; and
 # how to tell which of two descriptions drives a region, when each leaks into what follows the other.
 #
-# **You need** correlation and {term}`permutation <permutation test>` as in the chapters before; nothing about language models but that they turn sentences into
-# numbers. **It takes** about 15 minutes to read, and half a minute to run once the captions are embedded.
+# **You need** correlation and {term}`permutation <permutation test>` as in the chapters before. **It takes** about 15 minutes to read, half a minute to run.
 # :::
 #
 # ## Parameters
@@ -86,9 +84,9 @@ report.add(agreement=agreement.median(), agreement_regions=agreement[inside].med
 report
 
 # %% [markdown]
-# *What to see:* one presentation says little. In the regions ({glue:text}`percent_regions:.0f` % of {glue:text}`n_vertices:,` vertices), two repeats correlate
-# at {glue:text}`agreement_regions:.2f` in the median vertex; over all vertices at {glue:text}`agreement:.2f`. Nor do three dots that happen to lie together
-# prove anything, as those of a noise vertex sometimes do. From here on we use the mean over repeats.
+# *What to see:* a panel a scene, a column a vertex, a dot a presentation or their mean. One presentation says little: in the regions
+# ({glue:text}`percent_regions:.0f` % of {glue:text}`n_vertices:,` vertices), two repeats correlate at {glue:text}`agreement_regions:.2f` in the median vertex;
+# over all vertices at {glue:text}`agreement:.2f`. Nor do dots that happen to lie together prove anything. From here on we use the mean over repeats.
 #
 # ## Distances instead of responses
 #
@@ -197,13 +195,13 @@ report.claim("captions are above chance in early cortex, which they do not drive
 report
 
 # %% [markdown]
-# *What to see:* in the early region pixels lead by {glue:text}`early_gap:.2f`, in {glue:text}`early_all` of {glue:text}`n_people` people; in each of the others
-# captions lead by {glue:text}`high_gap:.2f` or more, and {glue:text}`n_high_all` of {glue:text}`n_people` people show it in every one of these. That is what
-# was planted. We give no interval over people: they are simulated, and so alike (noise ceilings {glue:text}`top_low:.2f` to {glue:text}`top_high:.2f`) that it
-# would tell of the simulation only.
+# *What to see:* a panel a region, score over ceiling by description. In the early region pixels lead by {glue:text}`early_gap:.2f`, in {glue:text}`early_all`
+# of {glue:text}`n_people` people; in each of the others captions lead by {glue:text}`high_gap:.2f` or more, and {glue:text}`n_high_all` of
+# {glue:text}`n_people` people show it in every one of these. That is what was planted. We give no interval over people: they are simulated, and so alike (noise
+# ceilings {glue:text}`top_low:.2f` to {glue:text}`top_high:.2f`) that it would tell of the simulation only.
 #
 # Look at the *lower* points, too. In early cortex, where nothing was driven by them, captions are above chance (p = {glue:text}`leak_p:.3f`). The reason is in
-# the scenes: pictures with similar captions also look alike, and the two descriptions' RDMs correlate at {glue:text}`link_r:.2f`. **A score above chance does
+# the scenes: pictures with similar captions also look alike, as the two descriptions' RDMs correlate at {glue:text}`link_r:.2f`. **A score above chance does
 # not say what drives a region.** A {term}`partial correlation` removes from one description what the other explains:
 
 # %%
@@ -221,9 +219,8 @@ both.stack(column=["model", "measure"]).to_pandas().round(2)
 # ## What we have shown, and what not
 #
 # RSA finds which of two descriptions drives a region, in everybody, and needs no fitting. But it was planted: the virtual viewers' high-level regions respond
-# to the embeddings of the very captions that we score, and early cortex to the very Gabor energies; the likeness of people was planted, too. So nothing here is
-# a finding about people, and nothing reproduces the study. What carries over is the care: a chance level that respects images, a ceiling, and a rival. [The
-# next page](07_captions_and_visual_cortex_in_people) asks it of people, [the one after](07_searchlight) around every place of the cortex.
+# to the embeddings of the very captions that we score, and early cortex to the very Gabor energies. So nothing here is a finding about people. [The next
+# page](07_captions_and_visual_cortex_in_people) asks it of people, [the one after](07_searchlight) around every place of the cortex.
 #
 # ## Exercises
 #
@@ -234,7 +231,7 @@ both.stack(column=["model", "measure"]).to_pandas().round(2)
 # :class: dropdown
 # 1. Correlation distance ignores what all vertices of a pattern share, so its scores stay as they are. Euclidean distance takes the shared fluctuation for a
 #    difference between images, and loses. But correlation distance is blind to a real difference in overall strength: a distance says what is signal.
-# 2. A good part: the noise of single responses averages out over the vertices of a region. In real brains noise is shared by neighbours, and less of it goes.
+# 2. More than half: the noise of single responses averages out over the vertices of a region. In real brains neighbours share noise, and less of it goes.
 # :::
 
 # %% tags=["hide-cell"]
@@ -242,13 +239,14 @@ clean = ventral.mean_responses(first, test).values.astype(float)
 shared = np.random.default_rng(seed).standard_normal((len(clean), 1))
 rows, metrics = {"as is": clean, "with fluctuation": clean + shared}, ["correlation", "euclidean"]
 rows = {name: [compare_rdms(rdm(x, how), models["captions"], "pearson") for how in metrics] for name, x in rows.items()}
-for name, part in (("mean of the repeats", brains), ("first repeat", rsa.brain_rdms(data, part=0))):
-    print(f"{name}: {compare_rdms(part.sel(region='ventral').values, models['captions'], 'pearson').mean():.2f}")
-pd.DataFrame(rows, metrics).T.round(2)
+both_parts = [part.sel(region="ventral").values for part in (brains, rsa.brain_rdms(data, part=0))]
+of_mean, of_first = (compare_rdms(part, models["captions"], "pearson").mean() for part in both_parts)
+report.claim("one presentation has more than half of the score", bool(of_first > of_mean / 2))
+print(f"mean of the repeats: {of_mean:.2f}; first repeat: {of_first:.2f}")
+by_metric = pd.DataFrame(rows, metrics).T
+loss = by_metric.loc["as is"] - by_metric.loc["with fluctuation"]
+report.claim("shared fluctuation costs Euclidean, not correlation distance", loss.iloc[1] > 0.01 > abs(loss.iloc[0]))
+by_metric.round(2)
 
 # %% [markdown]
-# ## Run it again, with another sentence model or noisier viewers
-#
-# ```bash
-# papermill notebooks/07_captions_and_visual_cortex.ipynb mine.ipynb -p embeddings all-minilm-l6-v2 -p snr 0.1 -p results my_results
-# ```
+# `papermill notebooks/07_captions_and_visual_cortex.ipynb mine.ipynb -p embeddings all-minilm-l6-v2 -p snr 0.1 -p results mine` takes another sentence model.

@@ -1,13 +1,12 @@
 # %% [markdown]
-# # Captions and visual cortex: four people, 92 objects
+# # Captions and visual cortex, in people
 #
-# About people, virtual viewers say nothing, and the data set *objects92* {cite:p}`kriegeskorte2008` a little. Four people saw 92 photographs of isolated
-# objects in two fMRI sessions each: bodies, faces, animals, fruit, household things, some buildings and landscapes. Not responses, but RDMs were published, of
-# *human IT*: inferior temporal cortex, thought to recognise objects. How much do captions share with them, and is it more than the plainest category would?
+# About people, virtual viewers say nothing. By default this page runs on *objects92* {cite:p}`kriegeskorte2008`, which says a little: a few people saw
+# photographs of isolated objects in fMRI. Not responses, but RDMs ({term}`representational dissimilarity matrix`) were published, of *hIT*: human inferior
+# temporal cortex, thought to recognise objects. How much do captions share with them, and is it more than the plainest category would?
 #
 # :::{admonition} In this chapter
-# **You will learn** what captions share with a region of four real people's brains, beside noise, chance, other images and rivals; whether they say more than
-# the kind of thing that is shown; and what four people who saw the same pictures can be evidence for.
+# **You will learn** what captions share with a region of people's brains, beside noise, chance, other images and rivals, and beyond the kind of thing shown.
 #
 # **You need** RDMs, ceilings and the Mantel test of [the page before](07_captions_and_visual_cortex). **It takes** about 15 minutes to read, a minute to run.
 # :::
@@ -49,9 +48,8 @@ report = Report(results)
 # %% [markdown]
 # ## People, pictures, captions
 #
-# Everybody saw the same pictures, which came without captions. Three for each were written from the pictures alone and before any score was computed, and never
-# changed afterwards. They have one writer, a multimodal language model that saw the pictures, where those of {cite:t}`doerig2025`, *the study*, have five
-# people each; and pictures of single objects leave little to tell but the object's name and looks.
+# Everybody saw the same pictures. Captions of *objects92* were written for this book, before any score was computed, by one writer, a multimodal language model
+# that saw the pictures; those of {cite:t}`doerig2025`, *the study*, have several people each. Single objects leave little to tell but their names and looks.
 
 # %%
 data = datasets.load_viewing(dataset, **dataset_options)
@@ -62,8 +60,8 @@ some = captions.loc[captions["image"].isin(test[5 :: len(test) // 3]), ["image",
 some.style.hide().set_properties(**{"text-align": "left"})
 
 # %% [markdown]
-# An RDM of the brain for each region and person (the mean over both sessions), and one of the captions. To look at them we average over pairs of kinds of
-# images. Distances are ranked: 0 is the closest pair, 100 the farthest.
+# An RDM of the brain for each region and person, the mean over sessions, and one of the captions. To look at them we average over pairs of kinds of images.
+# Distances are ranked: 0 is the closest pair, 100 the farthest.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Heat maps of mean dissimilarity between kinds of images, for captions and for the mean RDM of the people in each region."}}
 brains = rsa.brain_rdms(data)  # (region, subject, pair)
@@ -81,28 +79,29 @@ for name, ranked in ranks.items():
 within = squareform(finest[:, None] == finest, checks=False)
 for name, ranked in (("captions", ranks["captions"]), ("brain", ranks[f"mean of people, {regions[0]}"])):
     report.add(**{f"{name}_within": ranked[within].mean(), f"{name}_between": ranked[~within].mean()})
+report.add(region=regions[0], rival=rival)
 report.claim("images of one kind lie closer in the brain", report["brain_within"] < report["brain_between"])
 report.claim("images of one kind lie closer in captions", report["captions_within"] < report["captions_between"])
 text = {"label": "dissimilarity (percentile)", "xlabel": "", "ylabel": "", "title": f"Kinds of images, {data.name}"}
 report.figure("kinds", plotting.heatmaps(squares, columns=2, **text))
 
 # %% [markdown]
-# *What to see:* images of one of the six kinds lie closer than those of two kinds, in human IT (mean percentile {glue:text}`brain_within:.0f` against
-# {glue:text}`brain_between:.0f`) and in captions ({glue:text}`captions_within:.0f` against {glue:text}`captions_between:.0f`). But in human IT the faces of
-# people and of animals (*nonhumani*, nonhuman animate) lie closer together than animals' bodies and faces; in captions it is the other way round.
+# *What to see:* a cell is a pair of kinds, dark where they lie close. Images of one fine kind lie closer than those of two kinds, in the region
+# {glue:text}`region` (mean percentile {glue:text}`brain_within:.0f` against {glue:text}`brain_between:.0f`) and in captions ({glue:text}`captions_within:.0f`
+# against {glue:text}`captions_between:.0f`). In *objects92*, compare what is close to the faces of animals (*nonhumani*, nonhuman animate) in both maps.
 #
 # ## Beside what?
 #
-# A correlation by itself says little. We put it beside five things; the rival to beat is **animacy**, one bit an image, no language model needed.
+# A correlation by itself says little. We put it beside five things; the rival to beat is, by default, **animacy**: one bit an image, no language model needed.
 #
 # - **Noise.** The {term}`noise ceiling` {cite:p}`nili2014` reaches from each person's match with the mean RDM of the *others* to that with the mean of *all*.
 # - **Chance**, by a one-sided Mantel test with {glue:text}`n_permutations` permutations.
 # - **Other images** of the kind, by a {term}`bootstrap` that draws images with replacement, {glue:text}`n_resamples` times.
-# - **Other people.** A paired test over people asks whether captions do better than a rival in *people*. {glue:text}`n_subjects` people are hardly enough: by
-#   flipping signs no p-value below {glue:text}`least_sign_p:.3f` is possible, and a t-test leans on the assumption that differences follow a bell curve.
-# - **Rivals.** *Category words* are the published labels of each image (without sets that have no theme), embedded alone. Of eight published RDMs, four are of
-#   the images: HMAX, a model of recognition {cite:p}`riesenhuber1999`; a V1 model; the silhouette; RADON, sums along lines. Two are categories (animate or not;
-#   faces, bodies, man-made and natural objects), two *data*: neurons of monkey IT, and early visual areas of humans, which may share scanner noise with IT.
+# - **Other people.** A paired test over people asks whether captions do better than a rival in *people*. With {glue:text}`n_subjects` of them, no p-value below
+#   {glue:text}`least_sign_p:.3f` is possible by flipping signs, and a t-test leans on the assumption that differences follow a bell curve.
+# - **Rivals.** *Category words* are the labels of each image (without sets that have no theme), embedded alone. The RDMs published with *objects92* are of the
+#   images (HMAX, a model of recognition {cite:p}`riesenhuber1999`; a V1 model; the silhouette; RADON, sums along lines), of categories (animate or not; faces,
+#   bodies, man-made and natural objects), or *data*: neurons of monkey IT, and early visual areas of humans, which may share scanner noise with IT.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "A panel for each region: scores of captions and rivals, small dots for people, a large one for the mean with a bar for its interval over images, lines for chance and a gray band for the noise ceiling."}}
 themed = labels.drop(columns=themeless, errors="ignore")
@@ -140,13 +139,13 @@ report.claim("category words do no worse than captions", report["words_score"] >
 report
 
 # %% [markdown]
-# *What to see:* captions reach {glue:text}`captions_score` (p = {glue:text}`captions_p:.3f` against chance), below the noise ceiling, which goes from
-# {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`. Its lower end is low: these data are noisy, and two sessions of one person correlate at only
-# {glue:text}`session_low:.2f` to {glue:text}`session_high:.2f`. Of the {glue:text}`n_scores` RDMs, {glue:text}`n_beyond` are beyond chance at a false discovery
-# rate of {glue:text}`q_percent:g` %, and {glue:text}`n_higher` of the rivals score higher than captions.
+# *What to see:* scores of each description, small dots for people. Captions reach {glue:text}`captions_score` (p = {glue:text}`captions_p:.3f` against chance),
+# below the {term}`noise ceiling`, which goes from {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`; two sessions of one person correlate at
+# {glue:text}`session_low:.2f` to {glue:text}`session_high:.2f`. Of the {glue:text}`n_scores` RDMs, {glue:text}`n_beyond` are beyond chance at a
+# {term}`false discovery rate` of {glue:text}`q_percent:g` %; {glue:text}`n_higher` of the rivals score higher than captions.
 #
-# Animacy has {glue:text}`rival_score:.2f`, category words {glue:text}`words_score:.2f`. So on these pictures the names of categories do no worse than whole
-# captions; [chapter 9](09_what_in_a_caption_matters) takes captions apart in this way and tests it.
+# The rival to beat ({glue:text}`rival`) has {glue:text}`rival_score:.2f`, category words {glue:text}`words_score:.2f`. So on these pictures the names of
+# categories do no worse than whole captions; [chapter 9](09_what_in_a_caption_matters_in_people) takes captions apart in this way and tests it.
 #
 # ## Are the differences more than luck?
 #
@@ -163,19 +162,19 @@ gap = versus.loc[(regions[0], rival)]
 report.add(gap=stats.Estimate(gap["mean"], gap["low"], gap["high"], len(test)), gap_people=int(gap["people"]))
 report.add(n_better=(versus["low"] > 0).sum(), n_worse=(versus["high"] < 0).sum(), n_versus=len(versus))
 report.add(percent_of_ceiling=100 * means.sel(model="captions") / ceiling["lower"][0])
-report.claim("captions do worse than the plainest category", gap["high"] < 0)
+report.claim("captions do worse than the rival to beat", gap["high"] < 0)
 versus.round(3)
 
 # %% [markdown]
 # *What to see:* by intervals ({glue:text}`n_versus`, not corrected for their number), captions do better than {glue:text}`n_better` rivals and worse than
-# {glue:text}`n_worse`. Against animacy the difference is {glue:text}`gap`, in favour of the captions in {glue:text}`gap_people` of {glue:text}`n_subjects`
-# people: on these pictures captions do worse than one bit an image. Intervals hold for these people, p-values for these pictures, neither for both.
+# {glue:text}`n_worse`. Against the rival to beat the difference is {glue:text}`gap`, in favour of the captions in {glue:text}`gap_people` of
+# {glue:text}`n_subjects` people: on these pictures captions do worse. Intervals hold for these people, p-values for these pictures, neither for both.
 #
-# ## Do captions say more than animacy?
+# ## Do captions say more than the kind of thing?
 #
-# A lower score does not mean that captions hold nothing that animacy lacks: they could have the right finer distinctions and wrong weights. So we exchange the
-# captions only *among animate* and *among inanimate* images, which keeps all that they say about animacy and destroys the rest. If the real captions do better,
-# they match something finer. The same can be done within the six finer kinds: human and animal bodies and faces, natural and artificial things.
+# A lower score does not mean that captions hold nothing that the rival lacks: they could have the right finer distinctions and wrong weights. So we exchange
+# captions only among images of one *coarse* kind, by default among animate and among inanimate ones, which keeps all that they say about the kind and no more.
+# If the real captions do better, they match something finer. The same is done within *fine* kinds, by default bodies, faces, natural and artificial things.
 
 # %%
 rows = {}
@@ -188,14 +187,14 @@ columns = ["mean of permutations", "95 % of them below", "captions", "p"]
 finer = pd.DataFrame(rows, index=columns, dtype=float).T.rename_axis(["region", "kinds that permutations keep"])
 first = finer.loc[regions[0]]
 report.add(**first["mean of permutations"], **first["p"].add_suffix("_p"), least_p=1 / (1 + n_permutations))
-report.claim("captions hold something of the brain beyond coarse kinds, such as animacy", report["coarse_p"] <= q)
+report.claim("captions hold something of the brain beyond coarse kinds", report["coarse_p"] <= q)
 report.claim("captions hold something of the brain beyond fine kinds", report["fine_p"] <= q)
 finer.round(3)
 
 # %% [markdown]
-# *What to see:* captions exchanged within animate and inanimate images still score {glue:text}`coarse:.2f` on average, less than the real ones (p =
-# {glue:text}`coarse_p:.3f`, where {glue:text}`least_p:.3f` is the smallest possible). Within the six kinds it is {glue:text}`fine:.2f` (p =
-# {glue:text}`fine_p:.3f`). So captions hold something of human IT beyond animacy, and beyond the six kinds, whatever their score as a whole.
+# *What to see:* captions exchanged within coarse kinds still score {glue:text}`coarse:.2f` on average, less than the real ones (p = {glue:text}`coarse_p:.3f`,
+# where {glue:text}`least_p:.3f` is the smallest possible). Within fine kinds it is {glue:text}`fine:.2f` (p = {glue:text}`fine_p:.3f`). So captions hold
+# something of the region beyond coarse kinds, and beyond fine ones, whatever their score as a whole.
 #
 # ## Everywhere that there are data
 #
@@ -217,13 +216,13 @@ report.figure("places", plotting.places(maps, tested["rejected"], hemisphere=hem
 
 # %% [markdown]
 # *What to see:* filled is other than zero: captions in {glue:text}`percent_captions:.0f` % of {glue:text}`n_places` place(s), their difference from the rival
-# in {glue:text}`percent_less:.0f` %. With so few people, a difference has to be large beside its scatter to be told from zero.
+# in {glue:text}`percent_less:.0f` %. With few people, a difference has to be large beside its scatter to be told from zero.
 #
 # ## What we have shown, and what not
 #
-# A model that knows nothing but captions matches a person's human IT {glue:text}`percent_of_ceiling:.0f` % as well as the mean of the other people does, beyond
-# chance, and holds something beyond the kind of thing that is shown; but much of it *is* the kind of thing, and as a whole captions do worse than the plainest
-# category. All this holds for four people and one set of pictures; what is so in people at large is a question for more of them.
+# A model that knows nothing but captions matches a person's region {glue:text}`percent_of_ceiling:.0f` % as well as the mean of the other people does, beyond
+# chance, and holds something beyond the kind of thing that is shown; but as a whole captions do worse than the rival to beat. All this holds for these people
+# and one set of pictures; what is so in people at large is a question for more of them.
 #
 # ## Exercise
 #
@@ -238,6 +237,7 @@ report.figure("places", plotting.places(maps, tested["rejected"], hemisphere=hem
 link = float(compare_rdms(*models.sel(model=["captions", rival]).values, method))
 one, other = (scores.sel(model=name, drop=True) for name in ("captions", rival))
 partial = (one - other * link) / np.sqrt((1 - other**2) * (1 - link**2))
+report.claim("captions add to the rival to beat in everybody", bool((partial > 0).all()))
 partial.to_series().unstack().round(2)
 
 # %% [markdown]
@@ -245,7 +245,6 @@ partial.to_series().unstack().round(2)
 #
 # On a copy of the study's data {cite:p}`allen2022`, under its access agreement, this page runs with the parameters of `book/profiles/nsd.yml` and draws a map
 # of the cortex. A folder of yours takes its place, with category labels that tell your pictures apart (`brainalign check my_folder` tells what is missing):
-#
 # ```bash
 # papermill notebooks/07_captions_and_visual_cortex_in_people.ipynb mine.ipynb \
 #   -y "{dataset: my_folder, method: pearson, rival: category words, coarse: [indoors], fine: [kitchen, street], results: my_results}"
@@ -254,7 +253,5 @@ partial.to_series().unstack().round(2)
 # ## What the papers found
 #
 # {cite:t}`doerig2025` compared eight people's responses to thousands of photographs with captions, by RSA. They report matches across ventral, lateral and
-# parietal higher visual areas, in ROIs and in searchlight maps, and that whole captions do better than category words. Their tests of models in a region treat,
-# as far as the published code tells, the same people as independent samples; ours are paired. {cite:t}`kriegeskorte2008` found that human and monkey IT share
-# their main division, animate against inanimate. Isolated objects leave captions little room to beat it: relations and scenes, the study's point, need pictures
-# of scenes.
+# parietal higher visual areas, in ROIs and in searchlight maps, and that whole captions do better than category words. {cite:t}`kriegeskorte2008` found that
+# human and monkey IT share their main division, animate against inanimate. Isolated objects leave captions little room to beat it; relations need scenes.

@@ -8,8 +8,7 @@
 # :::{admonition} In this chapter
 # **You will learn** how a searchlight map is made and tested, how far it blurs, what its area under the curve depends on, what a false discovery rate promises.
 #
-# **You need** RDMs and their comparison from [two pages before](07_captions_and_visual_cortex), and the {term}`false discovery rate`. **It takes** about 12
-# minutes to read, and two minutes to run on two cores once the captions are embedded.
+# **You need** RDMs from [two pages before](07_captions_and_visual_cortex) and the {term}`false discovery rate`. **It takes** 12 minutes to read, two to run.
 # :::
 #
 # ## Parameters
@@ -47,9 +46,10 @@ report = Report(results)
 # %% [markdown]
 # ## From discs to a map
 #
-# The viewers are those of that page: early visual cortex follows the pixels, a ventral, a lateral and a parietal region follow the captions, all other cortex
-# follows nothing. The disc around a {term}`vertex` holds what is closer to it than {glue:text}`radius:g` mm along the surface ({term}`geodesic distance`); the
-# study uses spheres of voxels in the same way. There is none around vertices at the edge of the data, where less than half of it would be filled.
+# The viewers are those of [that page](07_captions_and_visual_cortex): early visual cortex follows the pixels, a ventral, a lateral and a parietal region follow
+# the captions, all other cortex follows nothing. The disc around a {term}`vertex` holds what is closer to it than {glue:text}`radius:g` mm along the surface
+# ({term}`geodesic distance`); the study uses spheres of voxels in the same way. There is none around vertices at the edge of the data, where less than half of
+# it would be filled.
 
 # %% tags=["remove-stderr"]
 data = datasets.load_viewing("virtual", n_subjects=n_people, snr=snr, embeddings=embeddings, seed=seed)
@@ -98,10 +98,10 @@ text = {"label": "score (Pearson r)", "title": "Searchlight, virtual viewers: dr
 plotting.surface_view(panels, alt=alt, hemisphere=hemisphere, limits=(0, float(group["mean"].max())), **text)
 
 # %% [markdown]
-# *What to see:* gray is not significant, or without data. Of {glue:text}`n_discs:,` discs, of {glue:text}`disc_size` vertices in the median, captions are
-# significant in {glue:text}`share_captions:.0f` % and pixels in {glue:text}`share_pixels:.0f` %, {glue:text}`share_both:.0f` % in *both*; planted are
-# {glue:text}`planted_captions:.0f` and {glue:text}`planted_pixels:.0f` %. Discs reach beyond what was planted, and one description leaks into what follows the
-# other.
+# *What to see:* colours are mean scores, gray is not significant or without data. Of {glue:text}`n_discs:,` discs, of {glue:text}`disc_size` vertices in the
+# median, captions are significant in {glue:text}`share_captions:.0f` % and pixels in {glue:text}`share_pixels:.0f` %, {glue:text}`share_both:.0f` % in *both*;
+# planted are {glue:text}`planted_captions:.0f` and {glue:text}`planted_pixels:.0f` %. Discs reach beyond what was planted, and one description leaks into what
+# follows the other.
 #
 # ## What drives each place?
 #
@@ -121,13 +121,14 @@ report.figure("winner", plotting.surface_maps(coded, hemisphere=hemisphere, limi
 kinds = ["neither", "pixels", "captions"]
 confusion = pd.crosstab(planted, estimate.to_numpy(), colnames=["higher score"]).reindex(index=kinds, columns=kinds)
 right = {f"right_{kind}": 100 * confusion.loc[kind, kind] / confusion.loc[kind].sum() for kind in kinds[1:]}
-report.add(**right)
+report.add(**right, beyond_truth=100 - 100 * confusion.loc["neither", "neither"] / confusion.loc["neither"].sum())
 report.claim("the areas are where they were planted", min(right.values()) >= 80)
 confusion
 
 # %% [markdown]
-# *What to see:* the areas are where they were planted. {glue:text}`right_captions:.0f` % of the vertices driven by captions and {glue:text}`right_pixels:.0f` %
-# of those driven by pixels are coloured so (rows of the table: planted in the middle of a disc). But the estimate reaches further than the truth.
+# *What to see:* the higher score above, the truth below. The areas are where they were planted. {glue:text}`right_captions:.0f` % of the vertices driven by
+# captions and {glue:text}`right_pixels:.0f` % of those driven by pixels are coloured so (rows of the table: planted in the middle of a disc). But the estimate
+# reaches further than the truth: of the vertices that nothing drives, {glue:text}`beyond_truth:.0f` % are coloured.
 #
 # ## Blur, and false discoveries
 #
@@ -183,8 +184,7 @@ report
 #
 # A searchlight finds where captions drive the cortex, blurs by its radius, and keeps the false discoveries it promises to keep. The demonstration is kind to
 # it: noise is independent between vertices, which real noise is not, so that discs average it away too well; and the rest of this cortex responds to nothing,
-# where in real people much of it responds to pictures. Real data would give worse numbers; their map is part of [the page
-# before](07_captions_and_visual_cortex_in_people).
+# where in real people much of it responds to pictures. [The page before](07_captions_and_visual_cortex_in_people) maps real data that lie on a cortex.
 #
 # ## Exercises
 #
@@ -193,9 +193,8 @@ report
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. Large discs average more vertices, so that scores rise; but they reach further, so that less of the noise stays apart from what surrounds it. Small ones
-#    have low and noisy scores, so that they do not separate better either. For "is it in this lobe" large is fine, for a border it is not.
-# 2. Few or no places survive; about one in twenty is below 0.05 without correction. Neighbouring discs share vertices, so what is false comes in patches.
+# 1. Larger discs average more vertices, so that scores rise; but they reach further. Noise in and next to regions is told apart best by the middle radius.
+# 2. Hardly a place survives the correction; without it about one in twenty would by chance. Neighbouring discs share vertices: what is false comes in patches.
 # :::
 
 # %% tags=["hide-cell"]
@@ -209,12 +208,12 @@ for factor in (0.5, 1.0, 1.5):
 rng = np.random.default_rng(seed)
 empty = xr.concat([person_map(person, discs, rng.permutation) for person in people], people)
 nothing = searchlight.group_map(empty.sel(model=["captions"]), q)
+report.claim("where nothing is, fewer than one in a hundred places survive", bool(nothing["rejected"].mean() < 0.01))
 print(f"p < 0.05: {float((nothing['p'] < 0.05).mean()):.1%}; corrected: {int(nothing['rejected'].sum())} places")
-pd.DataFrame.from_dict(rows, "index", columns=columns).round(2)
+by_radius = pd.DataFrame.from_dict(rows, "index", columns=columns)
+report.claim("scores rise with the radius of the disc", by_radius.iloc[:, 1].is_monotonic_increasing)
+report.claim("the middle radius separates best", by_radius.iloc[:, 2].idxmax() == by_radius.index[1])
+by_radius.round(2)
 
 # %% [markdown]
-# ## Run it again, with smaller discs and fewer batches
-#
-# ```bash
-# papermill notebooks/07_searchlight.ipynb mine.ipynb -p radius 6 -p n_batches 1 -p results my_results
-# ```
+# `papermill notebooks/07_searchlight.ipynb mine.ipynb -p radius 6 -p n_batches 1 -p results my_results` takes smaller discs and fewer batches.

@@ -7,8 +7,7 @@
 # :::{admonition} In this chapter
 # **You will learn** how to fit an encoding model of thousands of places at once, what its score can be held against, and what a significant score does not say.
 #
-# **You need** ridge regression and cross-validation of [chapter 2](02_layer_alignment), and chapter 7. **It takes** about 15 minutes to read, one or two to
-# run.
+# **You need** chapters [7](07_captions_and_visual_cortex) and [2](02_layer_alignment) (ridge regression). **It takes** 15 minutes, two to run.
 # :::
 #
 # ## Parameters
@@ -62,9 +61,8 @@ data
 # ## One place
 #
 # A model of one {term}`vertex` is a sum of the {glue:text}`n_features` numbers of the embedding, each times a weight. There are more weights than the
-# {glue:text}`n_train` images to learn them from, so that without a restraint the sum would fit everything, noise included.
-# {term}`Ridge regression <ridge regression>` {cite:p}`hoerl1970` charges large weights a penalty. How large should it be? Here is the vertex of the ventral
-# region whose repeats agree best, under all penalties.
+# {glue:text}`n_train` images to learn from, and without a restraint the sum would fit everything, noise included. {term}`Ridge regression <ridge regression>`
+# {cite:p}`hoerl1970` charges large weights a penalty. How large should it be? Here is the ventral vertex whose repeats agree best, under all of them.
 
 # %% mystnb={"image": {"alt": "Score of one vertex over penalties on a logarithmic axis: one line for training images and one for test images, and dashed lines at the noise ceiling and at the test score of the penalty that was chosen."}}
 captions = encode(data, features["captions"], cv=n_folds, device=device)
@@ -77,21 +75,20 @@ fits = [RidgeSweepCV([alpha], cv=2).fit(x_train, y_train[:, one]) for alpha in D
 sets = {"training images": (x_train, y_train[:, one]), "test images": (x_test, y_test[:, one])}
 r = {name: [np.corrcoef(fit.predict(x), y)[0, 1] for fit in fits] for name, (x, y) in sets.items()}
 by_penalty = pd.DataFrame(r, pd.Index(np.log10(DEFAULT_ALPHAS), name="penalty"))
-chosen, loosest = by_penalty.iloc[swept.cv_mse_.argmin()], by_penalty.iloc[0]
+chosen, loosest, tightest = (by_penalty.iloc[k] for k in (swept.cv_mse_.argmin(), 0, -1))
 curve = by_penalty.melt(var_name="images", value_name="r", ignore_index=False).reset_index()
-report.add(chosen=chosen.name, one_train=chosen.iloc[0], one_test=chosen.iloc[1], one_ceiling=ceiling[one])
-report.add(one_unrestrained=loosest.iloc[0], one_unrestrained_test=loosest.iloc[1])
-better = chosen.iloc[1] > loosest.iloc[1]
-report.claim("the penalty that is chosen predicts new images better than the smallest", better)
+report.add(chosen=chosen.name, one_train=chosen.iloc[0], one_test=chosen.iloc[1], one_tightest=tightest.iloc[1])
+report.add(one_unrestrained=loosest.iloc[0], one_unrestrained_test=loosest.iloc[1], one_ceiling=ceiling[one])
+report.claim("the chosen penalty predicts new images better than the smallest", chosen.iloc[1] > loosest.iloc[1])
 levels = {"noise ceiling": ceiling[one], "test images, penalty chosen": chosen.iloc[1]}
 text = {"xlabel": "penalty (power of ten)", "ylabel": "score (Pearson r)", "title": f"Ventral vertex, {data.name}"}
 report.figure("penalties", plotting.lines(curve, "penalty", "r", hue="images", levels=levels, **text))
 
 # %% [markdown]
-# *What to see:* with the smallest penalty the model reproduces the training images (r = {glue:text}`one_unrestrained:.2f`) and predicts the test images at
-# {glue:text}`one_unrestrained_test:.2f`. {term}`Cross-validation <cross-validation>` *within the training images* chooses 10 to the power of
-# {glue:text}`chosen:g`; with it, the fit is {glue:text}`one_train:.2f` and the test score {glue:text}`one_test:.2f` ({term}`noise ceiling`
-# {glue:text}`one_ceiling:.2f`). Even the largest penalty predicts something: weights near zero can point in a useful direction, and r does not see size.
+# *What to see:* blue are training, orange test images. With the smallest penalty the model reproduces the former (r = {glue:text}`one_unrestrained:.2f`) and
+# predicts the latter at {glue:text}`one_unrestrained_test:.2f`. {term}`Cross-validation <cross-validation>` *within the training images* chooses 10 to the
+# power of {glue:text}`chosen:g`; with it, the fit is {glue:text}`one_train:.2f` and the test score {glue:text}`one_test:.2f` ({term}`noise ceiling`
+# {glue:text}`one_ceiling:.2f`). With the largest it is still {glue:text}`one_tightest:.2f`: r does not see that weights are near zero.
 #
 # ## Every place its own penalty
 #
@@ -124,6 +121,7 @@ report.add(fraction=kinds["one fraction for all"].fraction_, size_fraction=size.
 report.add(weak_largest=100 * (each.alpha_[weak] == DEFAULT_ALPHAS[-1]).mean())
 report.claim("one penalty or one fraction for all costs little score where there is signal", cost.max() < 0.02)
 report.claim("with one fraction for all, predictions without signal vary more", size.iloc[2] > 1.5 * size.iloc[0])
+report.claim("noise asks for larger penalties", np.median(each.alpha_[weak]) > np.median(each.alpha_[strong]))
 some = {"highest quarter of ceilings": strong, "ceiling of 0": weak}
 shares = {name: [100 * np.isclose(each.alpha_[kept], a).mean() for a in DEFAULT_ALPHAS] for name, kept in some.items()}
 shares = pd.DataFrame(shares, by_penalty.index).melt(var_name="vertices", value_name="percent", ignore_index=False)
@@ -132,10 +130,10 @@ report.figure("chosen", plotting.lines(shares.reset_index(), "penalty", "percent
 
 # %% [markdown]
 # *What to see:* in the quarter of {glue:text}`first_name`'s vertices with the highest noise ceilings, one penalty for all costs
-# {glue:text}`one_alpha_cost:.3f`, and one fraction for all ({glue:text}`fraction:.2f`) {glue:text}`one_fraction_cost:.3f`: little, since Pearson's r does not
-# see how large predictions are. Where repeats do not agree at all (a ceiling of 0; mostly mere noise) they vary by {glue:text}`size_fraction:.2f` s.d. by the
-# study's rule and by {glue:text}`size_each:.2f` with a penalty each: noise that would come back on the next page, where predictions are subtracted. Vertices
-# with signal ask for smaller penalties than those without, of which {glue:text}`weak_largest:.0f` % choose the largest there is.
+# {glue:text}`one_alpha_cost:.3f`, and one fraction for all ({glue:text}`fraction:.2f`) {glue:text}`one_fraction_cost:.3f`: little, as r does not see how large
+# predictions are. Where repeats do not agree at all (a ceiling of 0; mostly mere noise) they vary by {glue:text}`size_fraction:.2f` s.d. by the study's rule
+# and by {glue:text}`size_each:.2f` with a penalty each: noise that would come back on the next page, where predictions are subtracted. Vertices with signal
+# (blue) ask for smaller penalties than those without (orange), of which {glue:text}`weak_largest:.0f` % choose the largest there is.
 #
 # ## What can a score be held against?
 #
@@ -194,16 +192,15 @@ report.claim("captions predict many vertices that pixels drive", report["early_f
 report
 
 # %% [markdown]
-# *What to see:* means over all vertices of a region; intervals are over people, for these {glue:text}`n_test` images. Captions are ahead of pixels in all
-# regions but the early one in {glue:text}`captions_lead` of {glue:text}`n_people` people, and behind them there in {glue:text}`pixels_lead`. Beyond it their
-# score is {glue:text}`share_low:.0f` to {glue:text}`share_high:.0f` % of the ceiling (a lower bound: where some vertices hold mere noise that ceiling is too
-# high). They also go beyond other people's responses, in {glue:text}`beyond_people` people: one's own tuning can be learnt from one's own responses only.
+# *What to see:* small dots are people, large ones means over all vertices of a region, with intervals over people, for these {glue:text}`n_test` images.
+# Captions are ahead of pixels in all regions but the early one in {glue:text}`captions_lead` of {glue:text}`n_people` people, and behind them there in
+# {glue:text}`pixels_lead`. Beyond it their score is {glue:text}`share_low:.0f` to {glue:text}`share_high:.0f` % of the ceiling (a lower bound: mere noise in
+# some vertices makes that ceiling too high). They go beyond other people's responses in {glue:text}`beyond_people` people: only own responses teach own tuning.
 #
 # At a {term}`false discovery rate` of {glue:text}`q_percent:g` %, captions predict {glue:text}`found_low:.1f` to {glue:text}`found_high:.1f` % of a person's
 # vertices (planted: captions in {glue:text}`planted_captions:.0f` %, pixels in {glue:text}`planted_pixels:.0f` %). Of mere noise,
-# {glue:text}`noise_nominal:.1f` % have p < 0.05 without correction, about as should be, and {glue:text}`noise_found:.1f` % after it,
-# {glue:text}`false_share:.1f` % of all findings. Captions also "predict" {glue:text}`early_found:.0f` % of the vertices that pixels alone drive: **a
-# significant score does not say what drives a vertex.**
+# {glue:text}`noise_nominal:.1f` % have p < 0.05 without correction, and {glue:text}`noise_found:.1f` % after it, {glue:text}`false_share:.1f` % of all
+# findings. Captions "predict" {glue:text}`early_found:.0f` % of the vertices that pixels alone drive: **significance does not say what drives a vertex.**
 #
 # ## Where
 #
@@ -225,10 +222,10 @@ report.claim("the higher score names the right description", min(right) > 90)
 report
 
 # %% [markdown]
-# *What to see:* unlike the searchlight, an encoding model takes each vertex by itself and does not blur: the {term}`area under the curve` of captions' scores,
-# for vertices driven by captions against *all* noise vertices, is {glue:text}`auc_encoding:.3f`. Among driven vertices, the higher mean score names the right
-# description for {glue:text}`winner_captions:.0f` % (captions) and {glue:text}`winner_pixels:.0f` % (pixels). That *nothing* drives a vertex, only the test can
-# say: {glue:text}`noise_passed:.1f` % of the noise vertices pass it for captions. The price is that a vertex must have enough signal of its own.
+# *What to see:* the brighter, the higher the score. Unlike the [searchlight](07_searchlight), an encoding model takes each vertex by itself and does not blur:
+# the {term}`area under the curve` of captions' scores, for vertices driven by captions against *all* noise vertices, is {glue:text}`auc_encoding:.3f`. Among
+# driven vertices, the higher mean score names the right description for {glue:text}`winner_captions:.0f` % (captions) and {glue:text}`winner_pixels:.0f` %
+# (pixels). That *nothing* drives a vertex, only the test can say: {glue:text}`noise_passed:.1f` % of the noise vertices pass it for captions.
 #
 # ## True by construction
 #
@@ -242,7 +239,7 @@ report
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Scores rise quickly at first and then ever more slowly. How many images are enough depends on the noise: with fewer repeats of each, more are needed.
+# Scores rise with the number of images. How many are enough depends on the noise: with fewer repeats of each, more are needed.
 # :::
 
 # %% tags=["hide-cell"]
@@ -251,7 +248,9 @@ for n in [size for size in (25, 50, 100, 200) if size < len(train)] + [len(train
     predicted = RidgeSweepCV(cv=n_folds).fit(x_train[:n], y_train[:n, every]).predict(x_test)
     r = (zscore(predicted.astype(float)) * zscore(y_test[:, every].astype(float))).mean(0)
     rows[n] = {roi: r[inside[every]].mean() for roi, inside in regions.items()}
-pd.DataFrame(rows).T.rename_axis("training images").round(2)
+learning = pd.DataFrame(rows).T.rename_axis("training images")
+report.claim("scores rise with the number of images", learning.mean(axis=1).is_monotonic_increasing)
+learning.round(2)
 
 # %% [markdown]
 # ## What the paper found

@@ -42,7 +42,7 @@ report = Report(results)
 
 # %% [markdown]
 # The people and their models are those of the page before. Besides captions, something else was planted: {term}`vertices <vertex>` in *zones* for people,
-# places and food follow what that category adds to a caption, at centres where the literature describes such areas (FFA, PPA and others).
+# places and food follow what that category adds to a caption, at centres where the literature describes such areas.
 
 # %%
 data = datasets.load_viewing("virtual", embeddings=embeddings, n_subjects=n_people, device=device)
@@ -81,8 +81,7 @@ predicted = {name: fitted.respond(values) for name, values in embedded.items()} 
 
 # %% [markdown]
 # The study drew these maps where a t-test over its eight people gave p < 0.05, *without* correction for the number of places. We draw them so, and count what
-# is left at a {term}`false discovery rate` of {glue:text}`q_percent:g` %. The last row is what was planted: zones for people red, for places blue, for food
-# white.
+# is left at a {term}`false discovery rate` of {glue:text}`q_percent:g` %. The last row is planted: zones for people red, for places blue, for food white.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Inflated hemisphere from the side, the middle and below; rows for people minus places, food minus people and neutral sentences, where p is below 0.05 without correction, in red for positive and blue for negative differences, and for the planted zones."}}
 people, places, food = (predicted[name].mean("item") for name in ("people", "places", "food"))
@@ -109,17 +108,16 @@ report.claim("without it, sentences that say nothing mark more than 5 %", report
 counts.round(2)
 
 # %% [markdown]
-# *What to see:* compact dark patches, red where people (or food) are expected to give the larger response, blue where places (or people) are. Not all of it was
-# planted: {glue:text}`strip:.0f` % of what people - places marks lies in early cortex, which pixels drive and captions stand in for.
+# *What to see:* red is where people (or food) are expected to give the larger response, blue where places (or people) are. Not all of it was planted:
+# {glue:text}`strip:.0f` % of what people - places marks lies in early cortex, which pixels drive and captions stand in for.
 #
 # After correction {glue:text}`fdr_left` vertices of all three maps together are left: {glue:text}`n_people` people are few for so many tests. Without it,
-# {glue:text}`neutral_marked:.0f` % of the vertices beyond early cortex are marked for sentences that say nothing, by consistent but small differences that
-# would survive correction with more people: a threshold on p does not replace a look at size. So we ask fewer questions.
+# {glue:text}`neutral_marked:.0f` % of the vertices beyond early cortex are marked for sentences that say nothing: p does not replace a look at size.
 #
 # ## Are the planted zones the ones with the largest contrasts?
 #
-# The mean contrast in each zone, with a t-test over people corrected over the seven rows; and the {term}`area under the curve` for zones against vertices of
-# noise and against the *other* vertices driven by captions, turned so that 1 is the expected sign.
+# The mean contrast in each zone, with a t-test over people corrected over all rows; and the {term}`area under the curve` for zones against vertices of noise
+# and against the *other* vertices driven by captions, turned so that 1 is the expected sign.
 
 # %%
 wanted = [("people - places", "person", 1), ("people - places", "place", -1), ("food - people", "food", 1)]
@@ -140,7 +138,7 @@ report.add(auc_single=meant["least in one person, noise"].min(), neutral_p=idle[
 report.add(neutral_size=idle["mean (s.d.)"].abs().max(), topic_size=meant["mean (s.d.)"].abs().min())
 report.add(neutral_auc=np.maximum(idle["AUC against noise"], 1 - idle["AUC against noise"]).max())
 report.claim("the zones have the largest contrasts", report["auc_least"] > 0.9 and report["auc_least_all"] > 0.75)
-report.claim("a small p over people is no sign that a contrast is about its topic", report["neutral_p"] <= 0.05)
+report.claim("even a contrast without a topic has a small p over people in some zone", report["neutral_p"] <= 0.05)
 report.claim("neutral differences are small in size", report["neutral_size"] < 0.5 * report["topic_size"])
 zones.drop(columns="least in one person, other driven").style.format("{:.3f}").format("{:.1g}", subset="p (FDR)")
 
@@ -149,9 +147,9 @@ zones.drop(columns="least in one person, other driven").style.format("{:.3f}").f
 # {glue:text}`auc_single:.3f` or more; against *other vertices driven by captions*, mean maps do with {glue:text}`auc_least_all:.3f` or more.
 #
 # Of the neutral sentences nothing should come out, and yet the least of their corrected p-values is {glue:text}`neutral_p:.2g`: no two sets of sentences are
-# equal to the model, so that their difference points *somewhere*, and since people share tuning it has the same sign in all. A small p over people says that a
-# difference is consistent, not what it is about. Nor does the area under the curve against noise, up to {glue:text}`neutral_auc:.2f` in one direction or the
-# other. Size does: at most {glue:text}`neutral_size:.3f` s.d. in a zone, where contrasts that are meant have {glue:text}`topic_size:.3f` or more.
+# equal to the model, so that their difference points *somewhere*, and people share tuning. A small p over people says that a difference is consistent, not what
+# it is about. Nor does the area under the curve against noise, up to {glue:text}`neutral_auc:.2f` in one direction or the other. Size does: at most
+# {glue:text}`neutral_size:.3f` s.d. in a zone, where contrasts that are meant have {glue:text}`topic_size:.3f` or more.
 #
 # ### Is it the sentences?
 #
@@ -176,10 +174,10 @@ text = {"xlabel": "strength of the map (s.d. over vertices)", "title": f"{data.n
 report.figure("splits", plotting.null(strength, dict.fromkeys(strength, true), columns=2, **text))
 
 # %% [markdown]
-# *What to see:* the true split has a strength of {glue:text}`true_split:.2f`, the strongest of neutral splits {glue:text}`neutral_top:.2f`. Of all
-# {glue:text}`n_splits`, a share of {glue:text}`p_split:.3f` is as strong, itself included. This is a test over *sentences*, and about these ten only.
-# **Prediction is not observation.** A model knows only the directions in which the training captions differ; of a sentence from another world it will say
-# something, and nothing warns us. Predicted selectivity asks to be confirmed by pictures.
+# *What to see:* in gray all splits, in blue the true one. It has a strength of {glue:text}`true_split:.2f`, the strongest of neutral splits
+# {glue:text}`neutral_top:.2f`. Of all {glue:text}`n_splits`, a share of {glue:text}`p_split:.3f` is as strong, itself included. This is a test over
+# *sentences*, and about these ten only. **Prediction is not observation.** A model knows only the directions in which the training captions differ; of a
+# sentence from another world it will say something, and nothing warns us. Predicted selectivity asks to be confirmed by pictures.
 #
 # ## One person's model, another person's brain
 #
@@ -216,12 +214,11 @@ table.round(2)
 # %% [markdown]
 # *What to see:* beyond the early region another person's model keeps {glue:text}`kept_low:.0f` to {glue:text}`kept_high:.0f` % of the score of one's own (on
 # the diagonal), {glue:text}`early_kept:.0f` % in it; the loss, in the table with its 95 % interval over people, is what they do not share (p at most
-# {glue:text}`lost_p:.1g`, corrected over regions). The mean of the others' models predicts about as well as the others' *measured responses to the very
-# images*: it is free of their noise, but also of all that captions do not tell. In the early region, where captions tell little, the measured responses are
-# ahead.
+# {glue:text}`lost_p:.1g`, corrected over regions). The table also holds the mean of the others' models beside the others' *measured responses to the very
+# images*: it is free of their noise, but also of all that captions do not tell. In the early region the measured responses are ahead.
 #
-# All of this is true by construction: zones were planted along what categories add to captions, so sentences about these must find them, and how far another's
-# model carries follows from how much tuning was made common. It says nothing about people; [the next page](08_encoding_and_selectivity_in_people) does.
+# All of this is true by construction: zones were planted along what categories add to captions, and how far another's model carries follows from how much
+# tuning was made common. It says nothing about people; [the next page](08_encoding_and_selectivity_in_people) does.
 #
 # ## Exercises
 #
@@ -230,9 +227,9 @@ table.round(2)
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. Maps of single sentences correlate but differ: a sentence says more than its topic. The mean over five keeps what they have in common.
-# 2. The contrasts are small, since most vertices choose a large penalty, and nothing is left after correction. Without it fewer than one in twenty pass: where
-#    one person's vertex chose a smaller penalty than the others', that person makes up the mean and the spread alike, and t stays small.
+# 1. Maps of single sentences are alike, but not the same: a sentence says more than its topic. The mean over five keeps what they have in common.
+# 2. The contrasts are small and nothing is left after correction. Without it fewer than one in twenty vertices pass: where one person's vertex chose a smaller
+#    penalty than the others', that person makes up the mean and the spread alike, and t stays small.
 # :::
 
 # %% tags=["hide-cell"]
@@ -250,8 +247,11 @@ for person in data.subjects:
     model = RidgeSweepCV(cv=n_folds).fit(features[place(rng.permutation(shown))], responses_of(data, person, shown))
     empty.append(model.predict(embedded["people"]).mean(0) - model.predict(embedded["places"]).mean(0))
 found = searchlight.group_map(xr.DataArray(empty, dims=("subject", "centre")), q)
-print(f"size: {np.mean(empty, 0).std():.3f} (real model: {means['people - places'].std():.3f})")
-print(f"p < 0.05, uncorrected: {float((found['p'] < 0.05).mean()):.1%}; corrected: {int(found['rejected'].sum())}")
+size, passed, left = np.mean(empty, 0).std(), float((found["p"] < 0.05).mean()), int(found["rejected"].sum())
+report.claim("maps of single sentences are alike, but not the same", alike.mean() > 0 and alike.max() < 0.95)
+small = size < 0.5 * means["people - places"].std() and passed < 0.05 and left == 0
+report.claim("contrasts of nothing are small, few of their vertices pass, and none after correction", small)
+print(f"size: {size:.3f} (real model: {means['people - places'].std():.3f}); p < 0.05: {passed:.1%}; corrected: {left}")
 
 # %% [markdown]
 # ## What the paper found

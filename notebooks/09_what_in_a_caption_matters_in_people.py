@@ -2,11 +2,11 @@
 # # What in a caption matters, to people?
 #
 # Is it the sentence that a brain's response to a picture is like, or would its words do, or the names of what is in it? The controls of [the page
-# before](09_what_in_a_caption_matters) are put to four people who looked at 92 pictures of isolated objects on grey {cite:p}`kriegeskorte2008`. Published
-# are the dissimilarities of their responses in inferior temporal cortex.
+# before](09_what_in_a_caption_matters) are put to people. By default these are the people of objects92 {cite:p}`kriegeskorte2008`, who looked at isolated
+# objects on grey; of their inferior temporal cortex the dissimilarities of responses are published.
 #
 # :::{admonition} In this chapter
-# **You will learn** how to compare models on the same people and images; how to read a result in which a simple one wins; what 92 objects can say.
+# **You will learn** how to compare models on the same people and images; how to read a result in which a simple one wins; what such data can say.
 #
 # **You need** the controls of [the page before](09_what_in_a_caption_matters). **It takes** about 12 minutes to read, and a minute to run.
 # :::
@@ -43,10 +43,9 @@ report = Report(results)
 # %% [markdown]
 # ## People, pictures, captions
 #
-# The labels of the images come with the data; we spell them out, and leave out three sets without a theme. The captions, three an image, were written for
-# this project from the images alone, by one writer, a multimodal language model, before any score was computed. COCO's are by five people each. As in
-# chapter 7, everything is a {term}`representational dissimilarity matrix` (RDM) over the images that everybody saw; a score is the Spearman correlation of
-# a model's with a brain's. But first, how different are the controls?
+# We spell out the labels that come with the data, and leave out sets without a theme. The captions of objects92 were written for this project from the images
+# alone, by a multimodal language model, before any score was computed. As in [chapter 7](07_captions_and_visual_cortex_in_people), everything is a
+# {term}`representational dissimilarity matrix` (RDM) over the images that all saw; a score is the Spearman correlation of a model's with a brain's.
 
 # %% tags=["remove-stderr"]
 data = datasets.load_viewing(dataset, **dataset_options)
@@ -74,19 +73,20 @@ for name, x in features.items():
 columns = ["embeddings with whole (r)", "s.d.", "RDMs (Spearman)", "images with a stand-in"]
 alike = pd.DataFrame.from_dict(rows, "index", columns=columns)
 shuffled, words = alike.loc["shuffled captions"], alike.loc["all words"]
-report.add(n_images=len(test), n_captions=len(captions), n_subjects=brains.sizes["subject"])
-report.add(shuffled_r=shuffled.iloc[0], shuffled_sd=shuffled.iloc[1], shuffled_rdm=shuffled.iloc[2])
-report.add(words_r=words.iloc[0], words_rdm=words.iloc[2], other_r=1 - models["whole captions"].mean())
+report.add(n_images=len(test), n_subjects=brains.sizes["subject"], divide=divide, n_boot=n_boot)
+report.add(shuffled_r=shuffled.iloc[0], shuffled_rdm=shuffled.iloc[2], other_r=1 - models["whole captions"].mean())
+report.add(words_r=words.iloc[0], words_rdm=words.iloc[2])
 report.add(no_verb=alike.iloc[:, 3]["verbs"], no_adverb=alike.iloc[:, 3]["adverbs"])
 report.claim("a shuffled caption is still clearly about the same picture", shuffled.iloc[0] > report["other_r"] + 0.3)
+report.claim("shuffled captions keep more of the RDM than words alone do", shuffled.iloc[2] > words.iloc[2])
 alike.round(2).iloc[1:]
 
 # %% [markdown]
-# Shuffling the words leaves an image's embedding at r = {glue:text}`shuffled_r:.2f` (s.d. {glue:text}`shuffled_sd:.2f`) with the intact one (the study:
-# .91, s.d. .03, for its own captions). The whole captions of two *different* images correlate by {glue:text}`other_r:.2f` on average. So a shuffled caption
-# is still clearly about the same picture, and its RDM correlates with the intact one by {glue:text}`shuffled_rdm:.2f`: **with this model word order cannot
-# matter much, whatever the brain does.** Words embedded alone are further away (r = {glue:text}`words_r:.2f`; RDMs {glue:text}`words_rdm:.2f`). And
-# {glue:text}`no_verb:.0f` of {glue:text}`n_images` images have no verb in any caption, {glue:text}`no_adverb:.0f` no adverb, and look all alike to it.
+# Shuffling the words leaves an image's embedding at r = {glue:text}`shuffled_r:.2f` with the intact one (the study: .91, for its own captions). The whole
+# captions of two *different* images correlate by {glue:text}`other_r:.2f` on average. So a shuffled caption is still clearly about the same picture, and its
+# RDM correlates with the intact one by {glue:text}`shuffled_rdm:.2f`: **the more alike two models are, the less any brain can tell them apart.** Words embedded
+# alone are further away (r = {glue:text}`words_r:.2f`; RDMs {glue:text}`words_rdm:.2f`). And {glue:text}`no_verb:.0f` of {glue:text}`n_images` images have no
+# verb in any caption, {glue:text}`no_adverb:.0f` no adverb, and look all alike to such a control.
 #
 # ## Scores
 #
@@ -134,31 +134,30 @@ report.add(category_score=versus.loc[names, "score"], animacy_score=versus.loc[a
 report.add(animacy_people=(ahead.sel(model=animacy)[0] < 0).sum(), least_sign_p=2.0 ** (1 - brains.sizes["subject"]))
 report.claim("whole captions are not ahead of category words", versus.loc[names, "low"] <= 0)
 report.claim("whole captions are not clearly ahead of shuffled ones", versus.loc["shuffled captions", "low"] <= 0)
-report.claim("animacy alone is ahead of whole captions", versus.loc[animacy, "high"] < 0)
+report.claim("one label alone is ahead of whole captions", versus.loc[animacy, "high"] < 0)
 report
 
 # %% [markdown]
-# *What to see:* whole captions reach {glue:text}`whole` (95 % interval over images), where the noise ceiling runs from {glue:text}`ceiling_low:.2f` to
-# {glue:text}`ceiling_high:.2f`; {glue:text}`n_null` of the models are not beyond chance (hollow dots). By intervals over images, which are not corrected
-# for their number, whole captions beat {glue:text}`n_beaten` of {glue:text}`n_controls` models and are beaten by {glue:text}`n_ahead`.
+# *What to see:* above, small dots are people, large ones their means; below, left of zero the control is ahead. Whole captions reach {glue:text}`whole` (95 %
+# interval over images), where the noise ceiling runs from {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`; {glue:text}`n_null` of the models are
+# not beyond chance (hollow). By intervals over images, which are not corrected for their number, whole captions beat {glue:text}`n_beaten` of
+# {glue:text}`n_controls` models and are beaten by {glue:text}`n_ahead`.
 #
-# Shuffled captions are not clearly worse: {glue:text}`shuffled_gap`, as small as one would think of two nearly equal RDMs. Category words score
-# {glue:text}`category_score:.2f`, and whole captions are not ahead of them: {glue:text}`category_gap`. Animacy alone, a single yes or no, has
-# {glue:text}`animacy_score:.2f` and is ahead in {glue:text}`animacy_people` of {glue:text}`n_subjects` people ({glue:text}`animacy_gap`). Nouns:
-# {glue:text}`nouns_gap`; all words: {glue:text}`all_gap`. **Four people are no population.** Flips of the signs of four differences cannot give a p below
-# {glue:text}`least_sign_p:.3f`. What can be generalised here is over images, for these people.
+# Shuffled captions are not clearly worse: {glue:text}`shuffled_gap`, as one would expect of two similar RDMs. Category words score
+# {glue:text}`category_score:.2f`, and whole captions are not ahead of them: {glue:text}`category_gap`. The label "{glue:text}`divide`" alone, a single yes or
+# no, has {glue:text}`animacy_score:.2f` and is ahead in {glue:text}`animacy_people` of {glue:text}`n_subjects` people ({glue:text}`animacy_gap`). Few people
+# are no population: flips of the signs of {glue:text}`n_subjects` differences cannot give a p below {glue:text}`least_sign_p:.3f`.
 #
-# ## Why categories can do so well here
+# ## Why categories can do so well
 #
-# The study found captions far better than category words in all regions. What we see here is not that, but need not contradict it:
+# The study found captions far better than category words in all regions. Data such as objects92 may show otherwise without contradicting it:
 #
-# - **The images.** These objects were picked *by category*: faces, bodies, animals, things. On grey, alone, doing nothing, they have little else for a
-#   caption to add. A photograph of a scene holds several things, actions and relations, and two scenes with the same labels can differ in all of them.
-# - **The labels.** The authors of the data drew them up with inferior temporal cortex in mind, where alive or not is the best-known divide; COCO's 80
-#   labels were not.
+# - **The images.** The objects of objects92 were picked *by category*: faces, bodies, animals, things. On grey, alone, doing nothing, they have little else for
+#   a caption to add. A photograph of a scene holds several things, actions and relations, and two scenes with the same labels can differ in all of them.
+# - **The labels.** The authors drew them up with inferior temporal cortex in mind, where alive or not is the best-known divide; COCO's were not.
 # - **The captions.** Sentences about an object are close to its name; colour, posture and view move their RDM, and this cortex may not answer to these.
 #
-# Can captions tell more than animacy does? *Within* the animate images, or the inanimate ones, animacy is the same for all pairs.
+# Can captions tell more than that one label? *Within* the images that have it, or within the others, it is the same for all pairs.
 
 # %%
 side, (first, second) = labels[divide].to_numpy(), np.triu_indices(len(test), 1)
@@ -179,15 +178,13 @@ for key, group in zip(("one", "other"), sides, strict=True):
         found = stats.Estimate(*within.loc[(group, name), ["whole less this", "from", "to"]], len(test))
         report.add(**{f"{key}_{name.split()[0]}": found})
 equal = within.loc[(divide, names), "to"] > 0
-report.claim(f"among {divide} images captions are ahead of category words, or equal", equal)
-report.add(n_boot=n_boot)
+report.claim("among images that share the label, captions are not clearly behind category words", equal)
 within.round(2)
 
 # %% [markdown]
-# *What to see:* mean score over people and 95 % interval over images, from {glue:text}`n_boot` draws; a score of 0 is chance. With the great divide gone,
-# labels have less to say: among the animate they still part faces from bodies and humans from animals, but among the inanimate only natural from artificial
-# things. Whole captions less category words: {glue:text}`one_category` within the animate images, {glue:text}`other_category` within the inanimate ones.
-# Less nouns: {glue:text}`one_nouns` and {glue:text}`other_nouns`. These are four of many comparisons, and not corrected.
+# *What to see:* mean score over people and 95 % interval over images, from {glue:text}`n_boot` draws; a score of 0 is chance. Whole captions less category
+# words: {glue:text}`one_category` within the images that share the label, where captions are thus not clearly behind, {glue:text}`other_category` within the
+# others. Less nouns: {glue:text}`one_nouns` and {glue:text}`other_nouns`. These are a few of many comparisons, and not corrected.
 #
 # ## Exercise
 #
@@ -195,14 +192,17 @@ within.round(2)
 #
 # :::{admonition} Solution
 # :class: dropdown
-# The spread over seeds is the yardstick for the difference between whole and shuffled captions: one shuffle is one draw.
+# It goes from {glue:text}`shuffles_low:.3f` to {glue:text}`shuffles_high:.3f` over more seeds: a yardstick for what whole captions gain.
 # :::
 
 # %% tags=["hide-cell", "remove-stderr"]
+shuffles = []
 for other in range(seed + 1, seed + 4):
     made = control_features(captions, embeddings, **{**options, "seed": other})
     again = next(x for name, x in made if name == "shuffled captions")
-    print(f"seed {other}: {float(compare_rdms(feature_rdm(again.values), brains[0].values, 'spearman').mean()):.3f}")
+    shuffles.append(compare_rdms(feature_rdm(again.values), brains[0].values, "spearman").mean())
+report.add(shuffles_low=min(shuffles), shuffles_high=max(shuffles))
+report
 
 # %% [markdown]
 # ## Run it on your own data
@@ -217,8 +217,7 @@ for other in range(seed + 1, seed + 4):
 #
 # ## What the paper found
 #
-# {cite:t}`doerig2025` report, for eight people and thousands of scenes, that whole captions match visual cortex better than category vectors, category
-# words, and averages of single words in all regions, and better than nouns or verbs everywhere but for nouns in early visual cortex; that adjectives,
-# adverbs and prepositions match very little; that sentence models do not differ significantly; and that shuffled captions have embeddings so close to
-# intact ones that word order matters little. Their tests were for independent samples. Here, on four people and single objects, curated category words do
-# as well, and one bit does better. That sentences matter beyond their words and labels is a claim about scenes, which these open data cannot test.
+# {cite:t}`doerig2025` report, for eight people and thousands of scenes, that whole captions match visual cortex better than category vectors, category words,
+# and averages of single words in all regions, and better than nouns or verbs except for nouns in early visual cortex; that adjectives, adverbs and prepositions
+# match very little; that sentence models do not differ significantly; and that shuffled captions have embeddings so close to intact ones that word order
+# matters little. Their tests were for independent samples. That sentences matter beyond words and labels is about scenes, which single objects cannot test.

@@ -6,11 +6,9 @@
 # to a description, and from these to the closest of millions of sentences. How close does one come, and is it more than luck?
 #
 # :::{admonition} In this chapter
-# **You will learn** how to decode a sentence embedding from responses; how to measure success against chance, and against what one human sentence reaches;
-# why to take out first what all captions share; and how to ask which of many pictures somebody saw.
+# **You will learn** how to decode a sentence embedding from responses, measure success against chance and one human sentence, and tell which picture was seen.
 #
-# **You need** sentence embeddings of [chapter 7](07_captions_and_visual_cortex), and ridge regression of [chapter 2](02_layer_alignment). **It takes**
-# about 15 minutes to read, and half a minute to run, captions embedded.
+# **You need** chapters [7](07_captions_and_visual_cortex) (embeddings) and [2](02_layer_alignment) (ridge regression). **It takes** 15 minutes, one to run.
 # :::
 #
 # ## Parameters
@@ -42,11 +40,11 @@ report = Report(results)
 # %% [markdown]
 # ## Viewers whose responses are planted
 #
-# The {glue:text}`n_people` viewers are virtual ({term}`virtual cohort`). Each saw {glue:text}`n_train` drawn scenes of their own and the
-# {glue:text}`n_test` *test images* that everybody saw. Their high-level regions respond to the embeddings of the scenes' captions, linearly, with noise. A
-# linear decoder has to succeed, as well as we set it. Such viewers show that the method finds what is there, that chance is where it should be, and what
-# the measures mean; for people there is [the next page](10_reading_captions_in_people). With the signal of chapter 7, decoding would be trivially easy:
-# noise is independent between vertices, unlike in brains, and averages away. So the signal of a vertex is weak: {glue:text}`snr` of the noise's variance.
+# The {glue:text}`n_people` viewers are virtual ({term}`virtual cohort`). Each saw {glue:text}`n_train` drawn scenes of their own and the {glue:text}`n_test`
+# *test images* that everybody saw. Their high-level regions respond to the embeddings of the scenes' captions, linearly, with noise. A linear decoder has to
+# succeed, as well as we set it. Such viewers show that the method finds what is there, that chance is where it should be, and what the measures mean; for
+# people there is [the next page](10_reading_captions_in_people). With the signal of chapter 7, decoding would be too easy: noise is independent between
+# vertices, unlike in brains, and averages away. So the signal of a vertex is weak: {glue:text}`snr` of the noise's variance.
 
 # %%
 viewers = {"n_subjects": n_people, "n_train": n_train, "n_test": n_test, "roi": "streams", "seed": seed}
@@ -58,11 +56,11 @@ data
 # %% [markdown]
 # ## From responses to an embedding
 #
-# Each scene has five captions. A sentence model turns each into an {term}`embedding <sentence embedding>`, and the *target* of an image is their mean.
-# {term}`Ridge regression <ridge regression>` predicts every dimension of the target from all vertices together. There are far more vertices than training
-# images, so without a penalty it would fit the training images perfectly, noise included. We let each dimension choose its penalty by
-# {term}`leave-one-out`: how well is each training image predicted from all others? That takes one fit: a single {term}`eigendecomposition` of the table of
-# images by images gives the error of every image left out, for every penalty {cite:p}`golub1979`.
+# A sentence model turns each caption of a scene into an {term}`embedding <sentence embedding>`, and the *target* of an image is their mean.
+# {term}`Ridge regression <ridge regression>` predicts every dimension of the target from all vertices together. There are more vertices
+# ({glue:text}`n_vertices:,`) than training images, so without a penalty it would fit the training images perfectly, noise included. We let each dimension
+# choose its penalty by {term}`leave-one-out`: how well is each training image predicted from all others? That takes one fit: a single
+# {term}`eigendecomposition` of the table of images by images gives the error of every image left out, for every penalty {cite:p}`golub1979`.
 
 # %% mystnb={"image": {"alt": "Mean leave-one-out error of all dimensions by the logarithm of the penalty: flat and below the dashed line at small penalties, rising to it at large ones."}}
 targets = embed(data.captions, embeddings, device=device)
@@ -76,13 +74,14 @@ for person in people:
 shown, answers, goals = responses[first]
 errors = decoders[first].loo_mse_.mean(1) / goals.var(0).mean()
 errors = pd.DataFrame({"penalty": np.log10(decoder.DEFAULT_ALPHAS), "error": errors})
+report.claim("the smallest penalty does nearly as well", errors["error"].iloc[0] < errors["error"].min() + 0.05)
 text = {"xlabel": "penalty (log10, of the mean squared length of a pattern)", "ylabel": "left-out error / variance"}
 text |= {"levels": {"the mean, always": 1}, "title": "Choosing the penalty, one virtual viewer"}
 report.figure("penalty", plotting.lines(errors, "penalty", "error", **text))
 
 # %% [markdown]
-# *What to see:* at the dashed line a decoder is no better than one that always answers with the mean. Here the curve is flat down to the smallest penalty
-# that we tried: with noise that is independent from vertex to vertex, even a nearly unpenalised fit generalises. Do not expect that of real responses.
+# *What to see:* at the dashed line a decoder is no better than one that always answers with the mean. Here the smallest penalty that we tried does almost as
+# well as the best: with noise that is independent from vertex to vertex, even a nearly unpenalised fit generalises. Do not expect that of real responses.
 
 # %% mystnb={"image": {"alt": "Decoded against true numbers of one test image, one dot a dimension: a cloud along a line that is flatter than the dashed diagonal."}}
 middle = decoders[first].mean_  # the mean embedding of the training images
@@ -94,7 +93,7 @@ report.figure("dimensions", plotting.points(numbers, "true", "decoded", **text))
 
 # %%
 scores = pd.DataFrame({p: decoding.correlations(decoded[p], truth) for p in people})
-report.add(slope=np.polyfit(aims.ravel(), guesses.ravel(), 1)[0], one_image=scores[first][0])
+report.add(slope=np.polyfit(aims.ravel(), guesses.ravel(), 1)[0], one_image=scores[first][0], n_vertices=shown.shape[1])
 report
 
 # %% [markdown]
@@ -106,8 +105,7 @@ report
 #
 # A correlation of one image says little. We need three things to hold it against:
 #
-# - **Knowing nothing.** All captions have something in common, if only that they are sentences about pictures. So the *mean* embedding of the training
-#   images correlates with every target.
+# - **Knowing nothing.** All captions are sentences about pictures, at least. So the *mean* embedding of the training images correlates with every target.
 # - **One sentence.** How well does *one* caption of an image correlate with the mean of the others, averaged over its captions? This is the *human ceiling*
 #   of the study: what a further person who writes one sentence would reach (here a generator stands in the place of people). It is no upper bound: a single
 #   sentence leaves things out, and what is decoded may lie closer to the mean of several, of which it is held against all, not all but one.
@@ -138,10 +136,10 @@ report.claim("what is decoded is closer than the mean embedding", scores.mean().
 pd.DataFrame.from_dict(rows, "index", columns=["r", "r, centred"])
 
 # %% [markdown]
-# *What to see:* one caption correlates with the others of its image at {glue:text}`human:.2f` on average. Decoded embeddings reach
-# {glue:text}`least_share:.0%` to {glue:text}`most_share:.0%` of that. But one that knows *nothing* about the image reaches {glue:text}`ignorant_share:.0%`
-# ({glue:text}`ignorant:.2f`)! Scores of this kind, which the study reports too, do not start at zero. Centred they do, and the share is
-# {glue:text}`least_share_centred:.0%` to {glue:text}`most_share_centred:.0%`.
+# *What to see:* one caption (orange) correlates with the others of its image at {glue:text}`human:.2f` on average. Decoded embeddings (blue) reach
+# {glue:text}`least_share:.0%` to {glue:text}`most_share:.0%` of that. But one that knows *nothing* about the image (gray) reaches
+# {glue:text}`ignorant_share:.0%` ({glue:text}`ignorant:.2f`)! Scores of this kind, which the study reports too, do not start at zero. Centred they do, and the
+# share is {glue:text}`least_share_centred:.0%` to {glue:text}`most_share_centred:.0%`.
 #
 # ## Which picture was it?
 #
@@ -176,11 +174,11 @@ report.claim("centring helps to identify", ((ranks_centred < 1).mean() > top_one
 report
 
 # %% [markdown]
-# *What to see:* the right image is the most similar one in {glue:text}`least_top:.0%` to {glue:text}`most_top:.0%` of the cases, at least
+# *What to see:* at k = 1, the right image is the most similar one in {glue:text}`least_top:.0%` to {glue:text}`most_top:.0%` of the cases, at least
 # {glue:text}`times_chance:.0f` times as often as by guessing. With exchanged pictures it is {glue:text}`null_top:.1%` (95 % of the refits between
 # {glue:text}`null_low:.1%` and {glue:text}`null_high:.1%`; guessing gives {glue:text}`guessing:.1%`). Fitted to exchanged pictures, decoders still reach a
-# *correlation* of {glue:text}`null_score:.2f`: the starting point of that score shows again. And centring helps to identify: a decoded embedding that is
-# shrunk towards the mean resembles images close to the mean, whichever was seen. Does it matter where we look, and at how many pictures?
+# *correlation* of {glue:text}`null_score:.2f`: the starting point of that score shows again. And centring helps to identify: a decoded embedding that is shrunk
+# towards the mean resembles images close to the mean, whichever was seen. Does it matter where we look, and at how many pictures?
 
 # %%
 vertices, rows = data.responses[first]["vertex"].values, {}
@@ -225,13 +223,12 @@ report
 # ## Exercises
 #
 # 1. Repeat the decoding with the signal of chapter 7 (`snr` 0.35). Where are the scores now, beside the human ceiling?
-# 2. What is decoded here are means over three presentations. How well does the same decoder do with a single one?
+# 2. What is decoded here are means over all presentations of an image. How well does the same decoder do with a single one?
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. Decoded embeddings are then closer to the mean of the captions than a single caption is, and identification is (nearly) perfect. The "ceiling" is none:
-#    it is the score of one sentence, and a decoder of a mean over five can pass it. A number above 100 % of it is no miracle and no mistake.
-# 2. Worse, as noise has three times the variance. And a decoder trained on means is not even the best one for single presentations.
+# 1. Decoded embeddings come closer than a single caption does, and identification is nearly perfect. The "ceiling" is none: it is the score of one sentence.
+# 2. Worse, as one presentation has more noise than a mean over several.
 # :::
 
 # %% tags=["hide-cell"]
@@ -241,6 +238,9 @@ fitted = decoding.CaptionDecoder().fit(strong.sel(image=list(data.train_images(f
 once = data.responses[first].isel(repeat=0).sel(image=test)
 guesses = {"as above": decoded[first], "strong": fitted.predict(strong.sel(image=test).values)}
 guesses["once"] = decoders[first].predict(once)
-for name, guess in guesses.items():
-    r, top = decoding.correlations(guess, truth).mean(), (decoding.image_ranks(guess, truth) < 1).mean()
-    print(f"{name}: r {r:.2f}, {r / report['human']:.0%} of the ceiling, top-1 {top:.0%}")
+rows = {"r": {name: decoding.correlations(guess, truth).mean() for name, guess in guesses.items()}}
+rows["top-1"] = {name: (decoding.image_ranks(guess, truth) < 1).mean() for name, guess in guesses.items()}
+report.claim("with a strong signal a decoder passes the human ceiling", rows["r"]["strong"] > report["human"])
+report.claim("with a strong signal identification is nearly perfect", rows["top-1"]["strong"] > 0.95)
+report.claim("single presentations decode worse", rows["r"]["once"] < rows["r"]["as above"])
+pd.DataFrame(rows).assign(ceiling=report["human"]).round(2)

@@ -6,11 +6,9 @@
 # similar embedding? We do the same, ask what such a look-up cannot do, and then let a language model try to write a better sentence.
 #
 # :::{admonition} In this chapter
-# **You will learn** how to look sentences up in a dictionary of captions; how to tell reading from remembering; how a language model can propose sentences
-# and a sentence model choose; and how to judge sentences by something that did not choose them.
+# **You will learn** how to look sentences up; how to tell reading from remembering; how models can propose sentences and choose; and what can judge them.
 #
-# **You need** [the first page of this chapter](10_reading_captions); what a {term}`causal language model` is helps. **It takes** about 15 minutes to read,
-# and two to run, the dictionary embedded.
+# **You need** [the first page](10_reading_captions); what a {term}`causal language model` is helps. **It takes** 15 minutes to read, two to run.
 # :::
 #
 # ## Parameters
@@ -36,9 +34,9 @@ import pandas as pd
 
 from brainalign import datasets, decoding, plotting, stats
 from brainalign.book import Report
-from brainalign.decoding.matching import token_encoder, token_match
+from brainalign.decoding.matching import token_match
 from brainalign.decoding.writing import consensus, write_captions
-from brainalign.features.captions import embed, text_encoder
+from brainalign.features.captions import TextEncoder, embed
 from brainalign.simulated.scenes import render_scenes
 
 plotting.use_style()
@@ -47,9 +45,9 @@ report = Report(results)
 # %% [markdown]
 # ## Look it up
 #
-# One of the virtual viewers of that page, decoded in the same way: embeddings of {glue:text}`n_test` test images, from {glue:text}`n_train` training
-# images. What was planted is linear in the embeddings, and captions come from the same generator as those of the dictionary, which therefore holds a good
-# sentence for nearly every scene. So this page is about what looking up and writing can add *if* decoding works, not about people.
+# One of the virtual viewers of that page, decoded in the same way: embeddings of {glue:text}`n_test` test images, from {glue:text}`n_train` training images.
+# What was planted is linear in the embeddings, and captions come from the same generator as those of the dictionary, which suits them as no real one would. So
+# this page is about what looking up and writing can add *if* decoding works, not about people.
 #
 # The study used the three million captions of Conceptual Captions {cite:p}`sharma2018` as its *dictionary*. `CaptionIndex` is one: it keeps embeddings in
 # half precision and looks at every one, so that the answer is exact. Ours holds the captions of {glue:text}`n_scenes` scenes that nobody saw. Does it pay
@@ -80,7 +78,7 @@ report
 # Of {glue:text}`n_entries:,` sentences, the one found correlates with the target at {glue:text}`found_raw:.2f`; looked up centred, at
 # {glue:text}`found_centred:.2f`. The gain is {glue:text}`found_gain`, over images.
 #
-# In which place is a *right* caption, one that was written for the very image, among all these wrong ones? Each of an image's five is ranked by itself. For
+# In which place is a *right* caption, one that was written for the very image, among all these wrong ones? Each of an image's captions is ranked by itself. For
 # chance, the test images change places. And the sentences? We choose images by rank: those whose captions have the best, middle and worst mean rank.
 
 # %% mystnb={"image": {"alt": "Six scenes in three rows, two good, two middling and two bad by rank, each beside the caption that was looked up for a virtual viewer, one that describes it, and the mean rank."}}
@@ -132,6 +130,7 @@ report.add(gain=stats.bootstrap_ci(gain, **interval), ideal_r=table.iloc[2, 0], 
 report.add(from_training=from_training.mean(), same=(from_training & remembered).mean())
 report.add(own_share=learned.sum() / (learned.sum() + len(index)))
 report.claim("decoding does better than the nearest training image", report["gain"].low > 0)
+report.claim("what is decoded leans towards training images", report["from_training"] > report["own_share"])
 table.round(3)
 
 # %% [markdown]
@@ -146,19 +145,17 @@ table.round(3)
 # Can a language model write a sentence for *this* embedding? It cannot see it. But it can propose, and the sentence model can choose:
 #
 # 1. **Beam.** We show a {term}`causal language model` the five best retrieved captions as lines of a list, and let it begin a sixth. Of each beginning, its
-#    likeliest continuations are tried, a {term}`token` at a time. They are embedded, beginnings as they are, and the best few are kept: a
-#    {term}`beam search`.
+#    likeliest continuations are tried, a {term}`token` at a time. They are embedded as they are, and the best few are kept: a {term}`beam search`.
 # 2. **Edits.** The best sentence so far, retrieved or written, is changed in one place. A word is dropped, replaced or put in as the language model would
 #    have it there, or its end is exchanged with that of another retrieved caption. If the best of the changed sentences is better, it takes over.
 #
-# The *score* of a sentence is the correlation of its embedding with the goal, plus a small weight times its mean log-probability, so that it stays a
-# sentence. The goal is not what was decoded: that is noisy, and a writer who follows it closely writes noise (on other images than those below, sentences
-# then came no closer to what people wrote). So it is halfway between the decoded embedding and a weighted mean of its twenty closest captions.
+# The *score* of a sentence is the correlation of its embedding with the goal, plus a small weight times its mean log-probability, so that it stays a sentence.
+# Who follows a noisy decoded embedding closely may write noise, so the goal is halfway between it and a weighted mean of its twenty closest captions.
 
 # %%
 retrieved = found["centred"].captions[:n_written]
 goal = consensus(decoded.values[:n_written], index, centre=middle)
-encode = text_encoder(embeddings, device=device)
+encode = TextEncoder(embeddings, device=device)
 written = write_captions(goal, retrieved, encode, language_model, rounds=2, centre=middle, device=device)
 origins = written["origin"].value_counts().reindex(["written", "edited", "retrieved"], fill_value=0)
 report.add(n_written=len(written), **{f"n_{name}_origin": count for name, count in origins.items()})
@@ -173,7 +170,7 @@ report
 # %%
 told = [of_test.loc[of_test["image"] == name, "caption"].tolist() for name in test[:n_written]]
 versions = {"retrieved": [some[0] for some in retrieved], "written": written["caption"].tolist()}
-judged, tokens = {}, token_encoder(second_model, device=device)
+judged, tokens = {}, TextEncoder(second_model, device=device).tokens
 for judge, model in {"same encoder": embeddings, "second encoder": second_model}.items():
     aims = embed(of_test, model, images=test[:n_written], device=device)
     for version, texts in versions.items():
@@ -199,8 +196,8 @@ report.figure("judged", plotting.points(pairs, "retrieved", "written", **text))
 
 # %% [markdown]
 # *What to see:* dots above the line are images for which the written sentence is closer to the image's own captions. By the encoder that guided, written
-# sentences differ from retrieved ones by {glue:text}`same_gap`, by the second one by {glue:text}`second_gap`, by token matching by
-# {glue:text}`token_f1_gap`. Whether that is worth having, the sentences must say: the largest gains by the second encoder first, the largest losses last.
+# sentences differ from retrieved ones by {glue:text}`same_gap`, by the second one by {glue:text}`second_gap`, by token matching by {glue:text}`token_f1_gap`.
+# Whether that is worth having, the sentences must say: the largest gains by the second encoder first, the largest losses last.
 
 # %%
 change = judged["second encoder", "written"] - judged["second encoder", "retrieved"]
@@ -211,15 +208,15 @@ pd.concat([table.head(3), table.tail(3)]).drop_duplicates().style.hide().format(
 # %% [markdown]
 # Read the sentences, not only the numbers. Retrieved captions have {glue:text}`words_retrieved:.1f` words on average, written ones
 # {glue:text}`words_written:.1f`. Edits string together what several captions say. That fits the numbers: recall changes by {glue:text}`token_recall_gap`,
-# precision by {glue:text}`token_precision_gap`, as a longer sentence covers more of what captions mention and adds things that none of them does. We did
-# not control for length. The price is grammar. Sentence encoders hardly mind it, and the language model, with its small weight, does not prevent a sentence
-# with two verbs too many. So this is a *longer list*, with some right things more and some wrong, rather than a better sentence: encoders can be flattered.
+# precision by {glue:text}`token_precision_gap`, as a longer sentence covers more of what captions mention and may add things that none of them does. We did not
+# control for length. The price may be grammar: sentence encoders need not mind it, and the language model has a small weight. As we read them, these are
+# *longer lists*, with some right things more and some wrong, rather than better sentences: encoders can be flattered.
 #
 # ## What we have shown
 #
 # A dictionary gives the nearest sentence it has, and centring helps to find it. A language model under the eye of a sentence model makes sentences whose
-# embeddings are closer to the goal, mostly by adding words. Judges that did not guide are needed to say whether these are better, and reading them still
-# is. All of this holds for sentences of one generator and viewers who respond to them by construction.
+# embeddings are closer to those of the images' captions; they are also longer. Judges that did not guide are needed to say whether these are better, and
+# reading them still is. All of this holds for sentences of one generator and viewers who respond to them by construction.
 #
 # ## What the paper found
 #
@@ -230,21 +227,24 @@ pd.concat([table.head(3), table.tail(3)]).drop_duplicates().style.hide().format(
 # ## Exercises
 #
 # 1. How much does the dictionary matter? Take a random tenth and hundredth of it: how do retrieved captions correlate with the targets?
-# 2. Look captions up by cosine instead of correlation. How often is the first one another, and why so seldom?
+# 2. Look captions up by cosine instead of correlation. How often is the first one another?
 #
 # :::{admonition} Solutions
 # :class: dropdown
 # 1. The smaller the dictionary, the farther its best sentence. But one generator with few words cannot say how much size matters for photographs.
-# 2. Correlation over dimensions is the cosine after each embedding's own mean over dimensions is taken off. With hundreds of dimensions whose mean is close
-#    to 0, that changes next to nothing.
+# 2. Seldom. Correlation over dimensions is the cosine after each embedding's own mean over dimensions is taken off, and that mean is close to 0.
 # :::
 
 # %% tags=["hide-cell"]
+by_size = []
 for part in (0.01, 0.1, 1.0):
     kept = np.sort(rng.choice(len(index), max(20, int(part * len(index))), replace=False))
     some = decoding.CaptionIndex([entries[i] for i in kept], index.embeddings[kept])
     hit = some.search(decoded.values, 1, centre=middle).indices[:, 0]
-    print(f"{len(some):5,} captions: r = {decoding.correlations(some.embeddings[hit], truth).mean():.3f}")
+    by_size.append(decoding.correlations(some.embeddings[hit], truth).mean())
+    print(f"{len(some):5,} captions: r = {by_size[-1]:.3f}")
 by_cosine = index.search(decoded, 1, metric="cosine").indices[:, 0]
-print(f"another caption in {(by_cosine != found['as it is'].indices[:, 0]).mean():.1%} of the images")
-print(f"mean over dimensions of the decoded embeddings: {np.abs(decoded.values.mean(1)).max():.4f}")
+another = (by_cosine != found["as it is"].indices[:, 0]).mean()
+report.claim("the smaller the dictionary, the farther its best sentence", by_size == sorted(by_size))
+report.claim("looked up by cosine, another caption is found in few images", another < 0.1)
+print(f"another caption: {another:.1%}; mean over dimensions: {np.abs(decoded.values.mean(1)).max():.4f} at most")

@@ -1,15 +1,14 @@
 # %% [markdown]
-# # Trained networks before four people
+# # Trained networks before people
 #
-# Four people looked at 92 photographs of objects in the scanner {cite:p}`kriegeskorte2008`; what was published of their inferior temporal cortex (*human
-# IT*) are dissimilarities, as in chapter 7. Our networks have seen nothing but small drawings in flat colours, and here they meet hands, faces, vegetables
-# and tools on gray. That they should make anything of them is a long shot; we report what comes out.
+# By default, these are the people of objects92 {cite:p}`kriegeskorte2008`, who looked at photographs of objects in the scanner; what was published of their
+# inferior temporal cortex are dissimilarities, as in [chapter 7](07_captions_and_visual_cortex_in_people). By default, too, our networks have seen nothing but
+# small drawings in flat colours, and here they meet photographs. That they should make anything of them is a long shot; we report what comes out.
 #
 # :::{admonition} In this chapter
 # **You will learn** whether networks trained on captions match people better than their twins; what an interval over images can decide; how the study's do.
 #
-# **You need** [the two](11_a_network_that_sees_in_sentences) [pages before](11_networks_and_viewers), and ceilings and rivals of [chapter
-# 7](07_captions_and_visual_cortex_in_people). **It takes** about 10 minutes to read, and a minute or two to run, networks trained.
+# **You need** [the two](11_a_network_that_sees_in_sentences) [pages before](11_networks_and_viewers). **It takes** 10 minutes to read, two to run.
 # :::
 #
 # ## Parameters
@@ -55,9 +54,8 @@ report = Report(results)
 # %% [markdown]
 # ## Beside noise, chance and rivals
 #
-# The networks are those of the pages before, {glue:text}`n_seeds` of each kind, and the same before training. Of each kind we take the mean score. As in
-# chapter 7: Spearman correlation of RDMs, the {term}`noise ceiling`, chance from images that exchange their names ({term}`Mantel test`), an interval over
-# images, and the rivals that were published with the data.
+# The networks are those of the pages before, {glue:text}`n_seeds` of each kind, and the same before training. We take mean scores. As in chapter 7: correlation
+# of RDMs, the {term}`noise ceiling`, chance from images that exchange their names ({term}`Mantel test`), an interval over images, and rivals.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Four photographs, coarse as the networks see them, each with a caption beside it."}}
 config = rcnn.preset(preset, seed=seed, **changes)
@@ -113,23 +111,23 @@ versus = pd.concat(tests, keys=regions, names=["region", "against"])[["mean", "p
 versus = versus.assign(low=low.values.ravel(), high=high.values.ravel(), people=ahead.values.ravel())
 here, of = scores.mean("subject").sel(region=regions[0]), versus.loc[regions[0]]
 twin, untrained, spoken = (stats.Estimate(*of.loc[name, ["mean", "low", "high"]], len(test)) for name in others[:3])
-report.add(twin_gap=twin, untrained_gap=untrained, twin_people=of["people"].iloc[0], twin_p=of["p"].iloc[0])
+report.add(twin_gap=twin, untrained_gap=untrained, twin_people=of["people"].iloc[0], spoken_gap=spoken)
 report.add(captions=here[0], categories=here[1], untrained=here[2], spoken=here[3], n_higher=(here > here[0]).sum())
 report.add(untrained_p=p.sel(model=kinds[2])[0], ceiling_low=ceiling["lower"][0], n_others=len(others))
 report.claim("untrained networks match the brain beyond chance", report["untrained_p"] <= 0.05)
 report.claim("networks trained on captions cannot be told from their twins", twin.low <= 0 <= twin.high)
-report.claim("nor from themselves before training", untrained.low <= 0 <= untrained.high)
+report.claim("trained networks cannot be told from untrained ones", untrained.low <= 0 <= untrained.high)
 report.claim("caption embeddings match the brain better than the networks that learned to guess them", spoken.high < 0)
 versus.round(3)
 
 # %% [markdown]
-# *What to see:* networks trained on captions score {glue:text}`captions:.2f`, their twins {glue:text}`categories:.2f`, the untrained
-# {glue:text}`untrained:.2f`; caption embeddings of the photographs reach {glue:text}`spoken:.2f`, and the noise ceiling begins at
-# {glue:text}`ceiling_low:.2f`. {glue:text}`n_higher` of {glue:text}`n_others` other models score higher. The lead over the twin is {glue:text}`twin_gap`
-# over images, and above zero in {glue:text}`twin_people` of {glue:text}`n_people` people (p = {glue:text}`twin_p:.2f`); that over the untrained is
-# {glue:text}`untrained_gap`. **These data decide nothing for sentences**, nor for learning at all. The untrained are beyond chance
-# (p = {glue:text}`untrained_p:.3f`): a match needs no learning. Caption embeddings lead by far, so there was something to match ([chapter
-# 7](07_captions_and_visual_cortex_in_people) says how much of it is the kind of thing). But drawings are no photographs, and objects leave little to say.
+# *What to see:* dots are people and their means. Networks trained on captions score {glue:text}`captions:.2f`, their twins {glue:text}`categories:.2f`, the
+# untrained {glue:text}`untrained:.2f`; caption embeddings of the pictures reach {glue:text}`spoken:.2f`, the noise ceiling begins at
+# {glue:text}`ceiling_low:.2f`. {glue:text}`n_higher` of {glue:text}`n_others` others score higher. The untrained are beyond chance: a match needs no learning.
+#
+# The lead over the twin is {glue:text}`twin_gap` over images, and above zero in {glue:text}`twin_people` of {glue:text}`n_people` people; that over the
+# untrained is {glue:text}`untrained_gap`. **These data decide nothing for sentences**, nor for learning at all. That over caption embeddings is
+# {glue:text}`spoken_gap`: there was something to match ([chapter 7](07_captions_and_visual_cortex_in_people) says how much of it is the kind of thing).
 #
 # ## Other layers, other weights
 #
@@ -176,9 +174,8 @@ report
 # ## The published comparison
 #
 # The study's own test had what ours lacks: photographs of scenes, eight people, and rivals of full size. Its authors compare their network with 13 others,
-# among them CORnet-S, which is recurrent {cite:p}`kubilius2019`, CLIP, which learned pictures with their captions {cite:p}`radford2021`, and one of their
-# own build that learned the categories of ecoset {cite:p}`mehrer2021`. We copy the scores, means without intervals, from their code. **Nothing here
-# reproduces them.**
+# among them CORnet-S, which is recurrent {cite:p}`kubilius2019`, CLIP, which learned pictures with their captions {cite:p}`radford2021`, and one of their own
+# build that learned the categories of ecoset {cite:p}`mehrer2021`. We copy the scores, means alone, from their code. **Nothing here reproduces them.**
 
 # %%
 reference, streams = images.published_networks(), ["ventral", "lateral", "parietal"]
@@ -207,8 +204,8 @@ report.figure("published", plotting.points(dots, "size", "score", hue="group", c
 #
 # ## What we have shown
 #
-# On four people and 92 objects, small networks that learned drawings say nothing about sentences: these data tell neither twin from twin nor trained from
-# untrained, and are no evidence against the study either. Only real scenes, real brains and networks of full size can decide.
+# On these people and pictures, our networks say nothing about sentences: the data tell neither twin from twin nor trained from untrained, and are no evidence
+# against the study either. Only real scenes, real brains and networks of full size can decide.
 #
 # ## Run it on your own data
 #

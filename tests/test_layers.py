@@ -12,7 +12,8 @@ from scipy.stats import binomtest, linregress, spearmanr, ttest_1samp
 from brainalign import stats
 from brainalign.layers import alignment, alignment_difference, crossed_order, layer_gradient, peak_layer, place_order
 from brainalign.mixed import mixed_model
-from brainalign.signals import response_lag, word_drive
+from brainalign.ridge import response_lag
+from brainalign.signals import word_drive
 
 
 def test_peak_layer_reads_the_coordinate():

@@ -128,9 +128,9 @@ def test_noise_ceiling_errors():
 # --------------------------------------------------------------------------------------------------- shifted responses
 
 
-def shifted(predictions, responses, **options) -> np.ndarray:
+def shifted(predictions, responses, groups=None, **options) -> np.ndarray:
     """Correlations with responses shifted in a circle, (shift, channel)."""
-    shifts = stats.circular_shifts(len(responses), **options)
+    shifts = stats.Shifts(**options).orders(len(responses), groups)
     return np.stack([stats.pearson(predictions, responses[order]) for order in shifts])
 
 
@@ -147,7 +147,7 @@ def test_shifted_p_values_are_nominal_for_autocorrelated_noise():
     rng = np.random.default_rng(7)
     n_channels, groups = 600, np.repeat(np.arange(5), 80)
     predictions, responses = (autocorrelated(rng, 400, n_channels) for _ in range(2))
-    null = shifted(predictions, responses, groups=groups, n_shifts=200, min_shift=1)
+    null = shifted(predictions, responses, groups, n=200)
     p = stats.p_values(pearson(predictions, responses), null)
     low, high = scipy.stats.binom.interval(0.999, n_channels, 0.05)
     assert low <= (p <= 0.05).sum() <= high
@@ -163,7 +163,7 @@ def test_shifted_p_values_find_a_planted_match():
     rng = np.random.default_rng(8)
     responses = autocorrelated(rng, 400, 20)
     predictions = responses + autocorrelated(rng, 400, 20)
-    null = shifted(predictions, responses, n_shifts=199, min_shift=20)
+    null = shifted(predictions, responses, n=199, min_shift=20)
     assert (stats.p_values(pearson(predictions, responses), null) == 1 / 200).mean() >= 0.95
 
 
@@ -192,18 +192,18 @@ def test_p_value_errors():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("groups", "change", "message"),
     [
-        ({"groups": [0, 1] * 10}, "contiguous"),
-        ({"groups": [0] * 5}, r"groups: expected shape \(20,\)"),
-        ({"groups": np.repeat([0, 1], [17, 3]), "min_shift": 2}, "at least 4 samples for 2, got 1 of 2"),
-        ({"min_shift": 0}, "min_shift: expected a whole number of at least 1"),
-        ({"n_shifts": 0}, "n_shifts"),
+        ([0, 1] * 10, {}, "contiguous"),
+        ([0] * 5, {}, r"groups: expected shape \(20,\)"),
+        (np.repeat([0, 1], [17, 3]), {"min_shift": 2}, "at least 4 samples for 2, got 1 of 2"),
+        (None, {"min_shift": 0}, "min_shift: expected a whole number of at least 1"),
+        (None, {"n": 0}, "n: expected a whole number of at least 1"),
     ],
 )
-def test_circular_shift_errors(change, message):
+def test_circular_shift_errors(groups, change, message):
     with pytest.raises(ValueError, match=message):
-        stats.circular_shifts(20, **{"n_shifts": 5} | change)
+        stats.Shifts(**{"n": 5} | change).orders(20, groups)
 
 
 # ----------------------------------------------------------------------------------------------------------- intervals
@@ -276,7 +276,7 @@ def test_bootstrap_errors(x, options, message):
 
 def test_circular_shifts_stay_in_their_passages_and_shift_them_whole():
     groups = np.repeat(["a", "b"], [30, 50])
-    shifts = stats.circular_shifts(80, 20, groups=groups, min_shift=4, seed=1)
+    shifts = stats.Shifts(20, min_shift=4, seed=1).orders(80, groups)
     assert shifts.shape == (20, 80)
     for shift in shifts:
         for start, stop in ((0, 30), (30, 80)):
@@ -325,9 +325,9 @@ def test_jackknife_interval_of_a_mean_is_that_of_student():
         stats.t_interval(x, confidence_level=95)
 
 
-def test_group_permutations_keep_groups_together():
+def test_permuted_groups_keep_groups_together():
     groups = ["a", "b", "b", "c", "d", "d", "a", "e"]  # two of size 1, three of size 2, one at two places
-    orders = stats.group_permutations(groups, 400, seed=1)
+    orders = stats.PermuteGroups(400, seed=1).orders(8, groups)
     pairs = {(0, 6), (1, 2), (4, 5)}
     for order in orders:
         assert sorted(order) == list(range(8))
@@ -338,4 +338,4 @@ def test_group_permutations_keep_groups_together():
     assert abs(alone - 1 / 3) < 0.1
     for bad, message in ((["a", "a", "b"], "groups of one size: expected .* got 1"), ([None, "a", "b"], "1 missing")):
         with pytest.raises(ValueError, match=message):
-            stats.group_permutations(bad, 5)
+            stats.PermuteGroups(5).orders(3, bad)

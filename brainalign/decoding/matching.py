@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from brainalign._checks import alike, shaped, whole
-from brainalign.features.captions import Encoder
 
 TokenEncoder = Callable[[list[str]], Sequence[ArrayLike]]
 
@@ -26,7 +25,8 @@ def token_match(
 
     ``precision`` is the mean over the candidate's tokens of the cosine with the most similar token of the reference,
     ``recall`` the mean over the reference's tokens likewise, and ``f1`` their harmonic mean, all of the reference where
-    it is highest. `encode_tokens` makes sentences into arrays of shape (token, dimension), as a `token_encoder` does.
+    it is highest. `encode_tokens` makes sentences into arrays of shape (token, dimension), as
+    `features.captions.TextEncoder.tokens` does.
     """
     alike(candidates=candidates, references=references)
     for row, some in enumerate(references):
@@ -46,23 +46,3 @@ def token_match(
     pairs = zip(candidates, references, strict=True)
     best = [max((match(candidate, text) for text in some), key=lambda row: row[2]) for candidate, some in pairs]
     return pd.DataFrame(best, columns=["precision", "recall", "f1"])
-
-
-def token_encoder(model: str = "all-minilm-l6-v2", *, device: str = "auto") -> TokenEncoder:
-    """From a list of sentences to contextual embeddings of their tokens, each an array of shape (token, dimension).
-
-    Tokens that are no part of a word are left out; `model` and `device` are as in `features.captions.embed`.
-    """
-    loaded = Encoder(model, device).load()
-    special = set(loaded.tokenizer.all_special_ids)
-
-    def encode(texts: list[str]) -> list[np.ndarray]:
-        found = []
-        for told in loaded.encode(texts, batch_size=64, output_value=None, show_progress_bar=False):
-            ids = told["input_ids"].tolist()
-            words = zip(ids, loaded.tokenizer.convert_ids_to_tokens(ids), strict=True)
-            kept = [number not in special and any(map(str.isalnum, word)) for number, word in words]
-            found.append(told["token_embeddings"].float().cpu().numpy()[kept])
-        return found
-
-    return encode

@@ -49,7 +49,7 @@ from brainalign.features import lesions
 from brainalign.features.language import Store, model_folder
 from brainalign.features.store import FeatureStore, digest_files, kept, open_store
 
-__all__ = ["control_features", "embed", "text_encoder"]
+__all__ = ["TextEncoder", "control_features", "embed"]
 
 TAGS = {
     "nouns": ("NN", "NNS"),
@@ -132,7 +132,7 @@ def embed(
         categories = categories.loc[labels]
         if kind == "multihot":
             return _array(categories, labels, {"feature": list(categories.columns)}, kind=kind)
-    encoder = Encoder(model, device, store)
+    encoder = TextEncoder(model, device=device, store=store)
     if encoder.static:  # they know no sentences
         one_of("kind of static word vectors", kind, KINDS[2:])
     also: set[str] = set()  # texts that are embedded besides
@@ -188,20 +188,15 @@ def control_features(
         yield name, embed(captions, categories=categories, images=images, device=device, **options)
 
 
-def text_encoder(
-    model: str | os.PathLike[str] = "all-mpnet-base-v2", *, device: str = "auto", store: Store = None
-) -> Callable[[list[str]], np.ndarray]:
+class TextEncoder:
     """`embed` for many calls: from a list of texts to their embeddings, an array of shape (text, feature).
 
-    The model is loaded once, when the first text comes that is not in the store; parameters as in `embed`.
+    The model is loaded once, when the first text comes that is not in the store; parameters are as in `embed`.
     """
-    return Encoder(model, device, store)
 
-
-class Encoder:
-    """A sentence model or its input embeddings, as in `embed`; loaded when a text comes that is not stored."""
-
-    def __init__(self, model: Any, device: str = "auto", store: Store = None) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] = "all-mpnet-base-v2", *, device: str = "auto", store: Store = None
+    ) -> None:
         name = os.fspath(model)
         self.name, self.static = name.removesuffix(STATIC), name.endswith(STATIC)
         self.folder, self.device, self.store = _model_folder(self.name), str(torch_device(device)), open_store(store)
@@ -210,9 +205,9 @@ class Encoder:
     def __call__(self, texts: list[str]) -> np.ndarray:
         ordered = _ordered(set(texts))
         place = {text: row for row, text in enumerate(ordered)}
-        return np.concatenate(list(self.encode(ordered)))[[place[text] for text in texts]]
+        return np.concatenate(list(self.pieces(ordered)))[[place[text] for text in texts]]
 
-    def encode(self, texts: list[str]) -> Iterator[np.ndarray]:
+    def pieces(self, texts: list[str]) -> Iterator[np.ndarray]:
         """Yield vectors (text, feature) of texts, each once and sorted by length, in pieces."""
         if self.static:  # no attention, no positions
             model = self.load()
@@ -222,6 +217,17 @@ class Encoder:
             return
         key = {"kind": "sentence embedding", "model": fingerprint(self.folder)}
         yield from _through(self.store, key, self.name, texts, SHARD_TEXTS, self._compute)
+
+    def tokens(self, texts: list[str]) -> list[np.ndarray]:
+        """Embeddings of each text's tokens in their context (token, feature), less those that are no part of a word."""
+        model = self.load()
+        special, found = set(model.tokenizer.all_special_ids), []
+        for told in model.encode(texts, batch_size=BATCH, output_value=None, show_progress_bar=False):
+            ids = told["input_ids"].tolist()
+            words = zip(ids, model.tokenizer.convert_ids_to_tokens(ids), strict=True)
+            kept = [number not in special and any(map(str.isalnum, word)) for number, word in words]
+            found.append(told["token_embeddings"].float().cpu().numpy()[kept])
+        return found
 
     def load(self) -> Any:
         """The model, which then stays in memory."""
@@ -293,7 +299,7 @@ def _shuffle(text: str, seed: int) -> str:
     return " ".join(order) + text[len(body) :].strip()
 
 
-def _mean(bags: list[list[str]], texts: set[str], encoder: Encoder) -> np.ndarray:
+def _mean(bags: list[list[str]], texts: set[str], encoder: TextEncoder) -> np.ndarray:
     """Mean embedding of each bag (item, feature) of some of the texts, which pass by one after the other."""
     ordered = _ordered(texts)
     place = {text: number for number, text in enumerate(ordered)}
@@ -302,7 +308,7 @@ def _mean(bags: list[list[str]], texts: set[str], encoder: Encoder) -> np.ndarra
     weights = sparse.csr_matrix((shares, columns, ends), shape=(len(bags), len(ordered))).tocsc()
     start, total = 0, np.zeros(())
     try:
-        for vectors in encoder.encode(ordered):
+        for vectors in encoder.pieces(ordered):
             vectors = finite(f"model: embeddings of {encoder.name}", vectors)
             total = total + weights[:, start : start + len(vectors)] @ vectors
             start += len(vectors)

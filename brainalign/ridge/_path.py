@@ -28,9 +28,9 @@ class Path:
 
 
 def of_moments(gram: torch.Tensor, cross: torch.Tensor, n_components: int | None = None) -> Path:
-    """From second moments of shape (feature, feature) and (feature, target)."""
+    """From second moments of shape (..., feature, feature) and (..., feature, target)."""
     values, vectors = _leading(gram, n_components)
-    return Path(values, vectors.T @ cross, vectors)
+    return Path(values, vectors.mT @ cross, vectors)
 
 
 def of_kernel(kernel: torch.Tensor, y: torch.Tensor, n_components: int | None = None) -> Path:
@@ -47,8 +47,8 @@ def _leading(symmetric: torch.Tensor, n_components: int | None) -> tuple[torch.T
         values, vectors = torch.linalg.eigh(symmetric)  # ascending
     except torch.linalg.LinAlgError:  # single precision may not converge where many features are constant
         values, vectors = (part.to(symmetric.dtype) for part in torch.linalg.eigh(symmetric.double()))
-    k = n_components or len(values)
-    return values[-k:].clamp(min=0), vectors[:, -k:]
+    k = n_components or values.shape[-1]
+    return values[..., -k:].clamp(min=0), vectors[..., -k:]
 
 
 def trial_errors(

@@ -355,13 +355,11 @@ def _scaled(
     inverse = torch.where(varies, 1 / scale if standardize else 1.0, 0.0)
     train, test = (((a - mean) * inverse).to(dtype) for a in (train, test))
     if n_components is not None and n_components < train.shape[1]:
+        none = train[:, :0]
         if len(train) < train.shape[1]:
-            values, vectors = torch.linalg.eigh(train @ train.T)
-            # Beyond the rank there is only rounding error, which must not be scaled up to a component.
-            k = min(n_components, int((values > values[-1] * len(values) * torch.finfo(values.dtype).eps).sum()))
-            axes = train.T @ (vectors[:, -k:] / values[-k:].sqrt())
+            axes = train.T @ _path.of_kernel(train @ train.T, none, n_components).to_scores
         else:
-            axes = torch.linalg.eigh(train.T @ train)[1][:, -n_components:]
+            axes = _path.of_moments(train.T @ train, train.T @ none, n_components).to_scores
         train, test = train @ axes, test @ axes
     # zero for a space that is constant here
     size = (train.square().sum() / len(train)).sqrt().clamp(min=torch.finfo(dtype).tiny)

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from brainalign._checks import whole
 from brainalign.ridge.encoding import cross_validate
-from brainalign.stats import circular_shifts
+from brainalign.stats import Shifts
 
 
 def word_sweep(values: xr.DataArray, design: xr.DataArray, *, retained: float = 0.95) -> xr.DataArray:
@@ -66,7 +66,7 @@ class RolledSweeps(Sequence[xr.DataArray]):
     Raises
     ------
     ValueError
-        As `word_sweep` and `stats.circular_shifts`.
+        As `word_sweep` and `stats.Shifts`.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class RolledSweeps(Sequence[xr.DataArray]):
         self.scores = [_standard_scores(layer) for layer in values.to_numpy().reshape(-1, *values.shape[-2:])]
         self.amounts = np.empty(0, dtype=int)
         if n_rolls:  # the first entry of an order is the word that comes to stand first
-            self.amounts = (n - circular_shifts(n, n_rolls, min_shift=min_roll, seed=seed)[:, 0]) % n
+            self.amounts = (n - Shifts(n_rolls, min_roll, seed=seed).orders(n)[:, 0]) % n
         weights = design.to_numpy()
         # Responses to words: each sample is one word, and no direction is larger than another.
         self.picked = weights.argmax(1) if (weights.sum(1) == 1).all() and weights.max() == 1 else None
@@ -173,7 +173,7 @@ def content_null(
     Raises
     ------
     ValueError
-        As `cross_validate`, `word_sweep` and `stats.circular_shifts`.
+        As `cross_validate`, `word_sweep` and `stats.Shifts`.
     """
     rolls = RolledSweeps(
         values, design, n_rolls=whole("n_rolls", n_rolls), min_roll=min_roll, retained=retained, seed=seed

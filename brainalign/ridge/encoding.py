@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -490,7 +490,12 @@ def cross_validate(
 def _reordered(y: np.ndarray, null: Any, groups: ArrayLike | None, free: np.ndarray) -> np.ndarray:
     """Copies of responses (sample, draw * channel), of which what the free columns leave is in other orders."""
     n, n_channels = y.shape
-    orders = null.orders(n, n_channels, groups) if hasattr(null, "orders") else np.asarray(null)[..., None]
+    draws = [null]
+    if isinstance(null, Shifts) and not null.together:  # each channel has its own
+        seeds = np.random.SeedSequence(null.seed).generate_state(n_channels)
+        draws = [replace(null, seed=int(seed)) for seed in seeds]
+    each = [draw.orders(n, groups) if hasattr(draw, "orders") else np.asarray(draw) for draw in draws]
+    orders = np.stack(each, axis=-1)
     if orders.ndim != 3 or orders.shape[1] != n or not (np.sort(orders, axis=1) == np.arange(n)[:, None]).all():
         raise ValueError(f"null: expected rows that hold each of {n} samples once, got shape {orders.shape[:2]}.")
     kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]

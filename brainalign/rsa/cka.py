@@ -128,7 +128,7 @@ def cka_models(models: Mapping[str, np.ndarray], *, match: str = "depth", batch_
 def cka_null(xs: Representations, ys: Representations, orders: ArrayLike, **options: Any) -> xr.DataArray:
     """Linear CKA (draw, representation, other) with the samples of `ys` in other orders: chance for `cka_matrix`.
 
-    Each row of `orders` (draw, sample) says which sample of `ys` stands at each place: `stats.circular_shifts` for
+    Each row of `orders` (draw, sample) says which sample of `ys` stands at each place: `stats.Shifts` for
     samples that follow each other in time, random permutations for independent ones. All else is as in `cka_matrix`.
     """
     found = _hsic(xs, ys, np.asarray(orders), **options)

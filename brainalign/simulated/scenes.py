@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import string
-import sys
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,6 @@ from brainalign.datasets.types import Stimuli
 from brainalign.simulated.backdrops import CANVAS, INDOORS, backdrop
 
 __all__ = ["render_scenes"]
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SIZE, N_CAPTIONS = 128, 5
 #: Categories that sum up others; a place is a drawn surrounding, a building or a plant outdoors.
@@ -67,7 +61,7 @@ class Scene:
 @functools.cache
 def lexicon() -> dict[str, Any]:
     """What scenes are made of and how people speak of it (scenes.toml), alternatives split into lists."""
-    tables = tomllib.loads((Path(__file__).parents[1] / "data" / "scenes.toml").read_text(encoding="utf-8"))
+    tables = assets.read_toml(Path(__file__).parents[1] / "data" / "scenes.toml")
     for name, thing in tables["things"].items():
         label = thing.setdefault("label", name)
         thing["labels"] = label.split() if thing["kind"] == "person" else [label]

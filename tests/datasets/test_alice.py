@@ -5,7 +5,7 @@ import pytest
 
 from brainalign import assets
 from brainalign.datasets import load_listening
-from brainalign.datasets.alice import _read_words, motion, published_predictors, sound_power, strong_confounds
+from brainalign.datasets.alice import _read_words, published_predictors, sound_power, strong_confounds
 from brainalign.signals import word_to_volume
 from brainalign.story import by_subject
 
@@ -44,7 +44,7 @@ def test_word_rate_matches_the_authors_own_regressor(data):
 
 
 def test_the_timing_is_the_best_of_its_neighbours(data):
-    group = by_subject(data, 6, confounds=motion(data)).mean(("subject", "region"))
+    group = by_subject(data, 6).mean(("subject", "region"))
     fits = {}
     for shift in (-4.0, -2.0, 0.0, 2.0, 4.0):
         rate = word_to_volume(data.words, data.signal["time"].values + shift).sum("word")
@@ -53,7 +53,7 @@ def test_the_timing_is_the_best_of_its_neighbours(data):
 
 
 def test_motion_and_drift_leave_every_block(data):
-    people = by_subject(data, 6, skip=10, confounds=motion(data))
+    people = by_subject(data, 6, skip=10)
     for subject in ("s18", "s42"):
         moved = np.loadtxt(assets.fetch("alice") / f"{subject}-rp.txt")[-352:]
         signal = people.sel(subject=subject, region="LIFG").to_numpy()

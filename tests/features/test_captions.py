@@ -9,12 +9,13 @@ import weakref
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from brainalign import assets
 from brainalign.features import captions as module
 from brainalign.features import language
-from brainalign.features.captions import KINDS, embed, text_encoder
+from brainalign.features.captions import KINDS, TextEncoder, embed
 from brainalign.features.store import FeatureStore
 
 LIGHT = "all-minilm-l6-v2"
@@ -86,12 +87,23 @@ def test_an_encoder_loads_its_model_once_and_only_for_texts_that_are_new(store, 
     loads, load = [], SentenceTransformer
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", lambda *a, **b: loads.append(a) or load(*a, **b))
     texts = ["a dog", "very red!", "a dog"]
-    encode = text_encoder(LIGHT, store=store)
+    encode = TextEncoder(LIGHT, store=store)
     np.testing.assert_allclose(encode(texts), embed(texts, LIGHT, store=False), atol=1e-5)
     encode(["two cats"])
     assert len(loads) == 2  # one of them by `embed`
-    text_encoder(LIGHT, store=store)(texts)
+    TextEncoder(LIGHT, store=store)(texts)
     assert len(loads) == 2
+
+
+def test_tokens_are_those_of_words_each_as_its_sentence_makes_it(store, light):
+    text = "a dog, very red!"
+    (tokens,) = TextEncoder(LIGHT, store=store).tokens([text])
+    ids = light.tokenizer(text)["input_ids"]
+    kept = [place for place, token in enumerate(light.tokenizer.convert_ids_to_tokens(ids)) if token.isalnum()]
+    with torch.inference_mode():
+        states = light[0].auto_model(torch.tensor([ids])).last_hidden_state[0]
+    assert len(tokens) == 4
+    np.testing.assert_allclose(tokens, states[kept].numpy(), atol=1e-5)
 
 
 def test_captions_without_any_word_are_not_lost(store, light):

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 from brainalign.ridge import ContiguousKFold, RolledSweeps, _path, banded, cross_validate, word_sweep
 from brainalign.ridge.banded import variance_partition
 from brainalign.ridge.folds import nested
-from brainalign.stats import circular_shifts
+from brainalign.stats import Shifts
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -113,7 +113,7 @@ def test_rolled_sweeps_are_sweeps_of_rolled_words():
     rng = np.random.default_rng(13)
     values = xr.DataArray(rng.standard_normal((2, 150, 7)), dims=("layer", "word", "feature"))
     design = xr.DataArray(rng.standard_normal((30, 150)), dims=("time", "word"))
-    orders = circular_shifts(150, 5, min_shift=50, seed=4)
+    orders = Shifts(5, min_shift=50, seed=4).orders(150)
     for order, rolled in zip(orders, RolledSweeps(values, design, n_rolls=5, seed=4), strict=True):
         expected = word_sweep(values.isel(word=order), design)
         assert rolled.dims == expected.dims == ("layer", "time", "feature")

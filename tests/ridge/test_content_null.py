@@ -14,7 +14,6 @@ from scipy.stats import t as student_t
 
 from brainalign import signals, stats
 from brainalign.datasets import load_listening
-from brainalign.datasets.alice import motion
 from brainalign.features.language import context_features, layer_features
 from brainalign.features.words import SMOOTHNESS, leading_components, random_features
 from brainalign.ridge import ContiguousKFold, RolledSweeps, content_null, cross_validate, word_sweep
@@ -121,7 +120,7 @@ def test_content_null_equals_a_loop_over_rolled_words(story, times, design):
     confounds = signals.word_regressors(np.ones((N_WORDS, 1)), story, times, n_blocks=N_BLOCKS).values
     null = content_null(values, design, y, n_rolls=3, confounds=confounds, retained=1.0, seed=4, **FOLDS)
     assert null.dims == ("draw", "layer", "region") and null["layer"].values.tolist() == [3, 9]
-    for roll, order in zip(null, stats.circular_shifts(N_WORDS, 3, min_shift=50, seed=4), strict=True):
+    for roll, order in zip(null, stats.Shifts(3, min_shift=50, seed=4).orders(N_WORDS), strict=True):
         features = word_sweep(values.isel(word=order), design, retained=1.0)
         fit = cross_validate(features, y.values, confounds=confounds, standardize=False, **FOLDS)
         np.testing.assert_allclose(roll, fit["partial"], atol=2e-3)
@@ -245,7 +244,7 @@ class Alice:
     def __init__(self, apart: bool) -> None:
         self.data, self.apart, n_blocks, skip = load_listening("alice"), apart, 6, 10
         times = self.data.signal["time"][skip:]
-        people = by_subject(self.data, n_blocks if apart else 1, skip=skip, confounds=motion(self.data))
+        people = by_subject(self.data, n_blocks if apart else 1, skip=skip)
         to_volume = signals.word_to_volume(self.data.words, times)
         letters = self.data.words["word"].str.len().to_numpy(float)
         counted = np.column_stack([np.ones(len(letters)), letters])
@@ -307,7 +306,7 @@ def test_error_rates_on_rolls_of_alice(project):
     values = xr.concat(plain, "layer")
     for apart in (False, True):
         people = Alice(apart)
-        orders = stats.circular_shifts(len(words), n_rolls, min_shift=50)
+        orders = stats.Shifts(n_rolls, min_shift=50).orders(len(words))
         null = np.stack([people.gains(values.isel(word=order)) for order in orders])  # (roll, layer, person)
         note = "blocks cleaned apart, partial r" if apart else "drift removed over the run, difference of r"
         whole = null[:, [8, *range(4, 8), 9]]

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from brainalign.ridge import ContiguousKFold, RidgeSweepCV, _path, cross_validate, encoding
-from brainalign.stats import PermuteGroups, Shifts, circular_shifts, group_permutations, p_values
+from brainalign.stats import PermuteGroups, Shifts, p_values
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -600,7 +600,7 @@ def test_null_equals_a_loop_over_refits(rng):
         np.testing.assert_allclose(fit[name], plain[name], atol=1e-6)
     assert fit["null"].dims == ("draw", "layer", "channel")
     for channel, seed in enumerate(np.random.SeedSequence(2).generate_state(2)):
-        orders = circular_shifts(120, 4, groups=groups, min_shift=5, seed=int(seed))
+        orders = Shifts(4, min_shift=5, seed=int(seed)).orders(120, groups)
         expected = [cross_validate(x, y[order][:, [channel]], **options)["score"][:, 0] for order in orders]
         np.testing.assert_allclose(fit["null"][..., channel], expected, atol=1e-6)
 
@@ -608,7 +608,7 @@ def test_null_equals_a_loop_over_refits(rng):
 @pytest.mark.parametrize("kind", ["groups", "orders"])
 def test_null_by_whole_groups_or_by_given_orders(kind, rng):
     x, y, items = rng.standard_normal((2, 60, 5)), rng.standard_normal((60, 3)), np.repeat(np.arange(15), 4)
-    orders = group_permutations(items, 3, seed=4)
+    orders = PermuteGroups(3, seed=4).orders(60, items)
     null = PermuteGroups(3, seed=4) if kind == "groups" else orders
     found = cross_validate(x, y, groups=items, null=null, cv=3, inner_cv=2)["null"]
     expected = [cross_validate(x, y[order], groups=items, cv=3, inner_cv=2)["score"] for order in orders]
@@ -622,7 +622,7 @@ def test_null_with_confounds_is_the_partial_of_what_they_leave_in_another_order(
     kept = free @ np.linalg.lstsq(free, y, rcond=None)[0]
     ask = {"confounds": confounds, "cv": 4, "alphas": [1, 10, 100]}
     found = cross_validate(x, y, null=Shifts(3, min_shift=5, together=True), **ask)["null"]
-    orders = circular_shifts(80, 3, min_shift=5)
+    orders = Shifts(3, min_shift=5).orders(80)
     expected = [cross_validate(x, kept + (y - kept)[order], **ask)["partial"] for order in orders]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -654,18 +654,17 @@ def test_shifts_together_or_each_channel_its_own(rng):
     shared = rng.standard_normal((60, 1))
     y = shared + 0.1 * rng.standard_normal((60, 3))
     together, apart = Shifts(4, min_shift=5, together=True, seed=1), Shifts(4, min_shift=5, seed=1)
-    assert together.orders(60, 3).shape == (4, 60, 1) and apart.orders(60, 3).shape == (4, 60, 3)
-    np.testing.assert_array_equal(together.orders(60, 3)[..., 0], circular_shifts(60, 4, min_shift=5, seed=1))
-    both = [np.take_along_axis(y[None], null.orders(60, 3), axis=1) for null in (together, apart)]
+    copies = [encoding._reordered(y, null, None, np.ones((60, 1))).reshape(60, 4, 3) for null in (together, apart)]
+    both = [made.swapaxes(0, 1) for made in copies]
+    np.testing.assert_allclose(both[0], y[together.orders(60)])
     assert np.sort(both[1], axis=1) == pytest.approx(np.sort(both[0], axis=1))
     alike, unlike = ([np.corrcoef(copy.T)[0, 1:].min() for copy in copies] for copies in both)
     assert min(alike) > 0.9 > max(unlike)
 
 
 def test_no_more_shifts_than_there_are():
-    for together in (False, True):
-        assert len(Shifts(99, min_shift=10, together=together).orders(20, 2)) == 1
-        assert len(Shifts(99, min_shift=3, together=together).orders(20, 2)) == 15
+    assert len(Shifts(99, min_shift=10).orders(20)) == 1
+    assert len(Shifts(99, min_shift=3).orders(20)) == 15
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_series_need_shifts_where_permutations_raise_false_alarms():
         rng = np.random.default_rng(seed)
         x, y = lfilter([1], [1, -0.7], rng.standard_normal((2, 200, 3)), axis=1)[:, 50:]  # the start is not stationary
         orders = {
-            "shifts": stats.circular_shifts(150, 39, min_shift=10, seed=seed),
+            "shifts": stats.Shifts(39, min_shift=10, seed=seed).orders(150),
             "permutations": np.array([rng.permutation(150) for _ in range(39)]),
         }
         for name, order in orders.items():
