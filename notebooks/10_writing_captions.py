@@ -50,7 +50,7 @@ report = Report(results)
 # this page is about what looking up and writing can add *if* decoding works, not about people.
 #
 # The study used the three million captions of Conceptual Captions {cite:p}`sharma2018` as its *dictionary*. `CaptionIndex` is one: it keeps embeddings in
-# half precision and looks at every one, so that the answer is exact. Ours holds the captions of {glue:text}`n_scenes` scenes that nobody saw. Does it pay
+# half precision and compares every one, so that none is missed. Ours holds the captions of {glue:text}`n_scenes` scenes that nobody saw. Does it pay
 # to look them up without what all captions share (`centre`, the mean of the training images)? How do the sentences found correlate with the target?
 
 # %%

@@ -94,11 +94,14 @@ def docstring_problems(address: str, value: object) -> list[str]:
     codes = FORM | (CONTENT if sections else set())
     codes -= {"SS03"} if text.partition("\n\n")[0].endswith("?") else set()
     problems = [f"{code}: {what}" for code, what in validate(address)["errors"] if code in codes]
-    return problems + unnamed_errors(value) + shapeless_arrays(value) if sections else problems
+    return problems + unnamed_errors(value, text) + (shapeless_arrays(text) if sections else [])
 
 
-def unnamed_errors(value: object) -> list[str]:
-    """Errors that a function raises in its own body and its docstring does not name."""
+def unnamed_errors(value: object, text: str) -> list[str]:
+    """Errors that a function raises in its own body and its docstring does not name.
+
+    That bad input is a ValueError is said once, for all functions without a section on errors.
+    """
     if not inspect.isfunction(value):
         return []
     (function,) = ast.parse(textwrap.dedent(inspect.getsource(value))).body
@@ -107,13 +110,12 @@ def unnamed_errors(value: object) -> list[str]:
         for node in ast.walk(function)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
     }
-    stated = inspect.getdoc(value).partition("Raises\n------\n")[2]
-    return [
-        f"raises {name}, which has no entry" for name in raised if not re.search(rf"^{name}$", stated, re.MULTILINE)
-    ]
+    _, section, stated = text.partition("Raises\n------\n")
+    raised -= set() if section or SECTIONS.search(text) else {"ValueError"}
+    return [f"raises {name}, which is not named" for name in raised if not re.search(rf"\b{name}\b", stated or text)]
 
 
-def shapeless_arrays(value: object) -> list[str]:
+def shapeless_arrays(text: str) -> list[str]:
     """Types of parameters and results that are arrays of no stated shape."""
-    types = re.findall(r"^(?:[\w*, ]+ : )?(\w.*)\n(?=    )", inspect.getdoc(value), re.MULTILINE)
+    types = re.findall(r"^(?:[\w*, ]+ : )?(\w.*)\n(?=    )", text, re.MULTILINE)
     return [f"no shape: {line}" for line in types if ARRAY.search(line) and not re.search("shape|[Ss]calar", line)]

@@ -76,7 +76,7 @@ class Profile:
 
 
 def find_notebooks(folder: Path) -> dict[str, Path]:
-    """Notebooks of a folder (``NN_name.ipynb``), by name and in reading order."""
+    """Notebooks of a folder (``NN_name.ipynb``), in reading order; FileNotFoundError if there is none."""
     found = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not found:
         raise FileNotFoundError(f"folder: expected notebooks named NN_name.ipynb in {folder}, found none.")
@@ -94,7 +94,7 @@ def out_of_step(notebooks: Mapping[str, Path]) -> list[str]:
 
 
 def load_profile(path: Path, notebooks: Mapping[str, Path]) -> Profile:
-    """Read ``NAME.yml``, with the fields of `Profile`, and check it against the notebooks (of `find_notebooks`)."""
+    """Read ``NAME.yml`` (else FileNotFoundError), fields as of `Profile`, and check it against the notebooks."""
     if not path.is_file():
         others = sorted(other.stem for other in path.parent.glob("*.yml"))
         raise FileNotFoundError(f"profile {path.stem!r}: no file {path}; profiles here: {', '.join(others) or 'none'}.")

@@ -124,7 +124,7 @@ def read(
 
 
 def write(data: Listening | Viewing, folder: str | os.PathLike[str]) -> Path:
-    """Write a data set in the layout above, coordinates as they are (fsaverage's space); the method `save`."""
+    """The method `save`: in the layout above, in fsaverage's space; FileExistsError where the folder holds anything."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"folder: {folder} exists and is not an empty folder; remove it or choose another name.")

@@ -1,4 +1,4 @@
-"""A dictionary of captions with their embeddings, in which the closest ones to a query are found exactly."""
+"""A dictionary of captions with their embeddings, in which the closest ones to a query are found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ METRICS = ("correlation", "cosine")
 _PART = 8192  # captions of a file that are embedded and stored together
 _ROWS = 8192  # captions that are compared at once
 _QUERIES = 4096  # queries that are compared at once
-_PAIRS = 1024  # candidates whose similarity is computed in double precision at once
 
 
 class Matches(NamedTuple):
@@ -66,9 +65,7 @@ class CaptionIndex:
     ) -> Matches:
         """Find the k captions closest to each query.
 
-        Similarities are matrix products in single precision. Their error is below d + 16 units of rounding for d
-        dimensions (Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter 3), so every caption that could
-        belong to the k best is computed again in double precision: the result is exact for the stored numbers.
+        All captions are compared, in single precision: what that rounds is little beside what float16 does.
 
         Parameters
         ----------
@@ -83,7 +80,7 @@ class CaptionIndex:
         Returns
         -------
         Matches
-            By falling similarity; of captions that are equally similar, the one that comes first in the dictionary.
+            By falling similarity.
         """
         one_of("metric", metric, METRICS)
         k, size, made_by = whole("k", k, 1, len(self)), self.embeddings.shape[1], _model_of(queries)
@@ -91,47 +88,28 @@ class CaptionIndex:
             one_of("model of queries", made_by, [self.model])
         vectors = finite("queries", shaped("queries", queries, "query", size))
         centre = np.zeros(size) if centre is None else shaped("centre", centre, size)
-        centre = finite("centre", centre, np.float32).astype(float)  # as it is in the products
+        centre = finite("centre", centre)
         vectors = _unit("queries", vectors - centre, metric)
-        indices, scores = np.full((len(vectors), k), len(self)), np.full((len(vectors), k), -np.inf)
-        for start in range(0, len(vectors), _QUERIES):
-            here = slice(start, start + _QUERIES)
-            self._rank(vectors[here], metric, centre, indices[here], scores[here])
+        found = [self._best(vectors[i : i + _QUERIES], k, metric, centre) for i in range(0, len(vectors), _QUERIES)]
+        scores, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Matches(indices, scores, [[self.captions[i] for i in row] for row in indices.tolist()])
 
-    def _rank(self, queries: np.ndarray, metric: str, centre: np.ndarray, indices: Any, scores: Any) -> None:
-        """Fill in the k best of some queries (query, k), kept up to date while the dictionary passes by."""
-        k, device = indices.shape[1], torch_device("auto")
-        fast = torch.tensor(queries, dtype=torch.float32, device=device)
-        shift = torch.tensor(centre, dtype=torch.float32, device=device)
-        # the error of a product of single precision, of vectors of length 1 that were rounded themselves
-        margin = (queries.shape[1] + 16) * torch.finfo(torch.float32).eps
+    def _best(self, queries: np.ndarray, k: int, metric: str, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of some queries (query, k), kept up to date while the dictionary passes by."""
+        device = torch_device("auto")
+        vectors, shift = (torch.tensor(part, dtype=torch.float32, device=device) for part in (queries, centre))
+        scores, indices = vectors[:, :0], torch.empty((len(vectors), 0), dtype=torch.int64, device=device)
         for start in range(0, len(self), _ROWS):
             with warnings.catch_warnings():  # embeddings may be a read-only map, and nothing is written to it
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 rows = torch.from_numpy(self.embeddings[start : start + _ROWS])
-            rows = rows.to(device).float()
-            rows -= shift
-            similar = fast @ _unit("embeddings", rows, metric, first=start).T
-            # a candidate reaches what the k-th best has so far; before there are k of them, that of this block
-            least = torch.tensor(scores[:, -1], dtype=torch.float32, device=device)
-            if start < k:
-                least = similar.topk(min(k, len(rows))).values[:, -1] - margin
-            some = torch.nonzero(similar.amax(1) >= least - margin)[:, 0]  # few queries have a candidate in a block
-            hits = torch.nonzero(similar[some] >= least[some, None] - margin)
-            query, row = some[hits[:, 0]].cpu().numpy(), hits[:, 1].cpu().numpy() + start
-            score = np.empty(len(row))
-            for first in range(0, len(row), _PAIRS):
-                here = slice(first, first + _PAIRS)
-                exact = _unit("embeddings", self.embeddings[row[here]] - centre, metric)
-                score[here] = (exact * queries[query[here]]).sum(1)
-            touched = np.unique(query)
-            query = np.concatenate([np.repeat(touched, k), query])
-            row = np.concatenate([indices[touched].ravel(), row])
-            score = np.concatenate([scores[touched].ravel(), score])
-            order = np.lexsort((row, -score, query))
-            best = order[np.searchsorted(query[order], touched)[:, None] + np.arange(k)]
-            indices[touched], scores[touched] = row[best], score[best]
+            rows = rows.to(device).float() - shift
+            here = vectors @ _unit("embeddings", rows, metric, first=start).T
+            best = here.topk(min(k, len(rows)))
+            scores, indices = torch.cat([scores, best.values], 1), torch.cat([indices, best.indices + start], 1)
+            scores, order = scores.topk(min(k, scores.shape[1]))
+            indices = indices.gather(1, order)
+        return scores.cpu().numpy(), indices.cpu().numpy()
 
     @classmethod
     def read(cls, source: str | os.PathLike[str], model: str = "all-mpnet-base-v2", **options: Any) -> CaptionIndex:
