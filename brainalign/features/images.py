@@ -17,7 +17,7 @@ import scipy.fft
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
 from brainalign._checks import finite, shaped, torch_device, whole
@@ -66,8 +66,11 @@ def resize(images: ArrayLike, size: int) -> np.ndarray:
 
     From arrays of shape (image, height, width, 3) to (image, size, size, 3).
     """
-    pictures, shape = map(Image.fromarray, check_pictures(images)), (whole("size", size), size)
-    return np.stack([np.asarray(ImageOps.fit(picture, shape, Image.Resampling.BICUBIC)) for picture in pictures])
+    images = check_pictures(images)
+    size, side = whole("size", size), min(images.shape[1:3])
+    top, left = ((length - side) // 2 for length in images.shape[1:3])
+    square = images[:, top : top + side, left : left + side]
+    return np.stack([np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in square])
 
 
 def learning_set(source: str | os.PathLike[str] | Stimuli, size: int) -> Stimuli:
