@@ -26,6 +26,7 @@ from brainalign.ridge.encoding import cross_validate
 from brainalign.stats import Estimate, pearson
 
 FILES = Path(__file__).with_name("data")
+LEAST_MODELS = 5  # for a correlation over them
 
 LEFT_OUT = ("mmlu", "truthfulqa", "gsm8k")
 """Benchmarks that `average` takes only when named. Among base models of up to some 7 billion parameters most answer
@@ -245,9 +246,6 @@ def alignment_under_noise(
     return xr.Dataset({"score": (both, score), "rho": (both, rho), "equal": ("model", equal)}, coords)
 
 
-_LEAST_MODELS = 5  # for a correlation over them
-
-
 class PerformanceCorrelation(NamedTuple):
     """Correlation `r` over models of performance with a brain measure.
 
@@ -313,7 +311,7 @@ def performance_correlation(
     subjects = np.arange(n_channels) if subjects is None else subjects
     names, person = np.unique(labelled("subjects", subjects, n_channels, least=3), return_inverse=True)
     n = len(names)
-    whole("models", n_models, _LEAST_MODELS)
+    whole("models", n_models, LEAST_MODELS)
     varying("performance", performance[:, None])
 
     membership = np.eye(n)[person] / np.bincount(person)[person][:, None]  # (channel, person)
@@ -332,8 +330,8 @@ def performance_correlation(
     heavy = np.sqrt((n - 1) / rng.chisquare(n - 1, n_resamples))
     means = mean + heavy[:, None] * (rng.standard_normal((n_resamples, n)) @ error.T)
     wider = (student_t.ppf(0.975, n_models - 1) / norm.ppf(0.975)) ** 2 * n_models
-    size = max(_LEAST_MODELS - 1, round((n_models - 1) * n_models / wider))
-    rows = _draw_models(n_models, size, _LEAST_MODELS - 1, n_resamples, rng)
+    size = max(LEAST_MODELS - 1, round((n_models - 1) * n_models / wider))
+    rows = _draw_models(n_models, size, LEAST_MODELS - 1, n_resamples, rng)
     drawn = pearson(performance[rows], np.take_along_axis(means, rows, axis=1), axis=1)
     low, high = np.nanquantile(drawn, [0.025, 0.975])  # a draw that leaves nothing to correlate is NaN
 

@@ -336,9 +336,9 @@ def forest(frame: pd.DataFrame, *, xlabel: str, title: str, level: float = 0.0) 
     reach = [frame["value"] - frame["low"], frame["high"] - frame["value"]]
     axis.errorbar(frame["value"], at, xerr=reach, fmt="o", color=BLUE)
     axis.axvline(level, color="k", lw=0.8, ls="--")
+    axis.use_sticky_edges = False
     axis.set_yticks(at, frame.index)
-    axis.invert_yaxis()
-    axis.set(xlabel=xlabel)
+    axis.set(xlabel=xlabel, ylim=(len(frame) - 0.5, -0.5))
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
@@ -364,6 +364,7 @@ def heatmaps(
     for axis, matrix in zip(axes, matrices.values(), strict=True):
         sns.heatmap(matrix, vmin=low, vmax=high, cmap="RdBu_r" if diverging else "viridis", cbar=False, ax=axis)
         axis.invert_yaxis()
+        axis.tick_params(axis="y", rotation=0)
         axis.set(xlabel="", ylabel="")
     figure.colorbar(axes[0].collections[0], ax=figure.axes, label=label, shrink=0.8)
     return _finish(figure, xlabel, ylabel, title)
@@ -379,14 +380,15 @@ def places(
     interval: xr.DataArray | None = None,
     ceiling: xr.DataArray | None = None,
     hemisphere: str = "right",
+    unsure: str = "mean, not beyond chance",
 ) -> Figure:
     """Scores of models at places of the brain: a map for each model, or a panel for each region.
 
     `scores` are (subject, model, place); the last dimension may have any name. Numbers as its coordinate are vertices
     of fsaverage5, and the mean over subjects is drawn on the cortex of a `hemisphere`. Names are regions: small dots
     are the subjects, large ones their means. What is not `found` (model, place) is gray on the cortex and hollow in
-    regions, which may have `chance` (model, place), a red line; `interval` (end, model, place), a bar through the mean;
-    and `ceiling` (end, place), a gray band behind all models.
+    regions, `unsure` in the legend. Regions may have `chance` (model, place), a red line; `interval` (end, model,
+    place), a bar through the mean; and `ceiling` (end, place), a gray band behind all models.
     """
     means, names = scores.mean("subject"), scores["model"].values
     (dim,) = set(scores.dims) - {"subject", "model"}
@@ -404,7 +406,7 @@ def places(
             axis.axvspan(*ends, color=GRAY, alpha=0.3, lw=0, label="noise ceiling")
         axis.plot(scores.sel(here).transpose("subject", "model").T, at, "k.", ms=5, zorder=3)
         shown, sure = means.sel(here), found.sel(here).values
-        for some, fill, text in ((sure, BLUE, "mean of people"), (~sure, "w", "mean, not beyond chance")):
+        for some, fill, text in ((sure, BLUE, "mean of people"), (~sure, "w", unsure)):
             if some.any():
                 axis.scatter(shown[some], at[some], s=55, facecolor=fill, edgecolor=BLUE, label=text, zorder=2)
         if interval is not None:
@@ -430,14 +432,17 @@ def pictures(images: Sequence[ArrayLike], texts: Sequence[str], *, title: str) -
     return figure
 
 
-def null(draws: pd.DataFrame, observed: Mapping[str, float], *, xlabel: str, title: str, columns: int = 4) -> Figure:
-    """What chance gives, as a histogram for each column of `draws`, and what was `observed` in it, as a line."""
-    figure, panels = _panels(draws.melt(var_name="question"), "question", columns)
+def null(
+    draws: pd.DataFrame, observed: Mapping[str, float], *, xlabel: str, title: str, counted: str = "", columns: int = 4
+) -> Figure:
+    """A histogram for each column of `draws` (or of what else is `counted`), and a line at what was `observed`."""
+    figure, panels = _panels(draws.melt(var_name="question"), "question", columns, sharex=False)
     for name, axis, part in panels:
+        axis.locator_params(axis="x", nbins=5)
         sns.histplot(part["value"], bins=25, color=GRAY, ax=axis)
         axis.axvline(observed[name], color=BLUE, lw=2)
         axis.set(xlabel="", ylabel="")
-    return _finish(figure, xlabel, "draws of chance", title)
+    return _finish(figure, xlabel, counted or "draws of chance", title)
 
 
 def _grid(
@@ -461,11 +466,11 @@ def _grid(
 
 
 def _panels(
-    frame: pd.DataFrame, col: str | None, columns: int, sharey: bool = True
+    frame: pd.DataFrame, col: str | None, columns: int, sharey: bool = True, sharex: bool = True
 ) -> tuple[Figure, list[tuple[Any, Axes, pd.DataFrame]]]:
     """A figure with one panel for each value of the column, titled by it."""
     parts = dict(list(frame.groupby(col, sort=False))) if col else {"": frame}
-    figure, axes = _grid(list(parts), columns, (5.6, 9), (1, 2.4), sharey=sharey)
+    figure, axes = _grid(list(parts), columns, (5.6, 9), (1, 2.4), sharex, sharey)
     return figure, list(zip(parts, axes, parts.values(), strict=True))
 
 

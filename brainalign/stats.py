@@ -42,7 +42,8 @@ class Estimate:
         if not spec:  # as many decimals as half the interval has to say
             half = abs(float(self.high) - float(self.low)) / 4
             spec = f".{max(0, -int(np.floor(np.log10(half)))) if 0 < half < np.inf else 2}f"
-        value, low, high = (f"{float(part):{spec}}" for part in (self.value, self.low, self.high))
+        texts = [f"{float(part):{spec}}" for part in (self.value, self.low, self.high)]
+        value, low, high = (text if text.strip("-0.") else text.lstrip("-") for text in texts)  # no "-0.00"
         return f"{value} ({low} to {high})"
 
     def __str__(self) -> str:

@@ -348,7 +348,12 @@ def _words(groups: dict[Hashable, list[str]], store: FeatureStore | None) -> dic
         ]
         return np.array(rows, dtype="int32").reshape(-1, 4)
 
-    load = functools.cache(functools.partial(_load_tagger, folder))
+    @functools.cache
+    def load() -> Any:
+        import spacy  # takes seconds to import, and only the kinds of words need it
+
+        return spacy.load(folder, exclude=["parser", "ner", "lemmatizer", "senter"])
+
     found: dict[str, list[tuple[str, str]]] = {text: [] for text in texts}
     key = {"kind": "parts of speech", "model": fingerprint(folder)}
     shards = _through(store, key, "spacy-english", texts, SHARD_TAGGED, compute)
@@ -357,12 +362,6 @@ def _words(groups: dict[Hashable, list[str]], store: FeatureStore | None) -> dic
             text = texts[first + number]
             found[text].append((text[start:stop], kinds[kind]))
     return {name: [word for text in group for word in found[text]] for name, group in groups.items()}
-
-
-def _load_tagger(folder: Path) -> Any:
-    import spacy  # takes seconds to import, and only the kinds of words need it
-
-    return spacy.load(folder, exclude=["parser", "ner", "lemmatizer", "senter"])
 
 
 def _through(

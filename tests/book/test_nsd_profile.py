@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nsd_layout import ANIMALS, LEFT
 
-from brainalign import cortex
+from brainalign import assets, cortex
 from brainalign.book import runs
 from brainalign.datasets.nsd import SUBJECTS
 
@@ -58,6 +58,8 @@ def test_the_profile_runs_every_viewing_chapter_on_all_people(profile):
 
 
 def test_the_nsd_profile_runs_from_end_to_end(project, profile, tmp_path, rng):
+    for name in profile.assets:
+        assets.fetch(name)
     near = [cortex.geodesic_distance(cortex.nearest_vertex([x, -85, 0], side), side) < 35
             for x, side in ((-25, "left"), (25, "right"))]  # fmt: skip
     code = rng.standard_normal(8)[np.arange(nsd_layout.ALL) % 8] + 0.5 * rng.standard_normal(nsd_layout.ALL)

@@ -36,15 +36,17 @@ def site(project):
 
 @pytest.fixture
 def visit(site, tmp_path):
-    """Open a page of the site; returns the rendered page and the hosts that it asked for."""
+    """Open a page of the site; returns the rendered page and the hosts that it asked for. No script of it may fail."""
 
     def open_page(path: str) -> tuple[str, set[str]]:
         log = tmp_path / "net.json"
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
         command += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]
+        command += ["--enable-logging=stderr"]
         command += [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=15000"]
         run = subprocess.run([*command, "--dump-dom", site[1] + path], capture_output=True, text=True, timeout=180)
         assert run.returncode == 0, run.stderr[-500:]
+        assert [line for line in run.stderr.splitlines() if "CONSOLE" in line and "Uncaught" in line] == [], path
         # What Chromium itself looks up carries no page as its initiator.
         asked = [
             event["params"]["url"]
@@ -64,12 +66,18 @@ def chapters(pages):
     return found or pytest.skip("no page has results: no asset could be had")
 
 
-def test_chapters_render_with_figures_and_ask_no_other_host(site, visit):
+def drawn(project, name: str) -> int:
+    """How many figures the notebook made."""
+    cells = json.loads((project / "book" / "executed" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+
+
+def test_chapters_render_with_figures_and_ask_no_other_host(project, site, visit):
     for page in chapters(site[0]):
         dom, hosts = visit(f"/{page.relative_to(site[0])}")
         assert hosts <= {"127.0.0.1"} and hosts, (page.name, hosts)
         figures = re.findall(r"<img[^>]+_images[^>]+>", dom)
-        assert figures, page.name
+        assert len(figures) == drawn(project, page.stem) > 0, page.name
         assert all(len(re.search(r'alt="([^"]*)"', figure)[1]) > 30 for figure in figures), page.name
         assert "not found" not in re.findall(r"<h1>(.*?)<", dom)[0].lower()
 

@@ -190,7 +190,7 @@ def test_nothing_is_computed_twice(kind, store, monkeypatch):
         raise AssertionError("loaded though everything is stored")
 
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", refuse)
-    monkeypatch.setattr(module, "_load_tagger", refuse)
+    monkeypatch.setattr("spacy.load", refuse)
     if kind == "nouns":  # nor for another part of speech
         embed(TABLE, LIGHT, kind="verbs", store=store)
     part = embed(TABLE, LIGHT, kind=kind, store=store, images=["food"])
