@@ -108,40 +108,45 @@ class _Sweep:
         self._share_moments(training_sets)
 
     def _share_moments(self, training_sets: list[np.ndarray]) -> None:
-        """Keep the moments of all samples, and of training sets that hold another: few rows tell them apart."""
-        self.kept: list[tuple[np.ndarray, torch.Tensor]] = []  # which samples they are of; the largest set comes first
-        if max(len(train) for train in training_sets) < self.p:  # all have a kernel
+        self.cells: torch.Tensor | None = None
+        self.total: Any = None  # a tensor, unless every training set has a kernel
+        if max(len(train) for train in training_sets) < self.p:
             return
-        sets = np.unique([self._mask(train) for train in [slice(None), *training_sets]], axis=0)
-        sets, room = sets[np.argsort(-sets.sum(1), kind="stable")], _SHARED_BYTES
-        for k, some in enumerate(sets):
-            if k == 0 or (room > 0 and (sets[k + 1 :] <= some).all(1).any()):
-                self.kept.append((some, self._moments(some)))
-                room -= self.kept[-1][1].nbytes
+        # Samples that belong to the same training sets form a cell; its moments are computed once, where memory allows.
+        member = np.zeros((len(training_sets), len(self.data)), dtype=bool)
+        for row, train in zip(member, training_sets, strict=True):
+            row[train] = True
+        _, self.cell_of = np.unique(np.packbits(member, axis=0), axis=1, return_inverse=True)
+        n_cells, size = self.cell_of.max() + 1, self.q * self.data.shape[1]
+        if n_cells * size * 8 <= _SHARED_BYTES:
+            self.cells = torch.stack([self._products(np.flatnonzero(self.cell_of == c)) for c in range(n_cells)])
+            self.total = self.cells.sum(0)
+        else:
+            self.total = self._products(np.arange(len(self.data)))
 
-    def _mask(self, train: Any) -> np.ndarray:
-        mask = np.zeros(len(self.data), dtype=bool)
-        mask[train] = True
-        return mask
-
-    def _products(self, rows: np.ndarray) -> torch.Tensor:
+    def _products(self, index: np.ndarray) -> torch.Tensor:
         """Second moments (feature + free, feature + free + channel); the column of ones adds the sums and the count."""
-        data = self.data[rows]
-        return _path.product(data[:, : self.q].T, data)
+        rows = self.data[index]
+        return rows[:, : self.q].T @ rows
 
-    def _moments(self, some: np.ndarray) -> torch.Tensor:
-        """Moments of some samples: those of the least set that holds them, less those of the others in it."""
-        held = [(whole & ~some, moments) for whole, moments in self.kept if (some <= whole).all()]
-        if not held or 2 * held[-1][0].sum() > some.sum():
-            return self._products(some)
-        others, moments = held[-1]
-        return moments - self._products(others) if others.any() else moments.clone()
+    def _moments(self, train: np.ndarray) -> torch.Tensor:
+        kept = np.zeros(len(self.data), dtype=bool)
+        kept[train] = True
+        fewer = ~kept if 2 * len(train) > len(kept) else kept
+        if not fewer.any():
+            return self.total.clone()
+        if self.cells is None:
+            moments = self._products(np.flatnonzero(fewer))
+        else:
+            first, *others = np.unique(self.cell_of[fewer])
+            moments = self.cells[first].clone()
+            for cell in others:
+                moments += self.cells[cell]
+        return moments if fewer is kept else moments.neg_().add_(self.total)
 
     def fit(self, train: np.ndarray, dtype: torch.dtype = torch.float64) -> _Fit:
         """`dtype` is that of the decomposition of moments, unless a penalty is too small for it."""
-        if len(train) < self.p:
-            return self._fit_kernel(train)
-        return self._fit_moments(self._moments(self._mask(train)), dtype)
+        return self._fit_kernel(train) if len(train) < self.p else self._fit_moments(self._moments(train), dtype)
 
     def _fit_moments(self, m: torch.Tensor, dtype: torch.dtype) -> _Fit:
         p, q = self.p, self.q
