@@ -7,9 +7,8 @@
 # **You will learn** how speech gets word times by forced alignment; how raw voltage becomes *high gamma*; how a continuous recording becomes *word
 # responses*; how to find electrodes that answer to speech, without looking at any model; and what a *noise ceiling* is.
 #
-# **You need** basic Python and the idea of a correlation; no knowledge of language models, one of which only makes the responses of the virtual cohort.
-#
-# **It takes** about 20 minutes to read, and a minute to run on two cores once the assets are in the cache.
+# **You need** basic Python and the idea of a correlation; no knowledge of language models, one of which only makes the responses of the virtual cohort. **It
+# takes** about 20 minutes to read, and a minute to run on two cores once the assets are in the cache.
 # :::
 #
 # ## Parameters
@@ -116,8 +115,7 @@ report.figure("electrodes", plotting.electrodes(electrodes, {"electrodes": elect
 # Hz, three times stronger in some moments than in others, buried under slow waves and 60 Hz mains hum that are ten times larger.
 
 # %%
-rate, seconds = 1000, 8
-time = np.arange(rate * seconds) / rate
+rate, time = 1000, np.arange(8000) / 1000  # eight seconds
 envelope = 1 + 2 * np.exp(-0.5 * ((time[:, None] - [1.5, 3.0, 3.6, 5.5, 6.8]) / 0.15) ** 2).sum(1)
 noise = np.fft.rfft(np.random.default_rng(seed).standard_normal(len(time)))
 frequency = np.fft.rfftfreq(len(time), 1 / rate)

@@ -126,7 +126,7 @@ report
 
 # %% [markdown]
 # {glue:text}`n_language` of {glue:text}`n_language_all` language electrodes are found. Of all {glue:text}`n_significant` significant channels
-# {glue:text}`n_empty_significant` are empty: {glue:text}`false_share:.1f` %, no more than the rate allows; {glue:text}`empty_share` % of the empty ones (95 %).
+# {glue:text}`n_empty_significant` are empty: {glue:text}`false_share:.1f` %, as the rate allows; of empty ones {glue:text}`empty_share` in 100 (95 % interval).
 #
 # From here on we keep the significant language electrodes; a typical best score is {glue:text}`median_best:.2f`, where chance is below {glue:text}`chance:.2f`
 # in 95 % of shifts. (In real recordings, where the truth is not known, electrodes are selected by `speech_responsive` of [chapter 1](01_listening_data):
@@ -135,8 +135,7 @@ report
 
 # %% mystnb={"image": {"alt": "Score by layer for three electrodes, near, halfway and far from Heschl's gyrus, whose names give distance and planted layer, and a dashed line at the level of chance."}}
 electrodes = data.channels[language]
-score = fit["score"].sel(channel=electrodes.index)
-order = electrodes["distance_pmc"].sort_values()
+score, order = fit["score"].sel(channel=electrodes.index), electrodes["distance_pmc"].sort_values()
 examples = order.iloc[[len(order) // 10, len(order) // 2, -len(order) // 10]]
 planted = {name: f"{mm:.0f} mm, layer {data.truth['layer'][name]:.0f}" for name, mm in examples.items()}
 profiles = score.sel(channel=examples.index).to_dataframe().reset_index().replace({"channel": planted})
@@ -186,8 +185,7 @@ report.figure("sound", plotting.points(compared, "sound", "model", hue="kind", d
 # explained. We average it in three bands of distance, with an interval over people ({term}`bootstrap`), as electrodes of one person are not independent.
 
 # %%
-repeats = signals.word_responses(data.signal.sel(channel=electrodes.index), data.words)
-ceiling = stats.noise_ceiling(repeats)["ceiling"]
+ceiling = stats.noise_ceiling(signals.word_responses(data.signal.sel(channel=electrodes.index), data.words))["ceiling"]
 share = score / ceiling.where(ceiling >= 0.1)  # with less signal a ratio means nothing
 bands = pd.cut(electrodes["distance_pmc"], [-1, 35, 70, np.inf], labels=["0 to 35 mm", "35 to 70 mm", "beyond 70 mm"])
 rows = []

@@ -63,13 +63,11 @@ text = {"label": "score / best score", "xlabel": "layer", "ylabel": "electrodes 
 report.figure("scores", plotting.heatmaps({"": relative}, title="Scores of every electrode, virtual cohort", **text))
 
 # %% [markdown]
-# *What to see:* each row is an electrode, divided by its own best score, the nearest at the bottom. The bright ridge moves to later layers with distance, and
-# is broad: in half of the electrodes {glue:text}`n_near_best:.0f` layers or more come within 5 % of the best. On the surface, from dark (early) to yellow
-# (late):
+# *What to see:* a row an electrode, divided by its best score, the nearest at the bottom. The bright ridge moves to later layers with distance. In half of the
+# electrodes {glue:text}`n_near_best:.0f` layers or more, the best included, reach 95 % of the best score. On the surface, from dark (early) to yellow (late):
 
 # %% mystnb={"image": {"alt": "Two rows of inflated brains with electrodes as dots, coloured by layer: peak layers recovered from the scores above, planted layers below."}}
-layers = {"recovered": peak, "planted": planted}
-title = "Peak layer of each electrode, virtual cohort"
+layers, title = {"recovered": peak, "planted": planted}, "Peak layer of each electrode, virtual cohort"
 report.figure("brains", plotting.electrodes(electrodes, layers, label="layer", title=title))
 
 # %% [markdown]
@@ -98,9 +96,10 @@ report.figure("distance", plotting.points(along, "distance", "layer", hue="kind"
 #
 # ## An order without peaks
 #
-# The interval misses that: it is about {glue:text}`aligned_people` other people. Noise makes peaks scatter, and scatter shrinks any correlation of peaks, in
-# other people too. A model that predicts worse would therefore seem to have less order. `layer_gradient` chooses no peaks: it seeks the straight line of layers
-# over distance along which all electrodes together are predicted best. Noise widens its interval but does not shrink its slope.
+# The interval ({glue:text}`aligned`) misses the planted {glue:text}`planted_order:.2f`, as it says only how {glue:text}`aligned_people` other people would
+# vary. Noise makes peaks scatter, and scatter shrinks any correlation of peaks, in other people too. A model that predicts worse would therefore seem to have
+# less order. `layer_gradient` chooses no peaks: it seeks the straight line of layers over distance along which all electrodes together are predicted best.
+# Noise widens its interval but does not shrink its slope.
 
 # %%
 steep = layer_gradient(score, distance / 100, subjects=person)  # in 100 mm
@@ -114,8 +113,8 @@ report
 #
 # ## Is it an order of layers?
 #
-# More than layers was planted: with distance, the window of words that an electrode follows grows too, and its share of sound falls. Would peak layers rise
-# if only one of these changed? `order` of the virtual cohort says what grows along the hierarchy; all else is the same in every electrode (one layer in the
+# More than layers was planted: with distance, the window of words that an electrode follows grows too, and its share of sound falls. Would peak layers rise if
+# only one of these changed? `order` of the virtual cohort says what changes along the hierarchy; all else is the same in every electrode (one layer in the
 # middle of the model, all words, one share of sound). Of each cohort, the order of its peak layers and its gradient:
 
 # %%
@@ -139,9 +138,9 @@ report.claim("fading sound alone does not", orders["sound"].low < 0 < orders["so
 report.claim("nothing orders nothing", orders["nothing"].low < 0 < orders["nothing"].high)
 report
 
-# %% mystnb={"image": {"alt": "Four rank correlations of peak layer and distance with their intervals, one a row for what grows with distance in the cohort: layer, window, sound, nothing; a dashed line at zero."}}
-frame = pd.DataFrame({f"{name} grows": vars(order) for name, order in orders.items()}).T
-text = {"xlabel": "rank correlation of peak layer and distance", "title": "What grows with distance, virtual cohorts"}
+# %% mystnb={"image": {"alt": "Four rank correlations of peak layer and distance with their intervals, one a row for what changes with distance in the cohort: layer, window, sound, nothing; a dashed line at zero."}}
+frame = pd.DataFrame([*map(vars, orders.values())], ["layer grows", "window grows", "sound fades", "nothing changes"])
+text = {"xlabel": "rank correlation of peak layer and distance", "title": "What changes with distance, virtual cohorts"}
 report.figure("orders", plotting.forest(frame, **text))
 
 # %% [markdown]
@@ -164,18 +163,19 @@ report.figure("orders", plotting.forest(frame, **text))
 #
 # :::{admonition} Solutions
 # :class: dropdown
-# 1. The geodesic one by {glue:text}`distance_gain`, and the interval excludes 0. The cohort was planted along geodesic distance, so it wins by construction. In
-#    real data a higher correlation would favour one measure only if the interval of the *difference* excluded 0.
+# 1. The geodesic one, by {glue:text}`distance_gain` (Euclidean: {glue:text}`euclidean`); the interval excludes 0. The cohort was planted along geodesic
+#    distance, so it wins by construction. In real data a higher correlation would favour one measure only if the interval of the *difference* excluded 0.
 # 2. {glue:text}`over_electrodes`, beside {glue:text}`aligned` over people. These virtual people differ in nothing but noise and the places of electrodes. Real
 #    people differ, and the electrodes of each lie together; then such an interval is too narrow.
 # :::
 
 # %% tags=["hide-cell"]
 straight = electrodes["distance_pmc_euclidean"]
-print(f"geodesic {report['aligned']}, Euclidean {alignment(peak, straight, subjects=person)}")
 difference = alignment_difference(peak, distance, straight, subjects=person)
-report.add(distance_gain=difference, over_electrodes=alignment(peak, distance))
+report.add(euclidean=alignment(peak, straight, subjects=person), distance_gain=difference)
+report.add(over_electrodes=alignment(peak, distance))
 report.claim("peak layers follow geodesic distance better than Euclidean distance", difference.low > 0)
+report
 
 # %% [markdown]
 # ## What the paper found

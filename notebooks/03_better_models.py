@@ -89,6 +89,7 @@ for spec in family:
     components[spec] = leading_components(states, n_components)
     fit = cross_validate(components[spec], responses, null=orders[:1], confounds=confounds, **folds)
     scores.append(fit[["partial", "null"]].assign_coords(layer=depths))
+label = {spec: "intact" if spec == base else spec.removeprefix(f"{base}@") for spec in family}
 scores, pairs = xr.concat(scores, pd.Index(family, name="model")), models.minimal_pairs(n_pairs, seed=seed)
 bits = np.array([models.next_word(words, spec, device=device).bits for spec in family])
 grammar = np.array([models.minimal_pair_accuracy(pairs, spec, device=device).mean() for spec in family])
@@ -99,14 +100,15 @@ report.add(n_depths=n_depths, n_components=n_components, n_acoustic=n_acoustic, 
 for name, line in {"best": heard["partial"][best], "worst": heard["partial"][worst]}.items():
     report.add(**{f"{name}_depth": depths[line.to_numpy().argmax()], f"{name}_end": line[-1]})
 report.claim("at the input embedding all members score alike", float(heard["partial"][:, 0].std()) < 0.001)
-frame, lucky = heard["partial"].rename("score").to_dataframe().reset_index(), heard["null"][:, 0]
+frame, lucky = heard["partial"].to_dataframe("score").rename(label).reset_index(), heard["null"][:, 0]
 chance = pd.DataFrame({"layer": depths, "low": lucky.min("model"), "high": lucky.max("model")})
 text = {"xlabel": "relative depth of the layer", "ylabel": "beyond sound (partial r)", "title": "Virtual cohort"}
 report.figure("profile", plotting.lines(frame, "layer", "score", hue="model", chance=chance, **text))
 
 # %% [markdown]
-# *What to see:* score over depth, a colour for each member; gray: chance. All meet at depth 0, because damage spares the input embedding. The best is highest
-# at depth {glue:text}`best_depth:.2f` and ends at {glue:text}`best_end:.2f`, the worst at {glue:text}`worst_depth:.2f` and {glue:text}`worst_end:.2f`.
+# *What to see:* score over depth, a colour for each member; gray: chance. All meet at depth 0 (damage spares the input embedding). The best peaks at depth
+# {glue:text}`best_depth:.2f` and ends with a score of {glue:text}`best_end:.2f`; the worst peaks at {glue:text}`worst_depth:.2f` and ends with one of
+# {glue:text}`worst_end:.2f`.
 #
 # ## A correlation over models that are alike
 #
@@ -119,7 +121,7 @@ report.figure("profile", plotting.lines(frame, "layer", "score", hue="model", ch
 # - **Features that score by themselves.** The best of several layers is above zero by luck, more so when layers differ more. Each model's score on
 #   {term}`circular shifts <circular shift>` of the responses, the same for all people and models, is subtracted.
 # - **Shared luck of people.** They heard the same words, and a description that fits these by luck fits everyone. An interval over people is their precision
-#   *for these words*; whether the relation is one with the text is asked by `p`, the share of shifted copies with a slope at least as steep.
+#   *for these words*; `p` asks whether the relation is with the text: the share of shifted copies with a slope at least as steep (-: one copy, or none).
 
 # %%
 at, table = round(2 / 3 * (n_depths - 1)), {}
@@ -136,7 +138,7 @@ asked = {
 for name, (performance, value, chance, here) in asked.items():
     options = {"null": None if chance is None else chance[..., here], "seed": seed}
     table[name] = models.performance_correlation(performance, value[:, here], subject[here], **options)
-table = pd.DataFrame(table.values(), table.keys())
+table = pd.DataFrame(table.values(), table.keys()).set_axis(["r", "p", "r without one member, from", "to"], axis=1)
 table.loc["best layer", "p"] = np.nan  # one shifted copy is too few for it
 table.style.format("{:+.2f}").format("{:.3f}", subset="p", na_rep="-")
 
@@ -209,8 +211,7 @@ report
 
 # %%
 distance = data.channels["distance_pmc"].to_numpy()[chosen]
-near = np.isfinite(distance)
-ask = {"confounds": confounds, "seed": seed, **folds}
+near, ask = np.isfinite(distance), {"confounds": confounds, "seed": seed, **folds}
 control = models.alignment_under_noise(components, responses[:, mine][:, near], distance[near], **ask)
 kinds = {"as they are": control["rho"][:, 0].to_numpy(), "all predict equally": control["equal"].to_numpy()}
 slopes = [np.polyfit(-bits, rho, 1)[0] for rho in kinds.values()]
@@ -228,11 +229,11 @@ text |= {"ylabel": "alignment (rho)", "title": "Peak layers along the cortex, vi
 report.figure("hierarchy", plotting.points(frame, "performance", "rho", hue="kind", **text))
 
 # %% [markdown]
-# *What to see:* alignment over performance, members as they are and at equal scores. The peaks of the best member follow the distance with
-# {glue:text}`rho_best:+.2f`, those of the worst with {glue:text}`rho_worst:+.2f` (r = {glue:text}`rho_r:+.2f` with performance). With noise, when all predict
-# with {glue:text}`rho_target:.2f`, it is {glue:text}`rho_equal_best:+.2f` and {glue:text}`rho_equal_worst:+.2f`: {glue:text}`rho_left:.0f` % of the slope
-# remain (r = {glue:text}`rho_equal_r:+.2f`). So noise alone does not make this hierarchy of members: damage itself disorders layers. But the table (the best
-# member alone) shows that more and more noise lowers the alignment by itself, and so could make one.
+# *What to see:* alignment over performance, members as they are and at equal scores (where one colour is seen, the other lies below). The peaks of the best
+# member follow the distance with {glue:text}`rho_best:+.2f`, those of the worst with {glue:text}`rho_worst:+.2f` (r = {glue:text}`rho_r:+.2f` with
+# performance). With noise, when all predict with {glue:text}`rho_target:.2f`, it is {glue:text}`rho_equal_best:+.2f` and {glue:text}`rho_equal_worst:+.2f`:
+# {glue:text}`rho_left:.0f` % of the slope remain (r = {glue:text}`rho_equal_r:+.2f`). So noise alone does not make this hierarchy of members: damage itself
+# disorders layers. But the table (the best member alone) shows that more and more noise lowers the alignment by itself, and so could make one.
 #
 # ## Exercises
 #
@@ -258,7 +259,7 @@ planted = xr.DataArray(zscore(planted) + rng.standard_normal(planted.shape), dim
 of_members = [float(cross_validate(components[spec][[-3]], planted, **folds)["score"].mean()) for spec in family]
 report.add(n_better=(bits < bits[family.index(source)]).sum())
 report.claim("the member that was planted predicts best", family[np.argmax(of_members)] == source)
-pd.Series(of_members, family, name=f"planted from {source}").round(3).to_frame()
+pd.Series(of_members, label.values(), name=f"planted from {label[source]}").round(3).to_frame()
 
 # %% [markdown]
 # ## What we have shown, and what not

@@ -64,8 +64,6 @@ items = data.words["item"].to_numpy()[nouns]
 read = trials.notna().all(axis=1).groupby(items).transform("all").to_numpy()
 labs, by_lab, items = trials.columns.to_numpy(), trials.to_numpy()[read], items[read]
 responses = xr.DataArray(np.column_stack([by_lab, by_lab.mean(1)]), dims=("word", "channel"))
-
-# %%
 beginnings = before_noun(data.words)  # a model reads the sentence up to its noun and no further
 at_noun = beginnings["is_noun"].to_numpy(bool)
 orders = stats.PermuteGroups(n_exchanges, seed=seed).orders(len(items), items)
@@ -93,7 +91,9 @@ by_bits = performance_correlation(performance, relation[:, :-1], labs, null=rela
 base_p, worst_r = stats.p_values(relation[0, -1], relation_null[:, 0, -1]), relation[performance.argmin(), -1]
 better = by_bits.r.value > 0 and by_bits.p <= 0.05
 report.add(sentences=read.sum(), dropped=(~read).sum(), people=len(data.channels), laboratories=len(labs))
-report.add(base_r=relation[0, -1], worst_r=worst_r, cloze_r=cloze, base_p=base_p, slope=by_bits.r, slope_p=by_bits.p)
+report.add(
+    base_r=relation[0, -1], worst_r=worst_r, cloze_r=cloze, base_p=base_p, over_members=by_bits.r, slope_p=by_bits.p
+)
 report.claim("surprisal of the intact model goes with the N400 beyond exchanged items", base_p <= 0.05)
 report.claim("better members' surprisal goes with the N400 better, beyond exchanged items", better)
 report
@@ -102,7 +102,7 @@ report
 # *What to see:* strength of the relation over performance, a point for each member, in one colour for the mean of laboratories, in another for all people
 # together; dashed: cloze probability. For all people the intact model's surprisal goes with the N400 by {glue:text}`base_r:+.2f` (p = {glue:text}`base_p:.3f`),
 # that of the worst member by {glue:text}`worst_r:+.2f`, cloze probability by {glue:text}`cloze_r:.2f`. Over members the relation correlates with performance at
-# {glue:text}`slope` (interval over laboratories and members, for these sentences), beyond exchanged items (slope: p = {glue:text}`slope_p:.3f`).
+# {glue:text}`over_members` (interval over laboratories and members, for these sentences), beyond exchanged items (slope: p = {glue:text}`slope_p:.3f`).
 #
 # ## Layers
 #
@@ -120,7 +120,7 @@ for spec in [*family, *outsiders]:
 best = xr.concat(best, pd.Index([*family, *outsiders], name="model"))
 score, null = best["score"].to_numpy(), best["null"].transpose("draw", "model", "channel").to_numpy()
 table = pd.DataFrame({"all people (r)": score[:, -1], "p": stats.p_values(score[:, -1], null[..., -1])}, best["model"])
-table.round(3)
+table.rename(lambda spec: "intact" if spec == base else spec.removeprefix(f"{base}@")).round(3)
 
 # %% mystnb={"image": {"alt": "Cross-validated prediction of the N400 from the best layer against minus bits per word, one panel for the mean of laboratories with a band of intervals and one for all people together, each with a gray band of exchanged items from their mean to their 95th percentile."}}
 n, frames, bands = len(family), [], []
@@ -141,8 +141,11 @@ by_layer, by_pairs = (performance_correlation(x, score[:n, :-1], labs, **ask) fo
 report.add(layer_base=score[0, -1], layer_base_p=table["p"].iloc[0], n_depths=n_depths, n_exchanges=n_exchanges)
 unsure = by_layer.r.low <= 0 <= by_layer.r.high
 report.claim("over laboratories and members the interval of the layers' correlation includes 0", unsure)
-report.add(layer_slope=by_layer.r, layer_slope_p=by_layer.p, pairs_r=by_pairs.r.value, pairs_p=by_pairs.p)
+report.add(layers_over_members=by_layer.r, layer_slope_p=by_layer.p, pairs_r=by_pairs.r.value, pairs_p=by_pairs.p)
 report.claim("the intact model's layers predict held-out sentences beyond exchanged items", table["p"].iloc[0] <= 0.05)
+low, high = score[n:, -1].min(), score[n:, -1].max()
+report.add(outsider_low=low, outsider_high=high)
+report.claim("outsiders: one is low, one above the intact model", low < np.median(score[:n, -1]) < score[0, -1] < high)
 beyond = [found.r.value > 0 and found.p <= 0.05 for found in (by_layer, by_pairs)]
 report.claim("better members' layers predict better, by either measure, beyond exchanged items", all(beyond))
 report
@@ -150,11 +153,12 @@ report
 # %% [markdown]
 # *What to see:* score over performance, a panel for the mean of laboratories and one for all people. Gray is what exchanged items give, from mean to 95th
 # percentile; the band around the line is an interval over laboratories, for these sentences. For all people the best layer of the intact model predicts
-# held-out sentences with {glue:text}`layer_base:.2f` (p = {glue:text}`layer_base_p:.3f`). The bidirectional models are last in the table.
+# held-out sentences with {glue:text}`layer_base:.2f` (p = {glue:text}`layer_base_p:.3f`). Of the bidirectional models (last two rows) one is among the worse
+# members ({glue:text}`outsider_low:.2f`), one above the intact model ({glue:text}`outsider_high:.2f`).
 #
-# Over members, score and performance correlate with {glue:text}`layer_slope`. The slope is beyond exchanged items (p = {glue:text}`layer_slope_p:.3f`), but the
-# interval includes 0. Both are true: p asks whether the luck of sentences would order these members so, the interval whether other members and laboratories
-# would show the same, which so few cannot tell. With minimal pairs as performance r is {glue:text}`pairs_r:+.2f` (p = {glue:text}`pairs_p:.3f`).
+# Over members, score and performance correlate with {glue:text}`layers_over_members`. The slope is beyond exchanged items (p = {glue:text}`layer_slope_p:.3f`),
+# but the interval includes 0. Both are true: p asks whether the luck of sentences would order these members so, the interval whether other members and
+# laboratories would show the same, which so few cannot tell. With minimal pairs as performance r is {glue:text}`pairs_r:+.2f` (p = {glue:text}`pairs_p:.3f`).
 #
 # ## Exercise
 #

@@ -73,10 +73,10 @@ draws = pd.DataFrame(rows, columns=["n", "words", "CKA", "Procrustes", "debiased
 draws = draws.melt(["n", "words"], var_name="measure", value_name="similarity")
 by_size = draws.groupby(["measure", "words", "n"])["similarity"].agg(["mean", "min", "max"])
 few, many = (by_size.xs(("shuffled", n), level=("words", "n"))["mean"] for n in (25, 1600))
-report.add(plain_few=few["CKA"], procrustes_few=few["Procrustes"], debiased_few=few["debiased CKA"])
-report.add(procrustes_many=many["Procrustes"], debiased_many=many["debiased CKA"])
 report.claim("plain CKA and Procrustes are high for few shuffled words", min(few["CKA"], few["Procrustes"]) > 0.5)
 report.claim("debiased CKA is near zero for shuffled words", max(abs(x["debiased CKA"]) for x in (few, many)) < 0.05)
+report.add(plain_few=few["CKA"], procrustes_few=few["Procrustes"], debiased_few=few["debiased CKA"])
+report.add(procrustes_many=many["Procrustes"], debiased_many=many["debiased CKA"])
 
 # %% mystnb={"image": {"alt": "Similarity of two layers against the number of words, from 25 to 1600, in three panels: plain CKA, Procrustes and debiased CKA, each with a line for the same words and one for shuffled words."}}
 drawn = by_size.reset_index().rename(columns={"min": "low", "max": "high"}).astype({"n": str})
@@ -153,7 +153,7 @@ report.claim("CKA and Procrustes order the damaged models alike", rank >= 0.8)
 report.claim("with a short attention span a few words rule", "span" in sinks.idxmax() and sinks.max() > 20)
 label = {spec: "intact" if spec == base else spec.removeprefix(f"{base}@").removeprefix("all-") for spec in models}
 report.add(sink_model=label[sinks.idxmax()])
-table.rename(label).round(2)
+table.rename(label).style.format("{:.2f}", na_rep="-")
 
 # %% [markdown]
 # The family spans {glue:text}`best_bits:.1f` to {glue:text}`worst_bits:.1f` bits per word. Both measures put the damaged models in much the same order (rank
@@ -170,16 +170,16 @@ table.rename(label).round(2)
 # (one-sided) `convergence` exchanges the performances of whole *models*. We also ask with each layer's best match in the other model, and without the intact model.
 
 # %%
-inner = {spec: layers[1:] for spec, layers in features.items()}
+inner, ask = {spec: layers[1:] for spec, layers in features.items()}, {"n_permutations": n_permutations, "seed": seed}
 (alike, without), best = (cka_models(inner, match=match, batch_size=batch_size) for match in ("depth", "best"))
 closest, performance = best.estimate.sel(model=specs, other=specs).values, -np.array([bits[spec] for spec in specs])
 alike, without = (part.sel(model=specs, other=specs).values for part in (alike, without))
 size, others = len(specs), [k for k, spec in enumerate(specs) if spec != base]
-ask = {"n_permutations": n_permutations, "seed": seed}
 tests = {"matched depth": convergence(alike, performance, **ask)}
 tests["best match"] = convergence((closest + closest.T) / 2, performance, **ask)
 tests["without the intact model"] = convergence(alike[np.ix_(others, others)], performance[others], **ask)
-pd.DataFrame(tests, tests["matched depth"]._fields).round(3)
+names = ["mean CKA, better half", "mean CKA, worse half", "difference", "its p", "correlation", "p, correlation"]
+pd.DataFrame(tests, names).round(3)
 
 # %%
 tested, pairs = tests["matched depth"], np.triu_indices(size, 1)
@@ -187,11 +187,13 @@ moved = [convergence(part, performance, n_permutations=1).difference for part in
 report.add(difference=stats.jackknife_interval(tested.difference, moved), n_pairs=len(pairs[0]))
 p_values = {"p_difference": tested.difference_pvalue, "p_correlation": tested.correlation_pvalue}
 report.add(correlation=tested.correlation, n_models=size, p_best=tests["best match"].difference_pvalue, **p_values)
-report.add(n_halvings=comb(2 * (size // 2), size // 2))  # ways to exchange the models of both halves
+n_ways = comb(2 * (size // 2), size // 2)  # ways to exchange the models of both halves
 with_short = np.array(["span" in specs[i] + specs[j] for i, j in zip(*pairs, strict=True)])
 report.add(span_cka=alike[pairs][with_short].mean(), other_cka=alike[pairs][~with_short].mean())
 report.claim("better models are more alike", tested.difference > 0 and tested.correlation > 0)
-report.claim("with so few models even a built-in effect is not beyond chance", min(p_values.values()) > 0.05)
+report.add(n_halvings=n_ways, least_p=1 / n_ways)
+report.claim("with matched depth even a built-in effect is not beyond chance", min(p_values.values()) > 0.05)
+report.claim("best matches reach the least p that so many halvings can give", np.isclose(report["p_best"], 1 / n_ways))
 report
 
 # %% mystnb={"image": {"alt": "CKA of each pair of models against the mean surprisal of the pair; pairs with a model of short attention span in another colour."}}
@@ -201,24 +203,24 @@ text = {"xlabel": "mean bits per word", "ylabel": "CKA, matched depth", "title":
 report.figure("pairs", plotting.points(drawn, "bits", "cka", hue="pair", levels={"chance": 0}, **text))
 
 # %% [markdown]
-# *What to see:* a dot a pair; more bits are worse. Better models are more alike, by {glue:text}`difference` between the halves (the interval is over stretches of
-# text), with a rank correlation of {glue:text}`correlation:.2f`. But with {glue:text}`n_models` models as the samples not even this effect, which we built in, is
-# beyond chance (p = {glue:text}`p_difference:.2f` and {glue:text}`p_correlation:.2f`). The halves can be exchanged in only {glue:text}`n_halvings` ways (best matches
-# have p = {glue:text}`p_best:.2f`), and the kind of damage counts as well: pairs with a short attention span reach {glue:text}`span_cka:.2f` on average, others
-# {glue:text}`other_cka:.2f`. The claim needs more models, *trained independently*; even those share much of their text.
+# *What to see:* a dot a pair; more bits are worse. Better models are more alike, by {glue:text}`difference` between the halves (interval over stretches of
+# text), with a rank correlation of {glue:text}`correlation:.2f`. But with {glue:text}`n_models` models as the samples and matched depth not even this built-in
+# effect is beyond chance (p = {glue:text}`p_difference:.2f` and {glue:text}`p_correlation:.2f`). The halves can be exchanged in only {glue:text}`n_halvings`
+# ways: best matches just reach the least p that this allows ({glue:text}`least_p:.2f`). The kind of damage counts, too: pairs with a short attention span reach
+# {glue:text}`span_cka:.2f`, others {glue:text}`other_cka:.2f`. The claim needs more models, *trained independently*; even they share much of their text.
 #
 # ## What the outsiders say
 #
-# MiniLM and MPNet were trained apart from SmolLM2 (not from each other, but on the same pairs of sentences). If damage took a model away from what any model of
-# language must find, they should be closer to the intact model than to damaged ones, which is not so by construction. Each outsider's layer counts with its best match.
+# MiniLM and MPNet were trained apart from SmolLM2 (though both on the same pairs of sentences). If damage took a model away from what any model of language
+# must find, they should be closer to the intact model than to damaged ones, which is not so by construction. Each outsider's layer counts with its best match.
+# The table has, over members, the rank correlation of that CKA with performance (p: performances exchanged):
 
 # %%
 near, near_without = (part.sel(model=outsiders, other=specs) for part in best)
 gap, gap_without = (part.sel(other=base) - part.drop_sel(other=base).mean("other") for part in (near, near_without))
 gaps = stats.jackknife_interval(gap, gap_without)
-exact = PermutationMethod(n_resamples=n_permutations, rng=np.random.default_rng(seed))
+home, exact = near.sel(other=base), PermutationMethod(n_resamples=n_permutations, rng=np.random.default_rng(seed))
 order = [pearsonr(rankdata(performance), rankdata(row), alternative="greater", method=exact) for row in near.values]
-home = near.sel(other=base)
 report.add(home_first=home[0], home_second=home[1], gap_first=gaps[0], gap_second=gaps[1])
 report.claim("both outsiders are nearer to the intact model than, on average, to damaged ones", gaps.low.min() > 0)
 found = pd.DataFrame(order, outsiders, ["rank correlation with performance", "p"]).rename(label).round(4)
@@ -242,7 +244,8 @@ report.figure("outsiders", plotting.points(drawn, "bits", "cka", hue="model", **
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Too often: a model that is unlike all others pulls down all of its pairs, and the t-test counts each as new evidence. The permutation of models does not.
+# Too often, in {glue:text}`rejects_pairs:.1f` % of 200 shuffles: a model that is unlike all others pulls down all of its pairs, and the t-test counts each as
+# new evidence. The permutation of models does not (it rejects in {glue:text}`rejects_models:.1f` %).
 # :::
 
 # %% tags=["hide-cell"]
@@ -253,6 +256,7 @@ for _ in range(200):
     proper = convergence(alike, np.argsort(shuffled), n_permutations=199)
     alarms.append((ttest_ind(high, low, alternative="greater").pvalue <= 0.05, proper.difference_pvalue <= 0.05))
 rejects = pd.Series(100 * np.mean(alarms, axis=0), ["t-test on pairs", "permutation of models"], name="rejects (%)")
+report.add(rejects_pairs=rejects.iloc[0], rejects_models=rejects.iloc[1])
 on_pairs, on_models = rejects > 8  # what one set of 200 draws in forty exceeds at a true rate of 5 %
 report.claim("a t-test on pairs rejects too often, the permutation does not", bool(on_pairs and not on_models))
 rejects.to_frame()

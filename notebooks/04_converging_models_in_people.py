@@ -100,10 +100,10 @@ text = {"xlabel": "layer", "ylabel": "CKA", "title": f"Layers and regions, {data
 report.figure("regions", plotting.lines(drawn, "layer", "cka", col="region", chance=chance, **text))
 
 # %% [markdown]
-# *What to see:* CKA by layer, a panel a region. Blue is CKA with its 95 % interval over people (how precise a value is for this story, and no evidence), gray holds 95 %
-# of the rolls of each layer. The best layer is beyond chance in {glue:text}`n_found` of the {glue:text}`n_regions` regions (smallest p = {glue:text}`smallest_p:.3f`). We
-# claim no more than that the contents of words matter: which of them, from how rare a word is to what it means in its context, CKA does not say. Rolled layers average
-# {glue:text}`chance:.3f`, although *debiased* CKA is zero on average for unrelated descriptions of independent samples: volumes that follow each other are not independent.
+# *What to see:* CKA by layer, a panel a region ([chapter 1](01_listening_data_in_people) spells out names in *Alice*). Blue is CKA with its 95 % interval over
+# people (precision, no evidence), gray (*chance*) holds 95 % of each layer's rolls. The best layer is beyond chance in {glue:text}`n_found` of
+# {glue:text}`n_regions` regions (smallest p = {glue:text}`smallest_p:.3f`). We claim only that the contents of words matter: which, from rarity to meaning, CKA
+# does not say. Rolled layers average {glue:text}`chance:.3f`, although *debiased* CKA is zero on average for independent samples, as volumes are not.
 #
 # **What a comparison without weights cannot say.** [Chapter 2](02_layer_alignment_in_people), which fits weights, asks whether some combination of features predicts a
 # region. CKA weighs everything that the responses hold, what people share and what is each one's own, and is the blunter tool: a region without a clear CKA may well be
@@ -111,7 +111,7 @@ report.figure("regions", plotting.lines(drawn, "layer", "cka", col="region", cha
 #
 # ## Exercise
 #
-# Leave word rate and length in (`remove=False`) and roll the contents again. Do CKA and chance change, and does the comparison of the two?
+# Leave word rate and length in (`remove=False`) and roll the contents, 19 times instead of {glue:text}`n_rolls`: enough for a mean. What changes?
 #
 # :::{admonition} Solution
 # :class: dropdown

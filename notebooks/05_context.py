@@ -51,7 +51,7 @@ report = Report(results)
 # each word on gives *all* lengths up to 16. Every window begins with the "new text" token ({term}`attention sink`), which matters most in short ones.
 #
 # The same windows tell how well the model predicts each word: its {term}`surprisal`, here for a few of them, by context. The first number,
-# {glue:text}`bits_first:.1f` bits, means that the model gave the word one chance in 2 to the power of {glue:text}`bits_first:.1f`.
+# {glue:text}`first_word_bits:.1f` bits, means that the model gave the word one chance in 2 to the power of {glue:text}`first_word_bits:.1f`.
 
 # %%
 data = datasets.load_listening("virtual", model=model, device=device)
@@ -61,7 +61,7 @@ reader = LanguageModel(model, start_token=True, device=device)
 predicted = reader.predictions(words, context=contexts)
 bits = predicted["bits"]
 shown = pd.DataFrame(bits[:, 20:32].T.values.astype(float), index=words["word"][20:32].to_numpy(), columns=labels)
-report.add(bits_first=shown.iloc[0, 0], n_words=len(words), n_stretches=n_stretches)
+report.add(first_word_bits=shown.iloc[0, 0], n_words=len(words), n_stretches=n_stretches)
 shown.round(1)
 
 # %% [markdown]
@@ -80,6 +80,7 @@ saved = surprise.value[0] - surprise.value
 report.add(bits_one=surprise[0], bits_all=surprise[-1], half_context=labels[np.argmax(saved >= saved[-1] / 2)])
 report.add(hits_one=hits[0], hits_all=hits[-1], n_hits_one=(predicted["rank"][0] <= 10).sum())
 report.claim("the longer the context, the better the words are predicted", (np.diff(surprise.value) < 0).all())
+report.claim("with a context of one word, no word is among the guesses", report["n_hits_one"] == 0)
 report
 
 # %% mystnb={"image": {"alt": "Mean surprisal in bits per word by context length, from one word to all, with a band of its interval."}}
@@ -88,10 +89,9 @@ text = {"xlabel": "context (words)", "ylabel": "surprisal (bits per word)", "tit
 report.figure("surprisal", plotting.lines(frame, "context", "value", **text))
 
 # %% [markdown]
-# *What to see:* mean surprisal, and in the band its 95 % interval over stretches. The longer the context, the better the words are predicted: from one word
-# to all of them, surprisal goes from {glue:text}`bits_one` to {glue:text}`bits_all` bits per word, the share of words among the guesses from
-# {glue:text}`hits_one` to {glue:text}`hits_all` %. Half of the saving is there with a context of {glue:text}`half_context`. With no word before, the model
-# can only guess how documents begin: {glue:text}`n_hits_one` of {glue:text}`n_words:,` words are among its ten.
+# *What to see:* mean surprisal, and its 95 % interval over stretches. The longer the context, the better the words are predicted: from one word to all,
+# surprisal goes from {glue:text}`bits_one` to {glue:text}`bits_all` bits, words among the guesses from none ({glue:text}`n_hits_one` of {glue:text}`n_words:,`)
+# to {glue:text}`hits_all` %. Half of the saving takes a context of {glue:text}`half_context`. With one word, the model can only guess how texts begin.
 #
 # ## What context does for the features
 #
@@ -153,26 +153,26 @@ for band, inside in electrodes.groupby(bands, observed=True):
 near, far = scores[0]["value"], scores[-1]["value"]
 report.add(n_shifts=n_shifts, n_electrodes=len(electrodes), chance=chance)
 report.add(near_one=near[0], near_all=near.iloc[-1], near_best=labels[near.argmax()])
-report.add(far_one=far[0], far_all=far.iloc[-1], far_best=labels[far.argmax()])
+report.add(far_one=far[0], far_all=far.iloc[-1], far_best=labels[far.argmax()], far_highest=far.max())
 report.claim("near electrodes are predicted best with a shorter context than far ones", near.argmax() < far.argmax())
 report.claim("near electrodes are predicted worse with all context than with their best", near.iloc[-1] < near.max())
+report.claim("from its highest on, the score of far electrodes is level", np.ptp(far.iloc[far.argmax() :]) < 0.01)
 report
 
 # %% mystnb={"image": {"alt": "Score by context length, a line for each of three bands of distance with its interval over people, and a dashed line at the level of chance."}}
 text = {"xlabel": "context (words)", "ylabel": "score of the best layer (r)", "levels": {"chance (95 %)": chance}}
-title = "Virtual cohort: score and context by distance"
+title = "Virtual cohort: score and context by distance from Heschl's gyrus"
 report.figure("scores", plotting.lines(pd.concat(scores), "context", "value", hue="band", title=title, **text))
 
 # %% [markdown]
 # *What to see:* a line for each band of distance, the mean over its electrodes, with intervals over people. Within 35 mm of {term}`Heschl's gyrus` the score
-# goes from {glue:text}`near_one:.2f` with one word to {glue:text}`near_all:.2f` with all, and is highest at a context of {glue:text}`near_best`; beyond 70 mm it
-# goes from {glue:text}`far_one:.2f` to {glue:text}`far_all:.2f` and is highest at {glue:text}`far_best`. Below the dashed line ({glue:text}`chance:.2f`) are 95
-# of 100 shifts of single electrodes (best layer, full context).
+# goes from {glue:text}`near_one:.2f` with one word to {glue:text}`near_all:.2f` with all, and is highest at a context of {glue:text}`near_best`; beyond 70 mm
+# it goes from {glue:text}`far_one:.2f` to {glue:text}`far_all:.3f`, is highest at {glue:text}`far_best` ({glue:text}`far_highest:.3f`) and level from there on.
+# Below the dashed line ({glue:text}`chance:.2f`) are 95 of 100 shifts of single electrodes (best layer, full context).
 #
-# This is so by construction: near electrodes were {term}`planted` with the features of one word, far ones with those of all words so far, in fifths of the
-# hierarchy (1, 2, 4, 8, all). Near electrodes are predicted *worse* by all context than by little; in a real brain more might simply stop helping.
-#
-# We have shown what context does for a model, its features and its fit, not how many words a *single* electrode needs: see [the next page](05_context_horizon).
+# By construction, near electrodes were {term}`planted` with the features of one word, the farthest with those of all so far, in fifths of the hierarchy (1, 2,
+# 4, 8, all; beyond 70 mm are 8 and all). Near ones are predicted *worse* by all context than by little; in a real brain more might just stop helping. We have
+# shown what context does for a model, its features and fit, not how many words a *single* electrode needs: see [the next page](05_context_horizon).
 #
 # ## Exercise
 #

@@ -44,8 +44,9 @@ report = Report(results)
 #
 # `story` cleans each block of the recording by itself and brings along the strong {term}`baseline` of [chapter 2](02_layer_alignment_in_people), all that is
 # known of the words without a language model. In each person and region we ask what a layer predicts beyond it, a {term}`partial correlation` of held-out
-# predictions. Every word is described {glue:text}`n_contexts` times over, by windows of one word, of two, and so on up to all words so far, at
-# {glue:text}`n_depths` layers: the middles of as many equal parts of the model. A context has the score of its best layer, picked in each person and region.
+# predictions. Every word is described {glue:text}`n_contexts` times over, by windows of one word, two, and so on up to all so far, at {glue:text}`n_depths`
+# layers: the middles of equal parts of the model. A context has the score of its best layer, picked in each person and region. *Average brain*: responses
+# averaged over people, then scored. *Mean of people*: each person scored, then averaged.
 
 # %%
 data = datasets.load_listening(dataset, **dataset_options)
@@ -96,8 +97,8 @@ overall.round(3)
 
 # %%
 of_people, others = overall.loc["mean of people"], overall["p"].drop("mean of people")
-report.add(more=of_people["all less one word"], more_chance=of_people["chance, mean"], more_p=of_people["p"])
-report.add(n_up=(told.of_subjects(more) > 0).sum(), least_p=1 / (1 + rolled.sizes["draw"]))
+report.add(gain=of_people["all less one word"], gain_chance=of_people["chance, mean"], gain_p=of_people["p"])
+report.add(n_gain=(told.of_subjects(more) > 0).sum(), least_p=1 / (1 + rolled.sizes["draw"]))
 report.claim("in the mean of people, all context adds more to one word than chance does", of_people["p"] <= 0.05)
 report.claim("in the average brain, no gain beyond chance was found", len(others) > 0 and (others > 0.05).all())
 report.claim("rolled content gains by context, too", of_people["chance, mean"] > 0)
@@ -111,13 +112,12 @@ report.figure("chance", plotting.null(draws, dict(overall["all less one word"]),
 
 # %% [markdown]
 # *What to see:* gray, the differences that rolled content gives; blue, what was found. In the mean of people all context adds more to one word than rolled
-# content does: {glue:text}`more:.3f` (p = {glue:text}`more_p:.3f`; {glue:text}`least_p:.3f` is the least that so many rolls can give). Averaging people
-# takes their noise away, but not the luck of the one story: in the average brain no gain beyond what rolled content gives was found.
+# content does: {glue:text}`gain:.3f` (p = {glue:text}`gain_p:.3f`; {glue:text}`least_p:.3f` is the least that so many rolls can give). Averaging people takes
+# their noise away, but not the luck of the one story: in the average brain no gain beyond what rolled content gives was found. Note where chance lies in the
+# mean of people: above zero, at {glue:text}`gain_chance:.3f` on average. Features with more context gain even if they describe *other words*. An interval over
+# people, or a test that flips their signs, compares with zero and does not know it ([how often it errs](../how_tested.md)).
 #
-# Note where chance lies in the mean of people: above zero, at {glue:text}`more_chance:.3f` on average. Features with more context gain even if they describe
-# *other words*. An interval over people, or a test that flips their signs, compares with zero and does not know it ([counted](../how_tested.md)).
-#
-# Region by region, at the first of the levels above, uncorrected for the number of regions:
+# Region by region ([names in *Alice*](01_listening_data_in_people)), in the average brain if there is one, uncorrected for their number:
 
 # %%
 against_chance(told.by_region(more)[0], told.by_region(more_chance)[0], told.regions).round(3)
@@ -129,15 +129,14 @@ text = {"xlabel": "score with one word (r)", "ylabel": "score with all context (
 report.figure("each_person", plotting.points(persons, "one", "all", diagonal=True, **text))
 
 # %% [markdown]
-# *What to see:* a dot a person, above the dashed line where all context scores higher: {glue:text}`n_up` of {glue:text}`n_people`. Rolled content gains, too.
+# *What to see:* a dot a person, above the dashed line where all context scores higher: {glue:text}`n_gain` of {glue:text}`n_people`. Rolled content gains, too.
 #
 # ## What the difference means, and what not
 #
 # Blood answers slowly ({term}`haemodynamic response`) and mixes the words of many seconds, so that a word's neighbours are in each volume whether or not the
-# model saw them. What context adds in fMRI is what it adds to *that* mixture, and a small gain does not show that the brain keeps little context.
-#
-# What we have shown: on average over these people, a model with all of the story so far predicts their responses better than one with single words, by more
-# than chance. What we have not: where, with how many words, or for another story. [Next](05_context_in_readers) comes a fast response to one word.
+# model saw them. What context adds in fMRI is what it adds to *that* mixture, and a small gain does not show that the brain keeps little context. What we have
+# shown: on average over these people, a model with all of the story so far predicts their responses better than one with single words, by more than chance.
+# What we have not: where, with how many words, or for another story. [Next](05_context_in_readers) comes a fast response to one word.
 #
 # ## Exercise
 #
@@ -145,8 +144,8 @@ report.figure("each_person", plotting.points(persons, "one", "all", diagonal=Tru
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Chance falls (below, against the first table), so that less is needed to pass for a finding: a maximum over layers is higher than their mean even where
-# there is nothing to be found. Whatever is picked in the data has to be picked in every roll.
+# Chance falls (the table below beside that of *The difference, and what chance makes of it*), so that less is needed to pass for a finding: a maximum over
+# layers is higher than their mean even where there is nothing to be found. Whatever is picked in the data has to be picked in every roll.
 # :::
 
 # %% tags=["hide-cell"]

@@ -1,10 +1,9 @@
 # %% [markdown]
 # # One noun in a sentence, many readers
 #
-# Blood flow mixes the words of many seconds. Voltage at the scalp does not: about 400 ms after an unexpected word it has a dip, the {term}`N400`
-# {cite:p}`kutas1980`. By default these are the data of {cite:t}`nieuwland2018`, whose people read sentences word by word, at one noun in each. Other people
-# had completed the sentences, and the share who chose the noun is its {term}`cloze probability`, the classical measure of expectation. How many words before
-# the noun does a model need, for its {term}`surprisal` to follow the N400?
+# Blood flow mixes the words of many seconds. Voltage at the scalp does not: some 400 ms after an unexpected word it dips, the {term}`N400` {cite:p}`kutas1980`.
+# By default these are the data of {cite:t}`nieuwland2018`, whose people read sentences word by word, at one noun in each. The share of others who completed the
+# sentence with it is its {term}`cloze probability`. How many words before the noun does a model need for its {term}`surprisal` to follow the N400?
 #
 # :::{admonition} In this chapter
 # **You will learn** how to relate a response to a word, with uncertainty over people and sentences; and what surprisal says beyond what people expect.
@@ -39,6 +38,9 @@ from brainalign.mixed import mixed_model
 plotting.use_style()
 report = Report(results)
 
+# %% [markdown]
+# ## The data
+
 # %%
 data = datasets.load_listening(dataset)
 trials = n400_trials(data)
@@ -47,9 +49,9 @@ report.add(n_trials=len(trials), n_people=trials["subject"].nunique(), n_dropped
 trials.head(4)
 
 # %% [markdown]
-# One row a trial: a person, a sentence (`passage`) and the voltage at its noun in microvolts; {glue:text}`n_trials:,` trials of {glue:text}`n_people` people
-# ({glue:text}`n_dropped:,` defective rows were left out). Sentences that differ in their noun only are one {term}`item`; by default there are two, with an
-# expected and a less expected noun, and each person read one. Mind the sign: the N400 is *negative*, so surprisal should correlate *negatively* with it.
+# One row a trial: a person, a laboratory (`lab`), a sentence (`passage`), its noun's row (`word`), the voltage there in microvolts; {glue:text}`n_trials:,`
+# trials of {glue:text}`n_people` people ({glue:text}`n_dropped:,` defective rows were left out). Sentences that differ in the noun are one {term}`item`: by
+# default two, with an expected and a less expected noun; each person read one. The N400 is *negative*: surprisal should correlate *negatively*.
 #
 # ## Surprisal, by context
 #
@@ -74,10 +76,9 @@ predictors.corr().round(2)
 # ## Sentence means
 #
 # Voltages are centred within each person and averaged over the people who read the sentence, and each predictor is correlated with these means. It has two
-# kinds of uncertainty, which people happened to read, and which sentences were written; we {term}`bootstrap` both, people and items.
-#
-# For chance, items change places with each other, {glue:text}`n_exchanges:,` times: the predictors of one item go to the voltages of another, its sentences
-# together. How well random halves of the people agree gives the {term}`noise ceiling` {cite:p}`spearman1910,brown1910`.
+# kinds of uncertainty, which people happened to read, and which sentences were written; we {term}`bootstrap` both, people and items. For chance, items change
+# places with each other, {glue:text}`n_exchanges:,` times: the predictors of one item go to the voltages of another, its sentences together. How well random
+# halves of the people agree gives the {term}`noise ceiling` {cite:p}`spearman1910,brown1910`.
 
 # %%
 centred = trials["n400"] - trials.groupby("subject")["n400"].transform("mean")
@@ -109,10 +110,12 @@ p = stats.p_values(r, exchanged, alternative="two-sided")
 halves = [rng.permutation(n) % 2 for _ in range(50)]
 halves = np.array([[voltage @ part / (read @ part) for part in (half, 1 - half)] for half in halves])
 ceiling = stats.noise_ceiling(xr.DataArray(halves.transpose(1, 2, 0), dims=("repeat", "word", "split")))
-names = [f"surprisal, {name}" for name in predictors.columns[:-1]] + ["cloze"]
+names = [f"surprisal, {name} word{'' if name == '1' else 's'}" for name in predictors.columns[:-1]] + ["cloze"]
 found = pd.DataFrame({"value": r, "low": r - over_items, "high": r + over_items}, index=names)
 found["chance_low"], found["chance_high"] = np.quantile(exchanged, [0.025, 0.975], axis=0)
-found.assign(people_low=r - over_people, people_high=r + over_people, p=p).round(3)
+margins = {"95 % over items": over_items, "95 % over people": over_people}
+spans = {name: list(map("({:.2f} to {:.2f})".format, r - half, r + half)) for name, half in margins.items()}
+pd.DataFrame({"r": r, **spans, "p": p}, names).round(3)
 
 # %% mystnb={"image": {"alt": "Correlation of surprisal at each context length, and of cloze, with the sentence means: a dot a row with its interval over items, and the range of exchanged items behind it."}}
 title = f"Real EEG ({data.name}): {n} people, {len(table)} sentences"
@@ -137,10 +140,9 @@ report
 # *What to see:* correlations over {glue:text}`n_sentences` sentence means, with 95 % intervals over items; gray is what 95 % of exchanges give. Surprisal with
 # all context follows the N400: the more surprising the noun, the lower the voltage. Cloze follows it as well, with the other sign, and more closely. The
 # shortest context whose correlation is negative, with a p of at most {glue:text}`q:g`, is {glue:text}`first` words; the ceiling is {glue:text}`ceiling:.2f`.
-#
-# From one word to all context the correlation changes by {glue:text}`grows:+.2f` (p = {glue:text}`grows_p:.3f`, items exchanged): context turns it towards
-# the N400. Given the noun alone it is {glue:text}`one_r:+.2f` (p = {glue:text}`one_p:.3f`): such surprisal says little else than how rare and how long the
-# noun is, and rare nouns should have a larger N400, a lower voltage; we have no explanation for the reverse. Intervals over items are the wider ones.
+# From one word to all context the correlation changes by {glue:text}`grows:+.2f` (p = {glue:text}`grows_p:.3f`, items exchanged): context turns it towards the
+# N400. Given the noun alone it is {glue:text}`one_r:+.2f` (p = {glue:text}`one_p:.3f`): such surprisal says little else than how rare and how long the noun is,
+# and rare nouns should have a larger N400, a lower voltage; we have no explanation for the reverse. Intervals over items are the wider ones.
 #
 # ## Single trials
 #
@@ -154,7 +156,7 @@ fits = {}
 for name in predictors:
     groups = {"subject": [name], "item": [], "passage": []}
     fits[name] = mixed_model(rows, "n400", [name], random_effects=groups).coefficients.loc[name]
-pd.DataFrame(fits).T.set_axis(names)[["estimate", "low", "high"]].astype(float).round(3)
+pd.DataFrame(fits).T.set_axis(names)[["estimate", "low", "high"]].astype(float).round(2)
 
 # %% [markdown]
 # ## Beyond cloze
@@ -168,16 +170,16 @@ both = mixed_model(rows, "n400", ["cloze", full], random_effects=groups).coeffic
 for name, row in zip(("beyond_bits", "beyond_cloze"), both.itertuples(), strict=True):
     report.add(**{name: stats.Estimate(row.estimate, row.low, row.high), f"{name}_p": row.p})
 report.claim("beyond cloze, nothing is found in this surprisal", both.loc[full, "p"] > q)
+report.claim("beyond this surprisal, cloze follows the N400 (p < 0.001)", both.loc["cloze", "p"] < 0.001)
 report
 
 # %% [markdown]
-# With both in one model, surprisal with all context has a slope of {glue:text}`beyond_bits` (p = {glue:text}`beyond_bits_p:.2g`), cloze of
-# {glue:text}`beyond_cloze` (p = {glue:text}`beyond_cloze_p:.2g`). Mind that cloze is itself an estimate, from few people: surprisal can stand in for what it
-# misses of a noun's predictability {cite:p}`westfall2016`. Simulations of the default data say that [this adds little](../how_tested.md). A small model sets
-# no bound: for larger ones {cite:t}`michaelov2023` report a closer match with the N400 than that of people's own predictions.
-#
-# What we have shown: given all of the sentence, the surprisal of a small model follows the N400, cloze follows it more closely, and beyond cloze nothing was
-# found in this surprisal. What we have not: anything on longer contexts, or beyond one noun of sentences read word by word.
+# With both in one model, surprisal with all context has a slope of {glue:text}`beyond_bits` microvolts (p = {glue:text}`beyond_bits_p:.2g`), cloze of
+# {glue:text}`beyond_cloze` (p < 0.001). Mind that cloze is itself an estimate, from few people: surprisal can stand in for what it misses of a noun's
+# predictability {cite:p}`westfall2016`. Simulations of the default data say that [such standing in adds little](../how_tested.md). A small model sets no bound:
+# for larger ones {cite:t}`michaelov2023` report a closer match with the N400 than that of people's own predictions. What we have shown: given all of the
+# sentence, the surprisal of a small model follows the N400, cloze follows it more closely, and beyond cloze nothing was found in this surprisal. What we have
+# not: anything on longer contexts, or beyond one noun of sentences read word by word.
 #
 # ## Exercise
 #

@@ -98,9 +98,8 @@ sizes
 # $$\mathrm{unique}_k = R^2(\text{all}) - R^2(\text{all but } k), \qquad \mathrm{shared} = R^2(\text{all}) - \textstyle\sum_k \mathrm{unique}_k .$$
 #
 # The *unique* share ({term}`unique variance`) is what no other space can stand in for. The *shared* variance is what at least two explain equally well; no
-# regression can say to which of them it belongs. Nothing is clipped: a useless space costs accuracy, and its share is often a little below zero.
-#
-# From {glue:text}`n_words` words a model learns only part of what features hold, least of large spaces; so `variance_partition` gives two estimates.
+# regression can say to which of them it belongs. Nothing is clipped: a useless space costs accuracy, and its share is often a little below zero. From
+# {glue:text}`n_words` words a model learns only part of what features hold, least of large spaces; so `variance_partition` gives two estimates.
 # *Cross-validated*, what is predicted from so many words, tells whether a share is more than chance. *Adjusted*, what unlimited data would give, tells how
 # large it is: the held-out error from uncertain weights is taken out, $x^\top (X^\top X + \alpha I)^{-1} x$ times the noise for a word $x$
 # {cite:p}`rasmussen2006`. Shares are divided by the {term}`explainable variance`, the squared {term}`noise ceiling`.
@@ -122,7 +121,7 @@ kept = relative["r2"].notnull().all("estimate").to_numpy()
 # %%
 bands = pd.qcut(channels.loc["sound and language", "distance_pmc"], n_bands, precision=0)
 alike = pd.cut(channels.loc["sound alone", "distance_pmc"], bands.cat.categories)
-labels = [f"{max(band.left, 0):.0f} to {band.right:.0f}" for band in bands.cat.categories]
+labels = [f"{max(band.left, 0):.0f}-{band.right:.0f}" for band in bands.cat.categories]
 channels["band"] = pd.Categorical.from_codes([*bands.cat.codes, *alike.cat.codes], labels, ordered=True)
 relative, clear, people = relative.isel(channel=kept), channels[kept], channels["subject"].to_numpy()[kept]
 
@@ -142,8 +141,8 @@ text |= {"title": "What each description explains, virtual cohorts (cross-valida
 report.figure("unique", plotting.points(frame, "band", "value", **text))
 
 # %% [markdown]
-# *What to see:* a panel a space, bands of distance to the right; means over {glue:text}`n_people` people with 95 % intervals, a colour a cohort. With language
-# planted, acoustics explain more near Heschl's gyrus than far away, context the other way round. With sound alone, acoustics explain most in every band.
+# *What to see:* a panel a space; means over {glue:text}`n_people` people, 95 % intervals; blue: sound alone, orange: sound and language. With language,
+# acoustics explain more near Heschl's gyrus than far away, context the other way round. With sound alone, acoustics explain most in every band.
 
 # %%
 at, n_silent, own = list(spaces).index("context"), len(channels.loc["sound alone"]), clear.groupby("cohort").indices
@@ -155,24 +154,25 @@ for k, short in enumerate(("cv", "adj")):
     report.add(**{f"shared_part_{short}": 100 * shared.value[k] / total.value[k]})
 small = frame[frame["space"].isin(["rate", "frequency", "random"]) & (frame["cohort"] == "sound and language")]
 raw = shares["unique"].sel(estimate="cross-validated", part="context").to_numpy()[-n_silent:]
-report.add(n_draws=n_draws, n_components=n_components, n_context=n_context, n_words=len(words), quiet_n=n_silent)
-report.add(small_bound=small["value"].abs().max(), n_people=channels["subject"].nunique(), context_over=language[at])
-report.add(quiet_mean=silence[at], quiet_random=silence[-1], quiet_r2=raw.mean(), quiet_positive=100 * (raw > 0).mean())
-report.claim("where sound alone was planted, context's interval is above zero", report["quiet_mean"].low > 0)
-report.claim("planted context leaves that level", report["context_over"].low > report["quiet_mean"].high)
+report.add(n_draws=n_draws, n_components=n_components, n_context=n_context, n_words=len(words), n_sound_alone=n_silent)
+report.add(small_bound=small["value"].abs().max(), n_people=channels["subject"].nunique())
+report.add(sound_alone_positive=100 * (raw > 0).mean(), language_context=language[at])
+report.add(sound_alone_context=silence[at], sound_alone_random=silence[-1], sound_alone_r2=raw.mean())
+report.claim("where sound alone was planted, context's interval is above zero", report["sound_alone_context"].low > 0)
+report.claim("context has more with language planted than with sound alone", language[at].low > silence[at].high)
 report
 
 # %% [markdown]
 # All spaces together explain {glue:text}`total_cv` of what is explainable (adjusted: {glue:text}`total_adj`), of which {glue:text}`shared_cv:.2f`, or
-# {glue:text}`shared_part_cv:.0f` %, is shared by at least two (adjusted: {glue:text}`shared_adj:.2f`, or {glue:text}`shared_part_adj:.0f` %). Rate,
-# frequency and random stay within {glue:text}`small_bound:.2f` of zero in every band.
+# {glue:text}`shared_part_cv:.0f` %, is shared by at least two (adjusted: {glue:text}`shared_adj:.2f`, or {glue:text}`shared_part_adj:.0f` %). Rate, frequency
+# and random stay within {glue:text}`small_bound:.3f` of zero in every band.
 #
 # ## Which level does a share have to leave?
 #
-# Not zero. No description of the sound is perfect, and a language model, which knows the words, may know some of what ours misses; and even an empty space
-# gives the search more penalties to choose from. Where sound alone was planted, context has a mean share of {glue:text}`quiet_mean` ($R^2$
-# {glue:text}`quiet_r2:+.4f`, above zero in {glue:text}`quiet_positive:.0f` % of {glue:text}`quiet_n` electrodes), random numbers {glue:text}`quiet_random`: an
-# interval above zero is a *false positive*. It is the level that a share of context has to leave; with language planted it is {glue:text}`context_over`.
+# Not zero. No description of the sound is perfect, and a language model, which knows the words, may know what ours misses; and an empty space, too, gives the
+# search more choice. Where sound alone was planted, context has a mean share of {glue:text}`sound_alone_context` ($R^2$ {glue:text}`sound_alone_r2:+.4f`, above
+# zero in {glue:text}`sound_alone_positive:.0f` % of {glue:text}`n_sound_alone` electrodes), random numbers {glue:text}`sound_alone_random`: an interval above
+# zero is a *false positive*. This share is the level to leave; with language planted, context has {glue:text}`language_context`.
 #
 # ## A rival: context at other words
 #
@@ -189,21 +189,21 @@ found = variance_partition(few, fitted[:, -n_silent:], **rival).sel(estimate="cr
 own, chance = found["unique"].sel(part="context").to_numpy(), found["rivals"].to_numpy()
 report.add(n_rolls=n_rolls, n_rolls_and_one=n_rolls + 1, rival_r2=chance.mean())
 report.add(rival_beaten=100 * (own > chance).all(0).mean(), rival_p=stats.p_values(own.mean(), chance.mean(1)))
-report.claim("rivals call context in less than a fifth of electrodes with sound alone", report["rival_beaten"] < 20)
-report.claim("in the mean over electrodes rivals do call it", report["rival_p"] <= 0.05)
+report.claim("with sound alone, context beats its rivals in under a fifth of electrodes", report["rival_beaten"] < 20)
+report.claim("with sound alone, context beats its rivals in the mean over electrodes", report["rival_p"] <= 0.05)
 report
 
 # %% [markdown]
-# Rolled contents have a mean $R^2$ of {glue:text}`rival_r2:+.4f`. Context beats all of them in {glue:text}`rival_beaten:.0f` % of the electrodes, and in the
-# mean over electrodes (p = {glue:text}`rival_p:.2f`), where language was not planted: rolling moves what context knows of a word's *sound*, too. A small
-# p-value against rivals says that the contents matter at their own words. That they are language, it does not say.
+# Rolled contents have a mean $R^2$ of {glue:text}`rival_r2:.5f`. Context beats all of them in {glue:text}`rival_beaten:.0f` % of the electrodes, and in the mean
+# over electrodes (p = {glue:text}`rival_p:.2f`, the least that so many rolls give), where language was not planted: rolling moves what context knows of a
+# word's *sound*, too. A small p-value against rivals says that the contents matter at their own words. That they are language, it does not say.
 #
 # ## The truth beside the estimate
 #
-# Sound and words go together in all speech: the {term}`planted` share of sound is *not* its unique share, even with unlimited data. If our spaces held all
-# that was planted, the truth would lie between what acoustics explain uniquely and what they explain alone; for words, between all that is explained less
-# the one or the other. Shares were planted in the continuous signal; at words, sound, averaged over 100 ms, keeps {glue:text}`sound_left:.2f` of its variance,
-# responses to words {glue:text}`words_left:.2f` times theirs, as the folded cell measures.
+# Sound and words go together in all speech: the {term}`planted` share of sound is *not* its unique share, even with unlimited data. If our spaces held all that
+# was planted, the truth would lie between what acoustics explain uniquely and what they explain alone; for words, bounds are what all spaces explain less
+# either of these. Shares were planted in the whole signal and are estimated at words, in means over 100 ms: there sound has {glue:text}`sound_variance:.2f`
+# times its variance on the whole, responses to words {glue:text}`words_variance:.2f` times theirs (folded cell); planted shares below allow for it.
 
 # %% tags=["hide-input"]
 sound_left = float(data.responses[:, (data.truth["kind"] == "control").to_numpy()].var("word").mean())
@@ -225,7 +225,7 @@ bounds = pd.DataFrame({"planted": planted, "unique": unique, "alone": alone, "al
 bounds = bounds.assign(words_left=words_left)[truth["kind"] == "language"]
 mean, who = bounds.mean(), channels.loc["sound and language"].loc[bounds.index, "subject"]
 ranks = alignment(bounds["unique"], bounds["planted"], subjects=who)
-report.add(sound_left=sound_left, words_left=mean["words_left"], sound_ranks=ranks)
+report.add(sound_variance=sound_left, words_variance=mean["words_left"], sound_ranks=ranks)
 report.add(sound_planted=mean["planted"], sound_low=mean["unique"], sound_high=mean["alone"])
 low, high = (mean["all"] - mean[name] for name in ("alone", "unique"))
 report.add(words_planted=1 - mean["planted"], words_low=low, words_high=high)

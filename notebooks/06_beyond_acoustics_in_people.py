@@ -6,7 +6,7 @@
 # {cite:p}`brennan2016`, and so one question comes first: what would a description that has nothing to do with the words get in *this* story?
 #
 # :::{admonition} In this chapter
-# **You will learn** what chance is for a unique share where all heard one story, and what each chapter of this book may claim about context in it.
+# **You will learn** what chance is for a unique share where all heard one story, and what each chapter of this book may claim about context in such a story.
 #
 # **You need** [unique shares](06_beyond_acoustics) and [rolled contents](02_layer_alignment_in_people). **It takes** about 12 minutes to read, two to run.
 # :::
@@ -116,7 +116,7 @@ adjusted, table = told.interval(shares["unique"].sel(estimate="adjusted", part="
 for k, level in enumerate(told.levels):
     table[level] = [str(one) for one in (total[k], shared[k], unique[k, at], adjusted[k])]
     table[level] += [f"{by_chance[k].mean():+.4f}", "{:+.4f} to {:+.4f}".format(*spread[:, k]), f"{p[k]:.3f}"]
-names = ["all spaces", "shared by at least two", "context, unique", "context, adjusted"]
+names = ["R² of all spaces", "R² shared by at least two", "R² unique to context", "the same, adjusted"]
 pd.DataFrame(table, [*names, "context of other words, mean", "context of other words, 95 %", "p of context"])
 
 # %%
@@ -125,17 +125,16 @@ luck = stats.t_interval(told.of_subjects(rolled).transpose("subject", "draw").to
 report.add(p_people=p.sel(level=PEOPLE), share_people=unique[-1, at], null_people=by_chance.sel(level=PEOPLE).mean())
 report.add(r2_people=total[-1], n_positive=(each > 0).sum())
 report.add(rolled_misses=100 * np.mean((luck.low > 0) | (luck.high < 0)))
-report.claim("of rolled contents the interval over people misses zero too often", report["rolled_misses"] > 10)
+report.claim("with contents rolled, intervals over people miss zero in over 10 %", report["rolled_misses"] > 10)
 for level in told.levels:
     report.claim(f"context explains what nothing else does, beyond chance: {level}", float(p.sel(level=level)) <= 0.05)
 report
 
 # %% [markdown]
-# **Context explains what no other description does, beyond what that of other words gets in this story**, at each level of the table.
-#
-# **Person by person.** All spaces together explain {glue:text}`r2_people`: one person's responses to one story are little for such a question, and a model of
-# many spaces can predict worse than the mean. The unique share of context is {glue:text}`share_people` on average, above zero in {glue:text}`n_positive` of
-# {glue:text}`n_people` people, where rolled descriptions get {glue:text}`null_people:+.4f`: **p = {glue:text}`p_people:.3f`**.
+# **Context explains what no other description does, beyond what that of other words gets in this story**, at each level of the table. **Person by person.** All
+# spaces together explain {glue:text}`r2_people`: one person's responses to one story are little for such a question, and a model of many spaces can predict
+# worse than the mean. The unique share of context is {glue:text}`share_people` on average, above zero in {glue:text}`n_positive` of {glue:text}`n_people`
+# people, where rolled descriptions get {glue:text}`null_people:+.4f`: **p = {glue:text}`p_people:.3f`**.
 #
 # **An interval over people is no evidence.** With contents rolled, so that nothing can be found, the interval over people of the unique share misses zero in
 # {glue:text}`rolled_misses:.0f` % of the rolls, where 5 % would be right. Everybody heard the same words, and whatever fits them by luck fits everybody.
@@ -151,6 +150,7 @@ regions = pd.DataFrame({"share": by_region.to_series(), "p": p_region, "chance_l
 for level in told.levels:
     some = corrected.xs(level).min() <= q
     report.claim(f"context stands out in some regions, corrected for their number: {level}", some)
+report.add(clear_by_level=" and ".join(f"{(corrected.xs(level) <= q).sum()} in the {level}" for level in told.levels))
 report.add(n_regions=len(told.regions), n_clear=(corrected.xs(PEOPLE) <= q).sum(), q_percent=100 * q)
 regions.assign(**{"p, corrected": corrected}).round(4)
 
@@ -161,17 +161,17 @@ title = f"Context in each region, {data.name}"
 report.figure("regions", plotting.forest(rows, xlabel="unique variance of context (R²)", title=title))
 
 # %% [markdown]
-# *What to see:* a row a region and level; blue, the unique share of context, gray, 95 % of rolls. {glue:text}`n_clear` of {glue:text}`n_regions` regions stand
-# out in the mean of people ({term}`false discovery rate` {glue:text}`q_percent:g` %).
+# *What to see:* a row a region ([names in *Alice*](01_listening_data_in_people)) and level; blue, the unique share of context, gray, 95 % of rolls. p-values
+# are one-sided, so a dot can lie in the gray with p below 0.05, and a share can beat its rolls and still be below zero. Of {glue:text}`n_regions` regions,
+# {glue:text}`clear_by_level` stand out ({term}`false discovery rate` {glue:text}`q_percent:g` %).
 #
 # ## What this says, and what not
 #
 # The p-values are about *this* story: whether the contents of context, at the words they belong to, explain more than the same contents elsewhere. They say
-# nothing about other stories, and a p-value that is not small says that this one does not show it, not that nothing is there.
-#
-# Two more cautions. A {term}`unique variance` is a property of *descriptions*: give the sound or the words a better one and less is left for context. Our
-# description of sound in *Alice* is a single number, and rolling undoes what context shares with the other spaces as well: a small p-value does not exclude
-# that contextual layers just describe a word's identity or rarity better. And what is unique to them need not be meaning: they also hold syntax and position.
+# nothing about other stories, and a p-value that is not small says that this one does not show it, not that nothing is there. Two more cautions. A
+# {term}`unique variance` is a property of *descriptions*: give the sound or the words a better one and less is left for context. Our description of sound in
+# *Alice* is a single number, and rolling undoes what context shares with the other spaces as well: a small p-value does not exclude that contextual layers just
+# describe a word's identity or rarity better. And what is unique to them need not be meaning: they also hold syntax and position.
 #
 # | chapter | asks | chance | does not say |
 # | --- | --- | --- | --- |
@@ -190,14 +190,17 @@ report.figure("regions", plotting.forest(rows, xlabel="unique variance of contex
 #
 # :::{admonition} Solution
 # :class: dropdown
-# With three groups there are seven parts, and `variance_partition` returns them all as `common` ({term}`commonality analysis`), as in the table. Parts that
-# several groups share are differences of many noisy numbers, and can be negative: no response shares less than nothing with a group.
+# Words and context, {glue:text}`most_shared:.3f` of variance in the {glue:text}`first_level`. `variance_partition` returns all seven parts of three groups as
+# `common` ({term}`commonality analysis`). Shared parts are differences of many noisy numbers, and can be negative: nothing shares less than nothing.
 # :::
 
 # %% tags=["hide-cell"]
 groups = {"sound": [name for name in spaces if name in ("acoustics", "rate")], "words": ["frequency", "static"]}
 groups["context"] = ["context"]
 common = variance_partition(spaces, told.heads, parts=groups, **options)["common"].sel(estimate="cross-validated")
+pairs = told.summary(common)[0].to_series().iloc[3:6]  # what two groups share, at the first level
+report.add(first_level=told.levels[0], most_shared=pairs.max())
+report.claim("of pairs of groups, words and context share most", pairs.idxmax() == "words & context")
 told.summary(common).to_pandas().T.rename_axis(index=None, columns=None).round(3)
 
 # %% [markdown]

@@ -44,9 +44,8 @@ report = Report(results)
 # %% [markdown]
 # ## What a viewer's data look like
 #
-# The viewers of this page are virtual ({term}`virtual cohort`): their responses are planted, so that we can tell whether a method finds what is there. They see
-# scenes drawn from small figures, some of them the same for everybody (the *test images*), the others each person's own. Every scene has several captions that
-# differ as people's would, and is presented several times ({term}`repeat`).
+# The viewers of this page are virtual ({term}`virtual cohort`): their responses are planted, to tell if a method finds what is there. They see scenes drawn
+# from small figures, some the same for everybody (the *test images*), others each person's own, each several times ({term}`repeat`), with several captions.
 
 # %%
 data = datasets.load_viewing("virtual", n_subjects=n_people, snr=snr, embeddings=embeddings, seed=seed)
@@ -56,6 +55,7 @@ data
 test, first = list(data.test_images), data.subjects[0]
 place, shown = data.image_names.get_indexer, test[:3]
 told = data.captions.groupby("image")["caption"].agg("\n".join)[shown]
+told = [f"image {image}:\n{text}" for image, text in told.items()]
 report.figure("scenes", plotting.pictures(data.images[place(shown)], told, title="Three scenes and their captions"))
 
 # %% [markdown]
@@ -73,8 +73,8 @@ single = seen.sel(image=shown, vertex=list(examples.values())).assign_coords(ver
 frames = {"one presentation": single, "mean": single.mean("repeat").expand_dims("repeat")}
 dots = pd.concat([part.rename("y").to_dataframe().reset_index().assign(what=name) for name, part in frames.items()])
 dots["image"] = [f"image {image}" for image in dots["image"]]
-text = {"xlabel": "vertex of", "ylabel": "response (s.d.)", "title": f"Responses of one virtual viewer ({first})"}
-levels = {"about the mean over images": 0}
+text = {"xlabel": "vertex of region", "ylabel": "response (s.d.)", "title": f"Responses of virtual viewer {first}"}
+levels = {"mean over images": 0}
 report.figure("responses", plotting.points(dots, "vertex", "y", hue="what", col="image", levels=levels, **text))
 
 # %%
@@ -91,7 +91,7 @@ report
 # ## Distances instead of responses
 #
 # The responses of all vertices of a region to one image are a *pattern*. Two images that the region treats alike have similar patterns. The usual measure is
-# the {term}`correlation distance`: one less Pearson's correlation of the two patterns over vertices. It is 0 for patterns of the same shape, 1 for unrelated
+# the {term}`correlation distance`: one minus Pearson's correlation of the two patterns over vertices. It is 0 for patterns of the same shape, 1 for unrelated
 # ones, 2 for opposites. A table of all pairs is a {term}`representational dissimilarity matrix`, short RDM. It is symmetric with zeros on the diagonal, so the
 # pairs above the diagonal are all of it; `rdm` returns just these. For the first eight test images (the first four are shown), by hand and by `rdm`:
 
@@ -134,10 +134,9 @@ report.claim("captions score higher than pixels over all test images", ahead)
 report
 
 # %% [markdown]
-# *What to see:* dark cells are pairs that are close. The score of a model is the correlation of its cells with those of the brain. Over these
-# {glue:text}`n_pairs_few` pairs captions reach {glue:text}`few_captions:.2f` and pixels {glue:text}`few_pixels:.2f`; with so few images such numbers change a
-# lot with the choice of images. Over the {glue:text}`n_pairs_test:,` pairs of all {glue:text}`n_test` test images it is {glue:text}`test_captions:.2f` and
-# {glue:text}`test_pixels:.2f`: captions score higher.
+# *What to see:* dark cells are close pairs. A model's score is the correlation of its cells with those of the brain. Over these {glue:text}`n_pairs_few` pairs
+# captions reach {glue:text}`few_captions:.2f` and pixels {glue:text}`few_pixels:.2f`; eight others would change that. Over {glue:text}`n_pairs_test:,` pairs of
+# {glue:text}`n_test` test images it is {glue:text}`test_captions:.2f` and {glue:text}`test_pixels:.2f`: captions score higher.
 #
 # Nothing was fitted: there are no weights, hence no training and no test set. That is the strength of RSA, and its limit. It asks whether the *whole* geometry
 # agrees with every number of a description as it comes; what a weighted mixture could do is the question of [chapter 8](08_encoding_and_selectivity).
@@ -186,23 +185,23 @@ report.figure("regions", plotting.places(scores, p <= 0.05, chance=null.quantile
 lead = scores.sel(model="captions") - scores.sel(model="pixels")
 early, high = lead.sel(region="early"), lead.drop_sel(region="early")
 in_all, link = (high > 0).all("region"), compare_rdms(models["captions"], models["pixels"], "pearson")
-report.add(n_permutations=n_permutations, top_low=top.min(), top_high=top.max(), link_r=link)
+report.add(n_permutations=n_permutations, ceiling_low=top.min(), ceiling_high=top.max(), captions_pixels_r=link)
 report.add(early_gap=-early.mean(), early_all=(early < 0).sum(), n_high_all=in_all.sum())
-report.add(high_gap=high.mean("subject").min(), leak_p=p.sel(model="captions", region="early"))
+report.add(high_gap=high.mean("subject").min(), captions_early_p=p.sel(model="captions", region="early"))
 everybody = bool((in_all & (early < 0)).all())
 report.claim("pixels lead in the early region, captions in all others, in everybody", everybody)
-report.claim("captions are above chance in early cortex, which they do not drive", report["leak_p"] <= 0.05)
+report.claim("captions are above chance in early cortex, which they do not drive", report["captions_early_p"] <= 0.05)
 report
 
 # %% [markdown]
-# *What to see:* a panel a region, score over ceiling by description. In the early region pixels lead by {glue:text}`early_gap:.2f`, in {glue:text}`early_all`
-# of {glue:text}`n_people` people; in each of the others captions lead by {glue:text}`high_gap:.2f` or more, and {glue:text}`n_high_all` of
-# {glue:text}`n_people` people show it in every one of these. That is what was planted. We give no interval over people: they are simulated, and so alike (noise
-# ceilings {glue:text}`top_low:.2f` to {glue:text}`top_high:.2f`) that it would tell of the simulation only.
+# *What to see:* score over ceiling, small dots for people, large ones for their mean; left of the red tick are 95 % of permutations. In the early region pixels
+# lead by {glue:text}`early_gap:.2f`, in {glue:text}`early_all` of {glue:text}`n_people` people; in each of the others captions lead by
+# {glue:text}`high_gap:.2f` or more, and in every one in {glue:text}`n_high_all` of {glue:text}`n_people`. That was planted. We give no interval over people:
+# they are simulated, so alike (ceilings {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`) that it would tell of the simulation only.
 #
-# Look at the *lower* points, too. In early cortex, where nothing was driven by them, captions are above chance (p = {glue:text}`leak_p:.3f`). The reason is in
-# the scenes: pictures with similar captions also look alike, as the two descriptions' RDMs correlate at {glue:text}`link_r:.2f`. **A score above chance does
-# not say what drives a region.** A {term}`partial correlation` removes from one description what the other explains:
+# Look at the *lower* points, too. In early cortex, where nothing was driven by them, captions are above chance (p = {glue:text}`captions_early_p:.3f`). The
+# reason is in the scenes: pictures with similar captions also look alike, as the two descriptions' RDMs correlate at {glue:text}`captions_pixels_r:.2f`. **A
+# score above chance does not say what drives a region.** A {term}`partial correlation` removes from one description what the other explains:
 
 # %%
 other = raw.roll(model=1)  # of two models, the other one's score

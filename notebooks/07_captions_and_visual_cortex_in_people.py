@@ -57,11 +57,10 @@ test = list(data.test_images)
 captions = data.captions[data.captions["image"].isin(test)]
 print(data)
 some = captions.loc[captions["image"].isin(test[5 :: len(test) // 3]), ["image", "caption"]]
-some.style.hide().set_properties(**{"text-align": "left"})
+some.style.hide().set_table_styles([{"selector": "th, td", "props": "text-align: left !important"}])
 
 # %% [markdown]
-# An RDM of the brain for each region and person, the mean over sessions, and one of the captions. To look at them we average over pairs of kinds of images.
-# Distances are ranked: 0 is the closest pair, 100 the farthest.
+# RDMs of each region and person (means over sessions) and of captions, averaged over pairs of kinds of images. Distances are ranked: 0 closest, 100 farthest.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Heat maps of mean dissimilarity between kinds of images, for captions and for the mean RDM of the people in each region."}}
 brains = rsa.brain_rdms(data)  # (region, subject, pair)
@@ -86,9 +85,9 @@ text = {"label": "dissimilarity (percentile)", "xlabel": "", "ylabel": "", "titl
 report.figure("kinds", plotting.heatmaps(squares, columns=2, **text))
 
 # %% [markdown]
-# *What to see:* a cell is a pair of kinds, dark where they lie close. Images of one fine kind lie closer than those of two kinds, in the region
-# {glue:text}`region` (mean percentile {glue:text}`brain_within:.0f` against {glue:text}`brain_between:.0f`) and in captions ({glue:text}`captions_within:.0f`
-# against {glue:text}`captions_between:.0f`). In *objects92*, compare what is close to the faces of animals (*nonhumani*, nonhuman animate) in both maps.
+# *What to see:* a cell is a pair of kinds, dark where close. Images of one fine kind lie closer than those of two, in the region {glue:text}`region`
+# (percentile {glue:text}`brain_within:.0f` against {glue:text}`brain_between:.0f`) and in captions ({glue:text}`captions_within:.0f` against
+# {glue:text}`captions_between:.0f`). In *objects92* (*nonhumani*: animals; *natObj*, *artiObj*: natural, artificial objects), see what animal faces are near.
 #
 # ## Beside what?
 #
@@ -139,13 +138,13 @@ report.claim("category words do no worse than captions", report["words_score"] >
 report
 
 # %% [markdown]
-# *What to see:* scores of each description, small dots for people. Captions reach {glue:text}`captions_score` (p = {glue:text}`captions_p:.3f` against chance),
-# below the {term}`noise ceiling`, which goes from {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`; two sessions of one person correlate at
-# {glue:text}`session_low:.2f` to {glue:text}`session_high:.2f`. Of the {glue:text}`n_scores` RDMs, {glue:text}`n_beyond` are beyond chance at a
-# {term}`false discovery rate` of {glue:text}`q_percent:g` %; {glue:text}`n_higher` of the rivals score higher than captions.
-#
-# The rival to beat ({glue:text}`rival`) has {glue:text}`rival_score:.2f`, category words {glue:text}`words_score:.2f`. So on these pictures the names of
-# categories do no worse than whole captions; [chapter 9](09_what_in_a_caption_matters_in_people) takes captions apart in this way and tests it.
+# *What to see:* small dots are people, large ones their mean (hollow: not beyond chance), bars 95 % over images; left of the red tick are 95 % of permutations,
+# gray is the ceiling. Captions reach {glue:text}`captions_score` (p = {glue:text}`captions_p:.3f` against chance), below the {term}`noise ceiling`, which goes
+# from {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`; two sessions of one person correlate at {glue:text}`session_low:.2f` to
+# {glue:text}`session_high:.2f` (each session alone is noisier than the means over sessions and people that make the ceiling). Of the {glue:text}`n_scores`
+# RDMs, {glue:text}`n_beyond` are beyond chance at a {term}`false discovery rate` of {glue:text}`q_percent:g` %; {glue:text}`n_higher` rivals score higher. The
+# rival to beat ({glue:text}`rival`) has {glue:text}`rival_score:.2f`, category words {glue:text}`words_score:.2f`. So on these pictures the names of categories
+# do no worse than whole captions; [chapter 9](09_what_in_a_caption_matters_in_people) takes captions apart in this way and tests it.
 #
 # ## Are the differences more than luck?
 #
@@ -173,8 +172,8 @@ versus.round(3)
 # ## Do captions say more than the kind of thing?
 #
 # A lower score does not mean that captions hold nothing that the rival lacks: they could have the right finer distinctions and wrong weights. So we exchange
-# captions only among images of one *coarse* kind, by default among animate and among inanimate ones, which keeps all that they say about the kind and no more.
-# If the real captions do better, they match something finer. The same is done within *fine* kinds, by default bodies, faces, natural and artificial things.
+# captions only among images of one *coarse* kind, by default animate or inanimate ones: all that they say about the kind stays, and no more. If the real
+# captions do better, they match something finer. So with *fine* kinds, by default bodies and faces, human or not, natural and artificial things.
 
 # %%
 rows = {}
@@ -204,7 +203,7 @@ finer.round(3)
 # %%
 maps = searchlight.place_map(data, models.sel(model=["captions", rival]), radius=radius, method=method, seed=seed)
 gap = maps.sel(model=["captions"]) - maps.sel(model=rival, drop=True)
-maps = xr.concat([maps.sel(model=["captions"]), gap.assign_coords(model=[f"captions less {rival}"])], "model")
+maps = xr.concat([maps.sel(model=["captions"]), gap.assign_coords(model=[f"captions less '{rival}'"])], "model")
 tested = searchlight.group_map(maps, q)
 share = 100 * tested["rejected"].mean("centre")
 report.add(n_places=maps.sizes["centre"], percent_captions=share[0], percent_less=share[1])
@@ -212,17 +211,18 @@ report
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Scores of captions, and of captions less the rival, at each place: dots for people and their mean in regions, or maps of a cortex."}}
 text = {"label": f"score ({method.capitalize()} correlation)", "title": f"Captions at each place, {data.name}"}
-report.figure("places", plotting.places(maps, tested["rejected"], hemisphere=hemisphere, **text))
+text |= {"hemisphere": hemisphere, "unsure": "mean, not other than zero"}
+report.figure("places", plotting.places(maps, tested["rejected"], **text))
 
 # %% [markdown]
-# *What to see:* filled is other than zero: captions in {glue:text}`percent_captions:.0f` % of {glue:text}`n_places` place(s), their difference from the rival
-# in {glue:text}`percent_less:.0f` %. With few people, a difference has to be large beside its scatter to be told from zero.
+# *What to see:* filled is other than zero. So are captions in {glue:text}`percent_captions:.0f` % of places ({glue:text}`n_places` in all), and their
+# difference from the rival in {glue:text}`percent_less:.0f` %: with few people, a difference has to be large beside its scatter to be told from zero.
 #
 # ## What we have shown, and what not
 #
 # A model that knows nothing but captions matches a person's region {glue:text}`percent_of_ceiling:.0f` % as well as the mean of the other people does, beyond
-# chance, and holds something beyond the kind of thing that is shown; but as a whole captions do worse than the rival to beat. All this holds for these people
-# and one set of pictures; what is so in people at large is a question for more of them.
+# chance, and holds something beyond the kind of thing that is shown; but as a whole captions do worse than the rival to beat, by the interval over images. All
+# this holds for these people and one set of pictures; what is so in people at large is a question for more of them.
 #
 # ## Exercise
 #

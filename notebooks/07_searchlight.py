@@ -48,8 +48,7 @@ report = Report(results)
 #
 # The viewers are those of [that page](07_captions_and_visual_cortex): early visual cortex follows the pixels, a ventral, a lateral and a parietal region follow
 # the captions, all other cortex follows nothing. The disc around a {term}`vertex` holds what is closer to it than {glue:text}`radius:g` mm along the surface
-# ({term}`geodesic distance`); the study uses spheres of voxels in the same way. There is none around vertices at the edge of the data, where less than half of
-# it would be filled.
+# ({term}`geodesic distance`); the study uses spheres of voxels in the same way. None is at the edge of the data, where less than half of it would be filled.
 
 # %% tags=["remove-stderr"]
 data = datasets.load_viewing("virtual", n_subjects=n_people, snr=snr, embeddings=embeddings, seed=seed)
@@ -87,8 +86,8 @@ report.claim("more places are significant than were planted", (share > there).al
 report
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Inflated hemisphere from the side, the middle and below, a row of captions and one of pixels: mean scores as colours, gray where nothing is significant."}}
-text = {"label": "score (Pearson r)", "hemisphere": hemisphere, "title": f"Mean of {len(people)} virtual viewers"}
-report.figure("maps", plotting.places(maps, group["rejected"], **text))
+text = {"label": "score (Pearson r)", "title": f"Mean of {len(people)} virtual viewers, {hemisphere} hemisphere"}
+report.figure("maps", plotting.places(maps, group["rejected"], hemisphere=hemisphere, **text))
 
 # %% tags=["remove-stderr"]
 shown = {"significant": group["mean"].where(group["rejected"]), "everywhere": group["mean"]}
@@ -98,14 +97,13 @@ text = {"label": "score (Pearson r)", "title": "Searchlight, virtual viewers: dr
 plotting.surface_view(panels, alt=alt, hemisphere=hemisphere, limits=(0, float(group["mean"].max())), **text)
 
 # %% [markdown]
-# *What to see:* colours are mean scores, gray is not significant or without data. Of {glue:text}`n_discs:,` discs, of {glue:text}`disc_size` vertices in the
-# median, captions are significant in {glue:text}`share_captions:.0f` % and pixels in {glue:text}`share_pixels:.0f` %, {glue:text}`share_both:.0f` % in *both*;
-# planted are {glue:text}`planted_captions:.0f` and {glue:text}`planted_pixels:.0f` %. Discs reach beyond what was planted, and one description leaks into what
-# follows the other.
+# *What to see:* colours are mean scores, gray: not significant or no data. Of {glue:text}`n_discs:,` discs, of {glue:text}`disc_size` vertices in the median,
+# captions are significant in {glue:text}`share_captions:.0f` % and pixels in {glue:text}`share_pixels:.0f` %, {glue:text}`share_both:.0f` % in *both*; planted
+# are {glue:text}`planted_captions:.0f` and {glue:text}`planted_pixels:.0f` %. Discs reach beyond what was planted, and descriptions leak into others' places.
 #
 # ## What drives each place?
 #
-# We give each place to the description with the higher mean score, if it is significant, and put the truth beside it.
+# We give each place to the description with the higher mean score, if it is significant, and put the truth below it.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Inflated hemisphere, two rows, in two colours for captions and pixels: the description with the higher score, and what was planted."}}
 winner = group["mean"].idxmax("model")
@@ -126,9 +124,9 @@ report.claim("the areas are where they were planted", min(right.values()) >= 80)
 confusion
 
 # %% [markdown]
-# *What to see:* the higher score above, the truth below. The areas are where they were planted. {glue:text}`right_captions:.0f` % of the vertices driven by
-# captions and {glue:text}`right_pixels:.0f` % of those driven by pixels are coloured so (rows of the table: planted in the middle of a disc). But the estimate
-# reaches further than the truth: of the vertices that nothing drives, {glue:text}`beyond_truth:.0f` % are coloured.
+# *What to see:* yellow: captions, dark blue: pixels, gray: neither; the truth is below. The areas are where they were planted.
+# {glue:text}`right_captions:.0f` % of the vertices driven by captions and {glue:text}`right_pixels:.0f` % of those driven by pixels are coloured so (table
+# rows: planted in a disc's middle). But the estimate reaches further: of the vertices that nothing drives, {glue:text}`beyond_truth:.0f` % are coloured.
 #
 # ## Blur, and false discoveries
 #
@@ -162,29 +160,28 @@ report.add(**{f"auc_{zone}": auc((truth["zone"] == zone).to_numpy(), noise) for 
 report.claim("separation is worst in patches smaller than the disc", report["auc_patch"] < report["auc_near"])
 report.add(patch_radius=PATCH_RADIUS, q_percent=100 * q, n_bare=bare.sum())
 report.add(bare_rejected=100 * found[bare].mean(), blurred_share=100 * found[noise & ~bare].mean())
-report.add(false_share=100 * bare[found].mean(), vertex_false=100 * noise[found].mean())
+report.add(false_share=100 * bare[found].mean(), noise_found=100 * noise[found].mean())
 report.claim("false findings among bare discs stay within the tolerated rate", report["false_share"] <= 100 * q)
-report.claim("more findings than that rate lie on vertices of noise", report["vertex_false"] > 100 * q)
+report.claim("more of the vertices found are noise than the false discovery rate says", report["noise_found"] > 100 * q)
 report
 
 # %% [markdown]
-# *What to see:* against all noise vertices the AUC is {glue:text}`auc_all:.2f` ({glue:text}`auc_least:.3f` to {glue:text}`auc_most:.3f` in the maps of single
+# *What to see:* against all noise vertices the AUC is {glue:text}`auc_all:.3f` ({glue:text}`auc_least:.3f` to {glue:text}`auc_most:.3f` in the maps of single
 # people), and {glue:text}`auc_zones:.2f` for the zones that prefer people ({glue:text}`auc_person:.2f`), places ({glue:text}`auc_place:.2f`) or food
 # ({glue:text}`auc_food:.2f`). **Such a number depends on what the vertices are held against.** Most of this cortex lies far from anything planted, and that is
 # easy ({glue:text}`auc_bare:.2f`). Next to the regions it is {glue:text}`auc_near:.2f`, and in the noise patches within them only {glue:text}`auc_patch:.2f`: a
 # disc does not resolve what is smaller than itself. (Vertices are no independent samples, so there is no interval.)
 #
 # Of the noise vertices whose disc holds a planted vertex, {glue:text}`blurred_share:.0f` % are significant for captions: the map is right about the *disc* and
-# wrong about the *vertex* in its middle, a price that the encoding models of [chapter 8](08_encoding_and_selectivity) do not pay. Of the {glue:text}`n_bare:,`
-# bare noise discs, {glue:text}`bare_rejected:.1f` % are significant, which makes {glue:text}`false_share:.1f` % of all that is found. The correction promises
-# that on average at most {glue:text}`q_percent:g` % of the *findings* are false, as statements about discs: of the vertices in their middle,
-# {glue:text}`vertex_false:.0f` % are noise.
+# wrong about the *vertex* in its middle, a price that encoding models ([chapter 8](08_encoding_and_selectivity)) do not pay. Of the {glue:text}`n_bare:,` bare
+# noise discs, {glue:text}`bare_rejected:.1f` % are significant, {glue:text}`false_share:.1f` % of all that is found. The correction promises at most
+# {glue:text}`q_percent:g` % false *findings* on average, as statements about discs: of the vertices in their middle, {glue:text}`noise_found:.0f` % are noise.
 #
 # ## What we have shown, and what not
 #
 # A searchlight finds where captions drive the cortex, blurs by its radius, and keeps the false discoveries it promises to keep. The demonstration is kind to
 # it: noise is independent between vertices, which real noise is not, so that discs average it away too well; and the rest of this cortex responds to nothing,
-# where in real people much of it responds to pictures. [The page before](07_captions_and_visual_cortex_in_people) maps real data that lie on a cortex.
+# where in real people much of it responds to pictures. [The page before](07_captions_and_visual_cortex_in_people) can map real data on a cortex (with NSD).
 #
 # ## Exercises
 #

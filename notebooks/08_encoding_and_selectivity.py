@@ -169,7 +169,7 @@ share = (100 * share).round(0).add_suffix(" / ceiling (%)")
 gap = by_region.sel(model="captions") - by_region.sel(model="pixels")
 tested = rsa.subject_tests(gap.rename(region="model")).models
 share["captions - pixels"] = [f"{stats.Estimate(*row):+.2f}" for row in tested[["mean", "low", "high"]].values]
-share["p (t, people)"] = [f"{value:.1g}" for value in tested["p"]]
+share["p (t, people)"] = ["below 0.0001" if value < 1e-4 else f"{value:.1g}" for value in tested["p"]]
 lead = by_region.sel(model="captions") - by_region.sel(model=["pixels", "other people"])
 ahead = (lead.drop_sel(region="early") > 0).all("region").sum("subject")
 report.add(captions_lead=ahead.sel(model="pixels"), beyond_people=ahead.sel(model="other people"))
@@ -196,7 +196,6 @@ report
 # Captions are ahead of pixels in all regions but the early one in {glue:text}`captions_lead` of {glue:text}`n_people` people, and behind them there in
 # {glue:text}`pixels_lead`. Beyond it their score is {glue:text}`share_low:.0f` to {glue:text}`share_high:.0f` % of the ceiling (a lower bound: mere noise in
 # some vertices makes that ceiling too high). They go beyond other people's responses in {glue:text}`beyond_people` people: only own responses teach own tuning.
-#
 # At a {term}`false discovery rate` of {glue:text}`q_percent:g` %, captions predict {glue:text}`found_low:.1f` to {glue:text}`found_high:.1f` % of a person's
 # vertices (planted: captions in {glue:text}`planted_captions:.0f` %, pixels in {glue:text}`planted_pixels:.0f` %). Of mere noise,
 # {glue:text}`noise_nominal:.1f` % have p < 0.05 without correction, and {glue:text}`noise_found:.1f` % after it, {glue:text}`false_share:.1f` % of all

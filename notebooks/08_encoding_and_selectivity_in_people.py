@@ -64,7 +64,6 @@ data
 # of the people. This is {term}`feature-reweighted RSA <reweighted representational similarity analysis>` {cite:p}`khalighrazavi2014,kaniuth2022`. Components,
 # weights and the penalty that draws weights towards equal ones come from training images only: each pair is predicted from images that are in neither of the
 # two folds which its own images are in, averaged over {glue:text}`n_partitions` ways to form the folds.
-#
 # "Few dimensions" are the {glue:text}`n_components` components with equal weights, to tell what leaving out the others does from what weights do. "Labels" are
 # the category labels of the images, 0 or 1 each (without sets that have no theme), as a rival with dimensions of its own. "Animate or not" has one dimension,
 # and nothing to weigh. For chance we exchange the images of the brains and do everything again, the fit included.
@@ -73,10 +72,10 @@ data
 options = {"n_components": n_components, "n_partitions": n_partitions, "seed": seed}
 models = {
     "captions": rdm(spoken, "sqeuclidean"),
-    "captions, few dimensions": rsa.reweighted_rdms(target, spoken, alphas=[1e9], **options),
-    "captions, weighted": rsa.reweighted_rdms(target, spoken, **options),
+    "few dimensions": rsa.reweighted_rdms(target, spoken, alphas=[1e9], **options),
+    "weighted captions": rsa.reweighted_rdms(target, spoken, **options),
     "labels": rdm(labels, "sqeuclidean"),
-    "labels, weighted": rsa.reweighted_rdms(target, labels, **options),
+    "weighted labels": rsa.reweighted_rdms(target, labels, **options),
     "animate or not": rdm(alive[:, None].astype(float), "sqeuclidean"),
 }
 names = list(models)
@@ -84,9 +83,9 @@ scores = compare_rdms(rsa.batch_rdms(models, len(test))[:, 0], brains, "spearman
 draws = rsa.image_bootstrap(brains, models, method="spearman", n_resamples=n_resamples, seed=seed)
 ceiling = rsa.noise_ceiling(brains, "spearman").mean()
 null = rsa.reweighted_null(brains, spoken, n_permutations=n_permutations, method="spearman", **options)
-p = float(stats.p_values(scores.sel(model="captions, weighted").mean().values, null))
+p = float(stats.p_values(scores.sel(model="weighted captions").mean().values, null))
 means = scores.mean("subject").to_series()
-report.add(plain=means["captions"], weighted=means["captions, weighted"], animacy=means["animate or not"])
+report.add(plain=means["captions"], weighted=means["weighted captions"], animacy=means["animate or not"])
 report.add(ceiling_low=ceiling["lower"], ceiling_high=ceiling["upper"], weighted_p=p, null_high=np.quantile(null, 0.95))
 report.claim("weighted captions predict dissimilarities of new images, beyond refitted chance", p <= 0.05)
 report
@@ -99,7 +98,7 @@ text = {"label": "score (Spearman correlation of RDMs)", "title": f"{len(people)
 report.figure("weighted", plotting.places(scores.expand_dims(region=[region]), drawn["low"] > 0, **ends, **text))
 
 # %%
-pairs = [(names[2], name) for name in names if name != names[2]] + [("labels, weighted", "labels")]
+pairs = [(names[2], name) for name in names if name != names[2]] + [("weighted labels", "labels")]
 signs = rsa.subject_tests(scores, test="permutation").pairs["p"]
 rows, gains = {}, {}
 for a, b in pairs:
@@ -112,18 +111,17 @@ table = pd.DataFrame(rows, ["difference (95 % over images)", "people above 0", "
 report.add(weighted_gain=gains[pairs[0]], animacy_gap=gains[pairs[4]], labels_gain=gains[pairs[5]])
 report.add(weighted_people=table.iloc[0, 1], least_sign_p=2.0 ** (1 - len(people)))
 report.claim("weighted captions are better than captions as they come", report["weighted_gain"].low > 0)
-report.claim("weighted captions are not better than one bit an image", report["animacy_gap"].low <= 0)
+report.claim("weighted captions are not better than a single bit for each image", report["animacy_gap"].low <= 0)
 table
 
 # %% [markdown]
 # *What to see:* small dots are people, large ones their means. With equal weights captions reach {glue:text}`plain:.2f` (of squared distances), with fitted
 # weights {glue:text}`weighted:.2f`, on images that had no part in the fit (p = {glue:text}`weighted_p:.3f` against refitted chance, 95 % of which lies below
 # {glue:text}`null_high:.2f`; {term}`noise ceiling` {glue:text}`ceiling_low:.2f` to {glue:text}`ceiling_high:.2f`).
-#
 # The gain is {glue:text}`weighted_gain`, above zero in {glue:text}`weighted_people` of {glue:text}`n_people` people: weighted captions are better than captions
-# as they come. Against that one bit an image, animate or not ({glue:text}`animacy:.2f`), the difference is {glue:text}`animacy_gap`: even weighted, captions
-# are not better. Weights add {glue:text}`labels_gain` to the labels. Intervals draw images again but keep the predictions, so that they leave out how much the
-# weights would change; and p-values by signs over these people cannot fall below {glue:text}`least_sign_p:.3f`.
+# as they come. Against a single bit for each image (animate or not: {glue:text}`animacy:.2f`) the difference is {glue:text}`animacy_gap`: even weighted,
+# captions are not better. Weights add {glue:text}`labels_gain` to the labels. Intervals draw images again but keep the predictions, so that they leave out how
+# much the weights would change; and p-values by signs over these people cannot fall below {glue:text}`least_sign_p:.3f`.
 #
 # ## What did the weights find?
 #
@@ -178,10 +176,11 @@ report
 # dissimilarities; on data with a cortical surface the same cells draw maps of scores, where a t-test over people passes.
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Held-out scores of weighted captions and weighted labels: one dot for each person in each region, or, for data on a cortical surface, maps of the mean over people."}}
-weighted = {"captions, weighted": embedded, "labels, weighted": labelled.to_numpy(float)}
+weighted = {"weighted captions": embedded, "weighted labels": labelled.to_numpy(float)}
 everywhere = held_out_scores(data, weighted, device=device, **options)  # (subject, model, centre)
 found = searchlight.group_map(everywhere, q)["rejected"]
-text = {"label": "score (r of held-out images)", "title": f"Weights fitted in each person ({data.name})"}
+measure = "Pearson r" if everywhere["centre"].dtype.kind in "iu" else "Spearman correlation of RDMs"
+text = {"label": f"score of held-out images ({measure})", "title": f"Weights fitted in each person ({data.name})"}
 report.figure("places", plotting.places(everywhere, found, hemisphere=hemisphere, **text))
 
 # %%

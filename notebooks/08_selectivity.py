@@ -101,7 +101,7 @@ counts = means.std().to_frame("size (s.d. over vertices)")
 counts["p < 0.05 uncorrected (%)"] = 100 * marked.mean()
 counts["in the regions beyond early (%)"] = 100 * marked[beyond].mean()
 counts["after correction (%)"] = 100 * tested["rejected"].mean("centre").to_series()
-report.add(strip=100 * (drive[marked["people - places"]] == "pixels").mean(), fdr_left=tested["rejected"].sum())
+report.add(marked_early=100 * (drive[marked["people - places"]] == "pixels").mean(), fdr_left=tested["rejected"].sum())
 report.add(neutral_marked=counts.loc["neutral - neutral", "in the regions beyond early (%)"])
 report.claim("hardly anything is left after correction over vertices", report["fdr_left"] < 0.01 * len(vertices))
 report.claim("without it, sentences that say nothing mark more than 5 %", report["neutral_marked"] > 5)
@@ -109,8 +109,7 @@ counts.round(2)
 
 # %% [markdown]
 # *What to see:* red is where people (or food) are expected to give the larger response, blue where places (or people) are. Not all of it was planted:
-# {glue:text}`strip:.0f` % of what people - places marks lies in early cortex, which pixels drive and captions stand in for.
-#
+# {glue:text}`marked_early:.0f` % of what people - places marks lies in early cortex, which pixels drive and captions stand in for.
 # After correction {glue:text}`fdr_left` vertices of all three maps together are left: {glue:text}`n_people` people are few for so many tests. Without it,
 # {glue:text}`neutral_marked:.0f` % of the vertices beyond early cortex are marked for sentences that say nothing: p does not replace a look at size.
 #
@@ -140,12 +139,12 @@ report.add(neutral_auc=np.maximum(idle["AUC against noise"], 1 - idle["AUC again
 report.claim("the zones have the largest contrasts", report["auc_least"] > 0.9 and report["auc_least_all"] > 0.75)
 report.claim("even a contrast without a topic has a small p over people in some zone", report["neutral_p"] <= 0.05)
 report.claim("neutral differences are small in size", report["neutral_size"] < 0.5 * report["topic_size"])
-zones.drop(columns="least in one person, other driven").style.format("{:.3f}").format("{:.1g}", subset="p (FDR)")
+small = {"p (FDR)": lambda value: "below 0.0001" if value < 1e-4 else f"{value:.1g}"}
+zones.drop(columns="least in one person, other driven").style.format("{:.3f}").format(small, subset=list(small))
 
 # %% [markdown]
 # *What to see:* against noise, which is easy, the mean maps of the two contrasts find the zones with {glue:text}`auc_least:.3f` or more, single people with
 # {glue:text}`auc_single:.3f` or more; against *other vertices driven by captions*, mean maps do with {glue:text}`auc_least_all:.3f` or more.
-#
 # Of the neutral sentences nothing should come out, and yet the least of their corrected p-values is {glue:text}`neutral_p:.2g`: no two sets of sentences are
 # equal to the model, so that their difference points *somewhere*, and people share tuning. A small p over people says that a difference is consistent, not what
 # it is about. Nor does the area under the curve against noise, up to {glue:text}`neutral_auc:.2f` in one direction or the other. Size does: at most
@@ -171,7 +170,7 @@ report
 
 # %% mystnb={"image": {"alt": "Histograms of the strength of maps: splits of ten sentences about people and places, splits of ten neutral sentences, and a line at the true split."}}
 text = {"xlabel": "strength of the map (s.d. over vertices)", "title": f"{data.name}; blue: people - places"}
-report.figure("splits", plotting.null(strength, dict.fromkeys(strength, true), columns=2, **text))
+report.figure("splits", plotting.null(strength, dict.fromkeys(strength, true), counted="splits", **text))
 
 # %% [markdown]
 # *What to see:* in gray all splits, in blue the true one. It has a strength of {glue:text}`true_split:.2f`, the strongest of neutral splits
@@ -207,15 +206,16 @@ for name, test in {"own - another's": lost, "others' models - their responses": 
 kept = table["another's / own (%)"] = 100 * (columns["another's model"] / own).mean("subject").to_pandas()
 low, most = kept[high].min(), kept[high].max()
 report.add(kept_low=low, kept_high=most, early_kept=kept["early"], lost_p=lost["p_fdr"][high].max())
+report.claim("beyond early cortex another person's model loses more than by chance", report["lost_p"] < 0.001)
 report.claim("another person's model keeps over half of the score, not all", 50 < low < most < 100)
 report.claim("in early cortex the measured responses of others are ahead of their models", versus["high"]["early"] < 0)
-table.round(2)
+table.round(2).T
 
 # %% [markdown]
 # *What to see:* beyond the early region another person's model keeps {glue:text}`kept_low:.0f` to {glue:text}`kept_high:.0f` % of the score of one's own (on
-# the diagonal), {glue:text}`early_kept:.0f` % in it; the loss, in the table with its 95 % interval over people, is what they do not share (p at most
-# {glue:text}`lost_p:.1g`, corrected over regions). The table also holds the mean of the others' models beside the others' *measured responses to the very
-# images*: it is free of their noise, but also of all that captions do not tell. In the early region the measured responses are ahead.
+# the diagonal), {glue:text}`early_kept:.0f` % in it; the loss, in the table with its 95 % interval over people, is what they do not share (p < 0.001 in each of
+# these regions, corrected over regions). The table also holds the mean of the others' models beside the others' *measured responses to the very images*: it is
+# free of their noise, but also of all that captions do not tell. In the early region the measured responses are ahead.
 #
 # All of this is true by construction: zones were planted along what categories add to captions, and how far another's model carries follows from how much
 # tuning was made common. It says nothing about people; [the next page](08_encoding_and_selectivity_in_people) does.
@@ -251,7 +251,7 @@ size, passed, left = np.mean(empty, 0).std(), float((found["p"] < 0.05).mean()),
 report.claim("maps of single sentences are alike, but not the same", alike.mean() > 0 and alike.max() < 0.95)
 small = size < 0.5 * means["people - places"].std() and passed < 0.05 and left == 0
 report.claim("contrasts of nothing are small, few of their vertices pass, and none after correction", small)
-print(f"size: {size:.3f} (real model: {means['people - places'].std():.3f}); p < 0.05: {passed:.1%}; corrected: {left}")
+print(f"size {size:.3f} (real: {means['people - places'].std():.3f}); p < 0.05: {100 * passed:.1f} %; left: {left}")
 
 # %% [markdown]
 # ## What the paper found

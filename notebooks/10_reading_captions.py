@@ -50,7 +50,7 @@ report = Report(results)
 viewers = {"n_subjects": n_people, "n_train": n_train, "n_test": n_test, "roi": "streams", "seed": seed}
 data = datasets.load_viewing("virtual", **viewers, snr=snr, embeddings=embeddings, device=device)
 people, test, first = data.subjects, list(data.test_images), data.subjects[0]
-report.add(n_people=n_people, n_train=n_train, n_test=n_test, snr=snr, n_refits=n_refits, guessing=1 / len(test))
+report.add(n_people=n_people, n_train=n_train, n_test=n_test, snr=snr, n_refits=n_refits, by_guessing=100 / len(test))
 data
 
 # %% [markdown]
@@ -127,26 +127,26 @@ centred = pd.DataFrame({p: decoding.correlations(decoded[p], truth, decoders[p].
 interval = {"n_resamples": n_resamples, "seed": seed}  # over images
 rows = {name: [stats.bootstrap_ci(scores[name], **interval), centred[name].mean()] for name in people}
 rows |= {"one caption": [float(human.mean()), float(human_centred.mean())], "mean embedding": [ignorant.mean(), 0.0]}
-share, share_centred = scores.mean() / float(human.mean()), centred.mean() / float(human_centred.mean())
-report.add(human=human.mean(), ignorant=ignorant.mean(), ignorant_share=ignorant.mean() / float(human.mean()))
-report.add(least_share=share.min(), most_share=share.max())
-report.add(least_share_centred=share_centred.min(), most_share_centred=share_centred.max())
-report.claim("knowing nothing reaches a third of the ceiling", report["ignorant_share"] > 1 / 3)
+share, share_centred = 100 * scores.mean() / float(human.mean()), 100 * centred.mean() / float(human_centred.mean())
+report.add(human=human.mean(), ignorant=ignorant.mean(), ignorant_percent=100 * ignorant.mean() / float(human.mean()))
+report.add(least_percent=share.min(), most_percent=share.max())
+report.add(least_percent_centred=share_centred.min(), most_percent_centred=share_centred.max())
+report.claim("knowing nothing reaches a third of the ceiling", report["ignorant_percent"] > 100 / 3)
 report.claim("what is decoded is closer than the mean embedding", scores.mean().min() > ignorant.mean())
-pd.DataFrame.from_dict(rows, "index", columns=["r", "r, centred"])
+pd.DataFrame.from_dict(rows, "index", columns=["r", "r, centred"]).style.format("{:.3f}")
 
 # %% [markdown]
 # *What to see:* one caption (orange) correlates with the others of its image at {glue:text}`human:.2f` on average. Decoded embeddings (blue) reach
-# {glue:text}`least_share:.0%` to {glue:text}`most_share:.0%` of that. But one that knows *nothing* about the image (gray) reaches
-# {glue:text}`ignorant_share:.0%` ({glue:text}`ignorant:.2f`)! Scores of this kind, which the study reports too, do not start at zero. Centred they do, and the
-# share is {glue:text}`least_share_centred:.0%` to {glue:text}`most_share_centred:.0%`.
+# {glue:text}`least_percent:.0f` to {glue:text}`most_percent:.0f` % of that. But one that knows *nothing* about the image (gray) reaches
+# {glue:text}`ignorant_percent:.0f` % ({glue:text}`ignorant:.2f`)! Scores of this kind, which the study reports too, do not start at zero. Centred they do, and
+# the share is {glue:text}`least_percent_centred:.0f` to {glue:text}`most_percent_centred:.0f` %.
 #
 # ## Which picture was it?
 #
 # A stricter question: of all test images, is the target of the right one the most similar to what was decoded? The number of others that are more similar
 # is the *rank* of the right image; the share of images with rank 0 is called top-1 {term}`identification`. Who guesses is right in one of
-# {glue:text}`n_test`. Is that so with everything else as it is? We exchange the *training* targets at random, so that no response belongs to its image any
-# more, fit the decoder anew, penalties included, and identify, {glue:text}`n_refits` times.
+# {glue:text}`n_test`. Is that so with everything else as it is? We exchange the *training* targets at random, fit the
+# decoder anew, penalties included, and identify, {glue:text}`n_refits` times.
 
 # %% mystnb={"image": {"alt": "Share of test images whose right image is among the k most similar, for k from 1 to 20: two lines for each of two viewers, as decoded and centred, near the top, and a gray band of chance near the bottom."}}
 ranks = pd.DataFrame({p: decoding.image_ranks(decoded[p], truth) for p in people})
@@ -160,25 +160,27 @@ chance = np.array([(np.stack(null_ranks) < n).mean(1) for n in k])
 band = pd.DataFrame({"k": k, "low": np.quantile(chance, 0.025, axis=1), "high": np.quantile(chance, 0.975, axis=1)})
 curves = {**ranks, **ranks_centred.add_suffix(", centred")}.items()
 found = [pd.DataFrame({"k": k, "share": [(own < n).mean() for n in k], "viewer": name}) for name, own in curves]
-text = {"xlabel": "k", "ylabel": "right image among the k best (share)"}
+text = {"xlabel": "k", "ylabel": "right image in the best k (share)"}
 text |= {"hue": "viewer", "chance": band, "title": f"Identification among {len(test)} images, virtual viewers"}
-report.figure("identification", plotting.lines(pd.concat(found), "k", "share", **text))
+figure = plotting.lines(pd.concat(found), "k", "share", **text)
+figure.axes[0].set_xticks([1, 5, 10, 15, 20])
+report.figure("identification", figure)
 
 # %%
-top_one, low, high = (ranks < 1).mean(), *band.loc[0, ["low", "high"]]
-report.add(least_top=top_one.min(), most_top=top_one.max(), times_chance=top_one.min() * len(test))
-report.add(null_top=chance[0].mean(), null_low=low, null_high=high, null_score=np.mean(null_scores))
-report.claim("exchanged pictures identify as often as guessing does", low <= 1 / len(test) <= high)
-report.claim("decoding identifies more often than exchanged pictures", top_one.min() > chance[0].max())
-report.claim("centring helps to identify", ((ranks_centred < 1).mean() > top_one).all())
+top_one, low, high = 100 * (ranks < 1).mean(), *(100 * band.loc[0, ["low", "high"]])
+report.add(least_hits=top_one.min(), most_hits=top_one.max(), times_chance=top_one.min() / report["by_guessing"])
+report.add(null_hits=100 * chance[0].mean(), null_low=low, null_high=high, null_score=np.mean(null_scores))
+report.claim("exchanged pictures identify as often as guessing does", low <= report["by_guessing"] <= high)
+report.claim("decoding identifies more often than exchanged pictures", top_one.min() > 100 * chance[0].max())
+report.claim("centring helps to identify", (100 * (ranks_centred < 1).mean() > top_one).all())
 report
 
 # %% [markdown]
-# *What to see:* at k = 1, the right image is the most similar one in {glue:text}`least_top:.0%` to {glue:text}`most_top:.0%` of the cases, at least
-# {glue:text}`times_chance:.0f` times as often as by guessing. With exchanged pictures it is {glue:text}`null_top:.1%` (95 % of the refits between
-# {glue:text}`null_low:.1%` and {glue:text}`null_high:.1%`; guessing gives {glue:text}`guessing:.1%`). Fitted to exchanged pictures, decoders still reach a
-# *correlation* of {glue:text}`null_score:.2f`: the starting point of that score shows again. And centring helps to identify: a decoded embedding that is shrunk
-# towards the mean resembles images close to the mean, whichever was seen. Does it matter where we look, and at how many pictures?
+# *What to see:* at k = 1, the right image is the most similar one in {glue:text}`least_hits:.0f` to {glue:text}`most_hits:.0f` % of the cases, at least
+# {glue:text}`times_chance:.0f` times as often as by guessing. With exchanged pictures it is {glue:text}`null_hits:.1f` % (95 % of the refits between
+# {glue:text}`null_low:.1f` and {glue:text}`null_high:.1f` %; guessing gives {glue:text}`by_guessing:.1f` %). Fitted to exchanged pictures, decoders still reach
+# a *correlation* of {glue:text}`null_score:.2f`: that score's starting point again. And centring helps to identify: a decoded embedding that is shrunk towards
+# the mean resembles images close to the mean, whichever was seen. Does it matter where, and at how many pictures, we look?
 
 # %%
 vertices, rows = data.responses[first]["vertex"].values, {}
@@ -195,18 +197,18 @@ where.index = pd.MultiIndex.from_tuples(where.index, names=["region", "images"])
 where.round(2)
 
 # %%
-top = where["top-1, centred"]
-regions = top.xs(n, level="images").drop("all regions")
-report.add(worst_region=regions.idxmin(), worst_top=regions.min(), best_region=regions.idxmax(), best_top=regions.max())
-report.add(quarter=n // 4, quarter_top=top["all regions", n // 4], full_top=top["all regions", n])
-report.claim("fewer pictures to learn from decode less", report["quarter_top"] < report["full_top"])
+top = 100 * where["top-1, centred"]
+alone = top.xs(n, level="images").drop("all regions")
+report.add(worst_region=alone.idxmin(), worst_hits=alone.min(), best_region=alone.idxmax(), best_hits=alone.max())
+report.add(quarter=n // 4, quarter_hits=top["all regions", n // 4], full_hits=top["all regions", n])
+report.claim("fewer pictures to learn from decode less", report["quarter_hits"] < report["full_hits"])
 report
 
 # %% [markdown]
-# *What to see:* the {glue:text}`worst_region` region alone identifies {glue:text}`worst_top:.0%`, the {glue:text}`best_region` region
-# {glue:text}`best_top:.0%`. In virtual viewers early cortex responds to pixels, and what a picture looks like says a little about what it shows. From
-# {glue:text}`quarter` images of training instead of all, the share falls from {glue:text}`full_top:.0%` to {glue:text}`quarter_top:.0%`. Regions differ in
-# size, though, and with noise independent between vertices more of them decode better: this is no map of meaning.
+# *What to see:* the {glue:text}`worst_region` region alone identifies {glue:text}`worst_hits:.0f` %, the {glue:text}`best_region` region
+# {glue:text}`best_hits:.0f` %. In virtual viewers early cortex responds to pixels, and what a picture looks like says a little about what it shows. From
+# {glue:text}`quarter` images of training instead of all, the share falls from {glue:text}`full_hits:.0f` to {glue:text}`quarter_hits:.0f` %. Regions differ
+# in size, though, and with noise independent between vertices more of them decode better: this is no map of meaning.
 #
 # ## What we have shown
 #

@@ -45,11 +45,10 @@ report = Report(results)
 # The captions of objects92 are by one writer, a multimodal language model. An image has a row of distances to all others in the brain, and so has every caption
 # to the other captions. If brain and captions see things alike, the row of the right caption should look most like the brain's. We compare the right caption
 # with each other one, without both images, and count how often it wins: half is chance.
-#
-# Much may be won by less than a caption, though: who knows of an image only its `broad` labels, by default whether it shows something animate, beats all
-# captions of images with others, and half of the rest. So we ask again among rivals that are *alike* in this, and *of the same kind* in all `fine` labels, by
-# default: bodies and faces of people and of animals, natural and artificial objects. For chance, the images of the brain exchange their places,
-# {glue:text}`n_orders` times, within the same groups. Rows share distances, so an interval over images only describes; the p-value holds.
+# Much may be won by less than a caption, though: somebody who knew only the `broad` labels (by default, whether an image shows something animate) would beat
+# every caption whose image has different labels, and by guessing half of the others. So we ask again among rivals that are *alike* in these labels, and *of the
+# same kind* in all `fine` ones, by default: bodies and faces of people and of animals, natural and artificial objects. For chance, the images of the brain
+# exchange their places, {glue:text}`n_orders` times, within the same groups. Rows share distances, so an interval over images only describes; p holds.
 
 # %%
 data = datasets.load_viewing(dataset, **dataset_options)
@@ -87,20 +86,21 @@ report.figure("by_distances", plotting.forest(by_distances, title=f"Distances al
 # %%
 n_others, (low, high) = len(test) - 1, by_distances.loc["rivals: all", ["low", "high"]]
 rank = n_others * (1 - wins["all"])
-same_half = (groups["alike"][:, None] == groups["alike"]).sum(1) - 1
-report.add(real_all=stats.Estimate(wins["all"].mean(), low, high, len(test)), real_all_rank=rank.mean())
-report.add(real_top=(rank < 1).mean(), guessing=1 / len(test), animacy_alone=(1 - 0.5 * same_half / n_others).mean())
-report.add(real_alive=by_distances["value"].iloc[1], p_alive=by_distances["p"].iloc[1], least_p=1 / (n_orders + 1))
-report.add(real_kind=by_distances["value"].iloc[2], p_kind=by_distances["p"].iloc[2])
-report.claim("the right caption beats rivals alike in the broad labels, beyond chance", report["p_alive"] <= 0.05)
-report.claim("the right caption beats rivals of the same kind, beyond chance", report["p_kind"] <= 0.05)
-by_distances.round(3)
+n_alike = (groups["alike"][:, None] == groups["alike"]).sum(1) - 1
+report.add(distances_all=stats.Estimate(wins["all"].mean(), low, high, len(test)), distances_rank=rank.mean())
+report.add(best_of_all=100 * (rank < 1).mean(), broad_labels_alone=(1 - 0.5 * n_alike / n_others).mean())
+report.add(distances_alike=by_distances["value"].iloc[1], alike_p=by_distances["p"].iloc[1], least_p=1 / (n_orders + 1))
+report.add(distances_kind=by_distances["value"].iloc[2], kind_p=by_distances["p"].iloc[2])
+report.claim("the right caption beats rivals alike in the broad labels, beyond chance", report["alike_p"] <= 0.05)
+report.claim("the right caption beats rivals of the same kind, beyond chance", report["kind_p"] <= 0.05)
+clear = {"value": "share", "low": "from", "high": "to", "chance_low": "chance from", "chance_high": "chance to"}
+by_distances.round(3).rename(columns=clear).T
 
 # %% [markdown]
-# *What to see:* bars are intervals over images, gray is chance. The right caption beats {glue:text}`real_all` of all its rivals; on average
-# {glue:text}`real_all_rank:.0f` of {glue:text}`n_others` do better, and none in {glue:text}`real_top:.1%` of the cases (guessing: {glue:text}`guessing:.1%`).
-# But the broad labels alone would give {glue:text}`animacy_alone:.2f`, so that this by itself says little. Among rivals alike in them the share is
-# {glue:text}`real_alive:.2f`, and among those of the same kind {glue:text}`real_kind:.2f`, both beyond chance (table; least p: {glue:text}`least_p:g`).
+# *What to see:* bars are intervals over images, gray is chance. The right caption beats {glue:text}`distances_all` of all its rivals; on average
+# {glue:text}`distances_rank:.0f` of {glue:text}`n_others` do better, none in {glue:text}`best_of_all:.1f` % (guessing: {glue:text}`image_guess:.1f` %). But the
+# broad labels alone would give {glue:text}`broad_labels_alone:.2f`, so that this says little. Among rivals alike in them the share is
+# {glue:text}`distances_alike:.2f`, and among those of the same kind {glue:text}`distances_kind:.2f`, both beyond chance (least p: {glue:text}`least_p:g`).
 #
 # ## From distances back to an embedding
 #
@@ -113,10 +113,9 @@ by_distances.round(3)
 # %%
 decoded = decoding.decode_subjects(data, targets, device=device)
 right, exchanged = {}, {}
+options = {"n_refits": n_refits, "seed": seed, "device": device}
 for name, group in groups.items():
     right[name] = np.array([decoding.identify_by_embeddings(own, aims, group) for own in decoded.values])
-for name in ("all", "of the same kind"):
-    options = {"n_refits": n_refits, "seed": seed, "device": device}
     exchanged[name] = decoding.chance_for_subjects(data, targets, labels[name].loc[targets["item"].values], **options)
 by_decoding = summary(right, exchanged)
 r = np.array([decoding.correlations(own, aims) for own in decoded.values])
@@ -125,26 +124,26 @@ texts, owners = of_test["caption"].tolist(), of_test["image"].tolist()
 single = embed(texts, embeddings, device=device).values
 human = decoding.caption_ceiling(single, owners, centre)
 
-# %% mystnb={"image": {"alt": "Share of rival targets that are less similar to what was decoded than the right one, for all rivals and rivals of the same kind, a dot with an interval over images and a gray bar of chance."}}
-report.add(decoded_all=by_decoding["value"].iloc[0], decoded_p=by_decoding["p"].iloc[0])
-report.add(decoded_kind=by_decoding["value"].iloc[1], decoded_kind_p=by_decoding["p"].iloc[1])
-report.add(decoded_kind_chance=np.mean(exchanged["of the same kind"]), least_r=r.mean(1).min(), most_r=r.mean(1).max())
-report.add(decoded_alive=np.nanmean(right["alike"]), human=human.mean(), least_refit_p=1 / (n_refits + 1))
+# %% mystnb={"image": {"alt": "Share of rival targets that are less similar to what was decoded than the right one, for all rivals, rivals alike in the broad labels and rivals of the same kind, a dot with an interval over images and a gray bar of chance."}}
+report.add(decoded_all=by_decoding["value"].iloc[0], decoded_kind_p=by_decoding["p"].iloc[2], least_r=r.mean(1).min())
+report.add(decoded_p=by_decoding["p"].iloc[0], most_r=r.mean(1).max(), least_refit_p=1 / (n_refits + 1))
+report.add(decoded_kind=by_decoding["value"].iloc[2], decoded_alike=by_decoding["value"].iloc[1], human=human.mean())
+report.add(decoded_alike_chance=np.mean(exchanged["alike"]), decoded_kind_chance=np.mean(exchanged["of the same kind"]))
 report.claim("decoded embeddings find the right image beyond chance", report["decoded_p"] <= 0.05)
 report.claim("decoded embeddings do so among images of the same kind", report["decoded_kind_p"] <= 0.05)
 kind_lead = report["decoded_kind"] - report["decoded_kind_chance"]
 smaller = 2 * kind_lead < report["decoded_all"] - np.mean(exchanged["all"])
-smaller &= 2 * (report["real_kind"] - 0.5) < report["real_all"].value - 0.5
+smaller &= 2 * (report["distances_kind"] - 0.5) < report["distances_all"].value - 0.5
 report.claim("by both ways, the lead over chance is less than half as large within a kind", smaller)
 text = {"level": 0.5, "xlabel": "rival images beaten by the right one (share)"}
 report.figure("by_decoding", plotting.forest(by_decoding, title=f"Decoded embeddings, {data.name}", **text))
 
 # %% [markdown]
 # *What to see:* what was decoded is more similar to the right target than to {glue:text}`decoded_all:.2f` of the others (p = {glue:text}`decoded_p:.2f`;
-# {glue:text}`least_refit_p:g` is the least possible), to {glue:text}`decoded_alive:.2f` of those alike in the broad labels, and to
-# {glue:text}`decoded_kind:.2f` of those of the same kind, where exchanged captions give {glue:text}`decoded_kind_chance:.2f` (p =
-# {glue:text}`decoded_kind_p:.2f`). Centred, it correlates with the target at {glue:text}`least_r:.2f` to {glue:text}`most_r:.2f` in single people, one caption
-# with its others at {glue:text}`human:.2f`. By both ways, the lead is beyond luck within a kind, but less than half as large: most that is read is the kind.
+# {glue:text}`least_refit_p:g` is the least possible), to {glue:text}`decoded_alike:.2f` of those alike in the broad labels, where exchanged captions give
+# {glue:text}`decoded_alike_chance:.2f`, and to {glue:text}`decoded_kind:.2f` of those of the same kind, where they give {glue:text}`decoded_kind_chance:.2f`
+# (p = {glue:text}`decoded_kind_p:.2f`). Centred, it correlates with the target at {glue:text}`least_r:.2f` to {glue:text}`most_r:.2f` in single people, one
+# caption with its others at {glue:text}`human:.2f`. By both ways, the lead is beyond luck within a kind, but less than half as large: most of it is the kind.
 #
 # ## The sentences
 #
@@ -158,12 +157,12 @@ if dictionary:
     index = decoding.CaptionIndex.read(dictionary, embeddings, device=device)
 said = [match[0] for match in index.search(mean + centre, 1, centre=centre).captions]
 of = pd.Index(test).get_indexer([dict(zip(texts, owners, strict=True)).get(text) for text in said])
-kinds = {"very": np.arange(len(test)), "same_kind": groups["of the same kind"], "same_half": groups["alike"]}
-report.add(**{name: ((of >= 0) & (own[of] == own)).mean() for name, own in kinds.items()})
-by_guessing = {name: (own[:, None] == own).mean() for name, own in kinds.items()}
-report.add(kind_guess=by_guessing["same_kind"], half_guess=by_guessing["same_half"])
-report.claim("the right kind is found more often than by guessing", report["same_kind"] > report["kind_guess"])
-report.claim("the kind is found more than twice as often as the image", report["same_kind"] > 2 * report["very"])
+found = {"image": np.arange(len(test)), "kind": groups["of the same kind"], "alike": groups["alike"]}
+for name, own in found.items():
+    hits, guesses = (of >= 0) & (own[of] == own), own[:, None] == own
+    report.add(**{f"{name}_found": 100 * hits.mean(), f"{name}_guess": 100 * guesses.mean()})
+report.claim("the right kind is found more often than by guessing", report["kind_found"] > report["kind_guess"])
+report.claim("the kind is found over twice as often as the image", report["kind_found"] > 2 * report["image_found"])
 report
 
 # %%
@@ -173,12 +172,12 @@ chosen = [*order[:3], *order[half - 1 : half + 2], *order[-3:]]
 first = of_test.drop_duplicates("image").set_index("image")["caption"]
 rows = [[said[row], first[test[row]], fit[row]] for row in chosen]
 table = pd.DataFrame(rows, columns=["found in the brain's neighbourhood", "written for the image", "r, centred"])
-table.style.hide().format({"r, centred": "{:.2f}"}).set_properties(**{"text-align": "left"})
+table.style.hide().format(precision=2).set_table_styles([{"selector": "th, td", "props": "text-align: left"}])
 
 # %% [markdown]
-# *What to see:* {glue:text}`very:.1%` of the sentences were written for the very image (guessing: {glue:text}`guessing:.1%`), {glue:text}`same_kind:.0%` for
-# one of the same kind ({glue:text}`kind_guess:.0%`), {glue:text}`same_half:.0%` for one alike in the broad labels ({glue:text}`half_guess:.0%`). The right kind
-# of thing is found far more often than the thing itself, and a sentence about something else sounds as firm.
+# *What to see:* {glue:text}`image_found:.1f` % of the sentences were written for the very image (guessing: {glue:text}`image_guess:.1f` %),
+# {glue:text}`kind_found:.0f` % for one of the same kind ({glue:text}`kind_guess:.0f` %), {glue:text}`alike_found:.0f` % for one alike in the broad labels
+# ({glue:text}`alike_guess:.0f` %). The right kind of thing is found far more often than the thing itself, and a sentence about something else sounds as firm.
 #
 # ## What we have shown
 #

@@ -143,9 +143,9 @@ learned.to_frame("cosine, mean removed (95 % over pictures)")
 # %% [markdown]
 # *What to see:* lines are means over networks, bands their range. Trained on captions they reach {glue:text}`captions_low:.2f` to
 # {glue:text}`captions_high:.2f` on new pictures, where the mean target has {glue:text}`captions_base:.2f`; trained on categories,
-# {glue:text}`categories_low:.2f` to {glue:text}`categories_high:.2f` against {glue:text}`categories_base:.2f`. (Scales differ.) The control ends at
-# {glue:text}`control_end:.2f`. Training pictures are moved and mirrored. In the table the mean target is subtracted first, so that guessing it scores 0. All
-# networks but the control have learned what holds for new pictures; wrong captions teach next to nothing ({glue:text}`control_learned`).
+# {glue:text}`categories_low:.2f` to {glue:text}`categories_high:.2f` against {glue:text}`categories_base:.2f`. (The two cosines are not comparable: their
+# targets differ.) The control ends at {glue:text}`control_end:.2f`. Training pictures are moved and mirrored. In the table the mean target is subtracted, so
+# that it scores 0. All networks but the control have learned what holds for new pictures; wrong captions teach next to nothing: {glue:text}`control_learned`.
 #
 # ## What does such a network see?
 #
@@ -163,19 +163,18 @@ orders = [rng.permutation(len(new)) for _ in range(n_permutations)]
 null_rank = np.array([1 + np.median((near[order] > near[order, each][:, None]).sum(1)) for order in orders])
 null_shared = np.array([shared[each, near[order].argmax(1)].mean() for order in orders])
 near_shared = shared[each, near.argmax(1)].mean()
-report.add(median_rank=np.median(rank), chance_rank=null_rank.mean(), top_one=(rank == 1).mean(), guessing=1 / len(new))
-report.add(near_shared=near_shared, chance_shared=null_shared.mean())
+report.add(median_rank=np.median(rank), chance_rank=null_rank.mean(), first_percent=100 * (rank == 1).mean())
+report.add(guessing_percent=100 / len(new), shared_percent=100 * near_shared, chance_percent=100 * null_shared.mean())
 report.claim("the right picture is nearer than by chance", stats.p_values(-np.median(rank), -null_rank) <= 0.05)
 report.claim("what is found shares more categories than chance", stats.p_values(near_shared, null_shared) <= 0.05)
 some = np.argsort(rank, kind="stable")[np.linspace(0, len(rank) - 1, 6).astype(int)]
 texts = [f"{first_caption[names[new[near[k].argmax()]]]}\n(right picture: rank {rank[k]} of {len(rank)})" for k in some]
-title = f"Nearest captions of held-out pictures, {origin}"
-report.figure("nearest", plotting.pictures(pictures[new[some]], texts, title=title))
+report.figure("nearest", plotting.pictures(pictures[new[some]], texts, title=f"Nearest captions, {origin}"))
 
 # %% [markdown]
-# *What to see:* pictures at even steps from the best rank to the worst; beside each, a caption of the nearest one. The right one has a median rank of
-# {glue:text}`median_rank:g` (chance: {glue:text}`chance_rank:.0f`) and comes first in {glue:text}`top_one:.0%` (guessing: {glue:text}`guessing:.1%`). What
-# is found has {glue:text}`near_shared:.0%` of the picture's categories (chance: {glue:text}`chance_shared:.0%`).
+# *What to see:* pictures at even steps from the best rank to the worst; beside each, the nearest caption. The right one's median rank is
+# {glue:text}`median_rank:g` (chance: {glue:text}`chance_rank:.0f`) and is first in {glue:text}`first_percent:.0f` % (guessing:
+# {glue:text}`guessing_percent:.1f` %). What is found shares {glue:text}`shared_percent:.0f` % of categories (chance: {glue:text}`chance_percent:.0f` %).
 #
 # ## Reading one kind of knowledge out of the other
 #
@@ -205,7 +204,7 @@ gains = {
 }
 for aim, kind in (("captions", "categories"), ("categories", "captions")):
     report.add(**{f"untrained_{aim}": by_picture[aim, "untrained"].mean(), f"{aim}_from_{kind}": gains[aim, kind]})
-    report.add(**{f"{aim}_share": gains[aim, kind].value / gains[aim, aim].value, f"{aim}_gain": gains[aim, aim]})
+    report.add(**{f"{aim}_part": 100 * gains[aim, kind].value / gains[aim, aim].value, f"{aim}_gain": gains[aim, aim]})
     report.claim(f"training on {aim} raises the read-out of {aim}", gains[aim, aim].low > 0)
     report.claim(f"training on {kind} raises the read-out of {aim}, too", gains[aim, kind].low > 0)
 report.add(control_gain=gains["captions", "control"])
@@ -213,10 +212,10 @@ report
 
 # %% [markdown]
 # *What to see:* dots are networks. Even an *untrained* network, with random weights, gives read-outs of {glue:text}`untrained_captions:.2f` and
-# {glue:text}`untrained_categories:.2f`: a random mixture of pixels with a good regression behind it is the baseline to beat. (The control, which could learn
-# what pictures look like, differs from it by {glue:text}`control_gain` for captions.) Each kind of training raises the read-out of its own target, and of the
-# other's, too (intervals over pictures, of means over networks). Training on categories brings {glue:text}`captions_share:.0%` of the rise that training on
-# captions brings to captions; training on captions brings {glue:text}`categories_share:.0%` of the rise of categories. In the study, categories can be read
+# {glue:text}`untrained_categories:.2f`: a random mixture of pixels with a good regression behind it is the baseline to beat. The control, which could learn
+# what pictures look like, differs from it by {glue:text}`control_gain` for captions. Each kind of training raises the read-out of its own target, and of the
+# other's, too (intervals over pictures, of means over networks). Training on categories brings {glue:text}`captions_part:.0f` % of the rise that training
+# on captions brings to captions; training on captions brings {glue:text}`categories_part:.0f` % of the rise of categories. In the study, categories can be read
 # from networks trained on captions, and the reverse fails. Here neither fails, which says little: our captions are made from these categories.
 #
 # ## What we have shown

@@ -54,8 +54,8 @@ report = Report(results)
 # %% [markdown]
 # ## Beside noise, chance and rivals
 #
-# The networks are those of the pages before, {glue:text}`n_seeds` of each kind, and the same before training. We take mean scores. As in chapter 7: correlation
-# of RDMs, the {term}`noise ceiling`, chance from images that exchange their names ({term}`Mantel test`), an interval over images, and rivals.
+# The networks are those of the pages before, {glue:text}`n_seeds` of each kind, and the same before training. We take mean scores, beside noise ceiling,
+# chance, intervals over images, and the rivals that come with the data ([chapter 7](07_captions_and_visual_cortex_in_people) explains them).
 
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Four photographs, coarse as the networks see them, each with a caption beside it."}}
 config = rcnn.preset(preset, seed=seed, **changes)
@@ -111,8 +111,8 @@ versus = pd.concat(tests, keys=regions, names=["region", "against"])[["mean", "p
 versus = versus.assign(low=low.values.ravel(), high=high.values.ravel(), people=ahead.values.ravel())
 here, of = scores.mean("subject").sel(region=regions[0]), versus.loc[regions[0]]
 twin, untrained, spoken = (stats.Estimate(*of.loc[name, ["mean", "low", "high"]], len(test)) for name in others[:3])
-report.add(twin_gap=twin, untrained_gap=untrained, twin_people=of["people"].iloc[0], spoken_gap=spoken)
-report.add(captions=here[0], categories=here[1], untrained=here[2], spoken=here[3], n_higher=(here > here[0]).sum())
+report.add(twin_gap=twin, untrained_gap=untrained, twin_people=of["people"].iloc[0], embeddings_gap=spoken)
+report.add(captions=here[0], categories=here[1], untrained=here[2], embeddings=here[3], n_higher=(here > here[0]).sum())
 report.add(untrained_p=p.sel(model=kinds[2])[0], ceiling_low=ceiling["lower"][0], n_others=len(others))
 report.claim("untrained networks match the brain beyond chance", report["untrained_p"] <= 0.05)
 report.claim("networks trained on captions cannot be told from their twins", twin.low <= 0 <= twin.high)
@@ -122,12 +122,11 @@ versus.round(3)
 
 # %% [markdown]
 # *What to see:* dots are people and their means. Networks trained on captions score {glue:text}`captions:.2f`, their twins {glue:text}`categories:.2f`, the
-# untrained {glue:text}`untrained:.2f`; caption embeddings of the pictures reach {glue:text}`spoken:.2f`, the noise ceiling begins at
+# untrained {glue:text}`untrained:.2f`; caption embeddings of the pictures reach {glue:text}`embeddings:.2f`, the noise ceiling begins at
 # {glue:text}`ceiling_low:.2f`. {glue:text}`n_higher` of {glue:text}`n_others` others score higher. The untrained are beyond chance: a match needs no learning.
-#
 # The lead over the twin is {glue:text}`twin_gap` over images, and above zero in {glue:text}`twin_people` of {glue:text}`n_people` people; that over the
 # untrained is {glue:text}`untrained_gap`. **These data decide nothing for sentences**, nor for learning at all. That over caption embeddings is
-# {glue:text}`spoken_gap`: there was something to match ([chapter 7](07_captions_and_visual_cortex_in_people) says how much of it is the kind of thing).
+# {glue:text}`embeddings_gap`: there was something to match ([chapter 7](07_captions_and_visual_cortex_in_people) says how much of it is the kind of thing).
 #
 # ## Other layers, other weights
 #
@@ -145,7 +144,7 @@ for k in range(len(config.channels)):
     rows[k]["captions - untrained"] = stats.Estimate(float(more["score"]), low, high, len(test))
 by_layer = pd.DataFrame(rows).T.rename_axis("layer")
 report.claim("no layer is ahead of itself before training", max(one.low for one in by_layer.iloc[:, -1]) <= 0)
-by_layer
+by_layer.style.format("{:.3f}")
 
 # %% [markdown]
 # No layer is clearly ahead of itself before training. But RSA gives all numbers of a layer the same weight: what if each may have its own? As in [chapter
@@ -155,7 +154,8 @@ by_layer
 # %% tags=["remove-stderr"] mystnb={"image": {"alt": "Held-out scores of weighted layers of the three kinds of networks: one dot for each person in each region, or, for data on a cortical surface, maps of the mean over people."}}
 weighted = {kind: inside[f"{kind}, {seed}"] for kind in kinds[:3]}
 everywhere = held_out_scores(data, weighted, seed=seed, device=device)  # (subject, model, centre)
-text = {"label": "score of held-out images", "title": f"Weights fitted in each person ({data.name})"}
+measure = "Pearson r" if everywhere["centre"].dtype.kind in "iu" else "Spearman correlation of RDMs"
+text = {"label": f"score of held-out images ({measure})", "title": f"Weights fitted in each person ({data.name})"}
 found = searchlight.group_map(everywhere, q)["rejected"]
 report.figure("weighted", plotting.places(everywhere, found, hemisphere=hemisphere, **text))
 
@@ -168,8 +168,8 @@ report.claim("with weights, too, captions are not ahead of both", min(twin.low, 
 report
 
 # %% [markdown]
-# *What to see:* with weights, too, the network trained on captions is not clearly ahead (interval above zero) of both its rivals: of the twin
-# ({glue:text}`weighted_twin`, interval over people) and of the untrained ({glue:text}`weighted_untrained`).
+# *What to see:* with weights, too, the network trained on captions is not clearly ahead (interval over people above zero) of both its rivals: it leads over the
+# twin by {glue:text}`weighted_twin` and over the untrained by {glue:text}`weighted_untrained`.
 #
 # ## The published comparison
 #
@@ -186,7 +186,8 @@ more = rivals["training_images"] / ours["training_images"]
 report.add(n_published=ours["training_images"], fewest=more.min(), most=more.max())
 first = min(report[f"gap_{name}"] for name in streams) > 0
 report.claim("of the published scores, that of the network trained on captions is the highest in each region", first)
-reference.sort_values("ventral", ascending=False).style.format(precision=3, thousands=",")
+published = reference.rename(columns={"training_images": "training images"}).sort_values("ventral", ascending=False)
+published.style.format(precision=3, thousands=",")
 
 # %% mystnb={"image": {"alt": "Three panels, ventral, lateral and parietal: published match with the brain against the number of training images as a power of ten. The network trained on sentence embeddings is at the upper left in each, the others to its right and below."}}
 dots = reference.assign(size=np.log10(reference["training_images"])).melt(["group", "size"], streams, "region", "score")
@@ -224,5 +225,5 @@ report.figure("published", plotting.points(dots, "size", "score", hue="group", c
 #
 # ## What the paper found
 #
-# {cite:t}`doerig2025` trained ten networks of each kind on {glue:text}`n_published:,` photographs. Those trained on captions matched eight people's higher
-# visual cortex better than their twins, 13 others but for that case, and even their targets, the caption embeddings. They repeat it with a ResNet50.
+# {cite:t}`doerig2025` trained ten networks of each kind on {glue:text}`n_published:,` pictures. Those trained on captions matched eight people's higher visual
+# cortex better than their twins, than 13 others (CORnet-S: see above), and even than the caption embeddings. They compare both targets in a ResNet50, too.
