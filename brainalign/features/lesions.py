@@ -185,7 +185,7 @@ def _leave_out(model: transformers.PreTrainedModel, blocks: torch.nn.ModuleList,
             if hasattr(module, "layer_idx"):  # the place of a block's keys and values in the cache
                 module.layer_idx = place  # type: ignore[assignment]
     config = model.config.get_text_config()
-    if getattr(config, "layer_types", None):
+    if vars(config).get("layer_types"):  # some derive it from the number of layers
         config.layer_types = [kind for place, kind in enumerate(config.layer_types) if place not in out]
     config.num_hidden_layers = len(blocks)
 
