@@ -328,6 +328,7 @@ def forest(frame: pd.DataFrame, *, xlabel: str, title: str, level: float = 0.0) 
     `frame` [value, low, high] and, where known, [chance_low, chance_high] is indexed by what is estimated.
     """
     figure, axis = plt.subplots(figsize=(7, 1.2 + 0.32 * len(frame)))
+    axis.use_sticky_edges = False  # chance keeps off the frame
     at = np.arange(len(frame))
     if "chance_low" in frame:
         width = frame["chance_high"] - frame["chance_low"]
@@ -336,7 +337,6 @@ def forest(frame: pd.DataFrame, *, xlabel: str, title: str, level: float = 0.0) 
     reach = [frame["value"] - frame["low"], frame["high"] - frame["value"]]
     axis.errorbar(frame["value"], at, xerr=reach, fmt="o", color=BLUE)
     axis.axvline(level, color="k", lw=0.8, ls="--")
-    axis.use_sticky_edges = False
     axis.set_yticks(at, frame.index)
     axis.set(xlabel=xlabel, ylim=(len(frame) - 0.5, -0.5))
     figure.suptitle(title, x=0.02, ha="left")

@@ -91,11 +91,11 @@ class Report:
         return self.numbers[name]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """A table of what none has shown yet."""
-        texts = {
+        """A table of what none has shown yet, claims first."""
+        texts = {text: "holds" if held else "not so here" for text, held in self.claims.items()}
+        texts |= {
             name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in self.numbers.items()
         }
-        texts |= {text: "holds" if held else "not so here" for text, held in self.claims.items()}
         new = [key for key in texts if key not in self._shown]
         self._shown |= set(new)
         rows = [(self.prefix + key if key in self.numbers else key, texts[key]) for key in new]
