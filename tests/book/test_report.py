@@ -13,6 +13,10 @@ from brainalign.book import Report, runs
 from brainalign.stats import Estimate
 
 
+def test_an_estimate_has_no_negative_zero():
+    assert f"{Estimate(-0.001, -0.2, 0.2):.2f}" == "0.00 (-0.20 to 0.20)"
+
+
 @pytest.mark.parametrize(
     ("parts", "spec", "text"),
     [
