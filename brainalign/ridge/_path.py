@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 
 TRIAL_BYTES = 2**24  # bound on one fold's trial predictions
+_DOUBLE = 3  # what a product in double precision costs, in products in single precision
+_NEAR = 1e-4  # eigenvalues that are this close share their mean square: an error of half its square
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,20 @@ def trial_errors(
     Of shape (alpha, target), in double precision: small for targets that are hardly predicted, so that rounding is too.
     `scores` are those of the test samples (sample, component), `observed` their targets (sample, target).
     """
-    if 2 * scores.shape[1] < len(scores):  # sums over the samples are all that is needed: fewer rows hold the same ones
-        q, scores = torch.linalg.qr(scores)
-        observed = q.T @ observed
-    shrink = (1 / (values[:, None] + alphas)).to(scores.dtype)[:, :, None]  # (component, alpha, 1)
+    values, alphas = values.double(), alphas.double()
+    shrink = 1 / (values[:, None] + alphas)  # (component, alpha)
+    if many := _DOUBLE * len(values) < len(scores) * len(alphas):
+        gram, apart = scores.double().T @ scores.double(), values - values[:, None]
+        near = apart.abs() <= _NEAR * (torch.maximum(values, values[:, None]) + alphas.min())
+        far, near = torch.where(near, 0.0, gram / apart), torch.where(near, gram, 0.0).to_sparse()
     batch = max(1, TRIAL_BYTES // (scores.itemsize * len(alphas) * sum(scores.shape)))
     errors = []
     for y, c in zip(observed.split(batch, 1), targets.split(batch, 1), strict=True):
-        # The product that a sweep spends its arithmetic on: all alphas and targets at once.
-        predicted = (scores @ (shrink * c[:, None]).flatten(1)).unflatten(1, (len(alphas), -1))
-        errors.append((predicted - 2 * y[:, None]).mul_(predicted).sum(0).to(torch.float64))
+        if many:  # 1 / (v + a) / (w + a) is (1 / (v + a) - 1 / (w + a)) / (w - v): one product serves every penalty
+            c, correlated = c.double(), (scores.T @ y).double()
+            errors.append(shrink.T @ (2 * c * (far @ c - correlated)) + shrink.square().T @ (c * (near @ c)))
+        else:
+            predicted = scores @ (shrink.to(scores.dtype)[:, :, None] * c[:, None]).flatten(1)
+            predicted = predicted.unflatten(1, (len(alphas), -1))
+            errors.append((predicted - 2 * y[:, None]).mul_(predicted).sum(0).double())
     return torch.cat(errors, 1)

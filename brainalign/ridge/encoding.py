@@ -429,7 +429,7 @@ def cross_validate(
     if null is not None:
         y = np.concatenate([y, _reordered(y, null, groups, free)], axis=1)
     by_confounds = np.full_like(y, np.nan)  # held-out prediction without any layer
-    for train, test in outer:
+    for train, test in outer if confounds is not None else ():
         by_confounds[test] = free[test] @ np.linalg.lstsq(free[train], y[train], rcond=None)[0]
     score, partial = np.empty((2, n_layers, y.shape[1]))
     alpha = np.empty((n_layers, len(outer), n_channels))
@@ -449,7 +449,9 @@ def cross_validate(
                     held_out[test] = predicted
                 here = np.ix_(tested, columns)
                 score[i, columns] = pearson(held_out[tested], y[here])
-                partial[i, columns] = pearson(held_out[tested] - by_confounds[here], y[here] - by_confounds[here])
+                if confounds is not None:
+                    left = y[here] - by_confounds[here]
+                    partial[i, columns] = pearson(held_out[tested] - by_confounds[here], left)
                 real = columns[columns < n_channels]
                 alpha[i][:, real] = alphas[np.stack(best)[:, : len(real)]]
                 if predictions is not None:
