@@ -110,10 +110,13 @@ def noise_ceiling(repeats: xr.DataArray, dim: str = "repeat", *, over: str | Non
 class Shifts:
     """Chance by circular shifts, each passage by its own random amount: samples keep their rhythm and lose their text.
 
+    Passages too short to be shifted, such as the sentences of an experiment, are exchanged whole with others of the
+    same length (`PermuteGroups`), and stay in place where there is none, which makes a test careful.
+
     Parameters
     ----------
     n, seed : int
-        How many; where the passages allow no more than `n` different shifts, each is taken once.
+        How many; where long passages alone allow no more than `n` different shifts, each is taken once.
     min_shift : int
         Least shift in samples, forwards and backwards. Take it longer than the autocorrelation of the responses.
     together : bool
@@ -129,12 +132,30 @@ class Shifts:
     def orders(self, n_samples: int, groups: ArrayLike | None = None) -> np.ndarray:
         """The sample that stands at each place, of shape (draw, sample): ``responses[orders[i]]``.
 
-        `groups` (sample,) names the passage of each sample, in contiguous runs; one passage unless given.
+        `groups` (sample,) names the passage of each sample, in contiguous runs; one passage unless given. ValueError if
+        more than half of the samples would stay in place.
         """
-        lengths = _passage_lengths(np.zeros(n_samples) if groups is None else shaped("groups", groups, n_samples))
-        amounts = np.repeat(_draw_shifts(lengths, self.n, self.min_shift, self.seed), lengths, axis=1)
+        labels = np.zeros(n_samples) if groups is None else shaped("groups", groups, n_samples)
+        lengths, least = _passage_lengths(labels), 2 * whole("min_shift", self.min_shift)
+        short = lengths < least
+        alone = short & (np.bincount(lengths)[lengths] == 1)
+        if lengths[alone].sum() > n_samples / 2:
+            raise ValueError(
+                f"min_shift: expected passages of at least {least} samples for {self.min_shift}, or several of one "
+                f"length, got {alone.sum()} of {len(alone)} that are shorter and have a length of their own (the "
+                f"longest has {lengths[alone].max()} samples); lower it, or join passages that were one recording."
+            )
+        amounts = np.zeros((whole("n", self.n), len(lengths)), dtype=int)
+        if not short.all():
+            drawn = _draw_shifts(lengths[~short], self.n, self.min_shift, self.seed)
+            amounts = amounts if short.any() else amounts[: len(drawn)]
+            amounts[:, ~short] = np.resize(drawn, (len(amounts), drawn.shape[1]))
         start, length = (np.repeat(part, lengths) for part in (np.cumsum(lengths) - lengths, lengths))
-        return start + (np.arange(n_samples) - start - amounts) % length
+        orders = start + (np.arange(n_samples) - start - np.repeat(amounts, lengths, axis=1)) % length
+        rows = np.flatnonzero(np.repeat(short & ~alone, lengths))
+        if len(rows):
+            orders[:, rows] = rows[PermuteGroups(self.n, self.seed).orders(len(rows), labels[rows])]
+        return orders
 
 
 def _passage_lengths(groups: np.ndarray) -> np.ndarray:
@@ -146,13 +167,7 @@ def _passage_lengths(groups: np.ndarray) -> np.ndarray:
 
 def _draw_shifts(lengths: ArrayLike, n_shifts: int, min_shift: int, seed: int) -> np.ndarray:
     """Shifts (shift, passage) of at least `min_shift` samples both ways, without repetition where that could happen."""
-    n_shifts, min_shift = whole("n", n_shifts), whole("min_shift", min_shift)
     choices = np.asarray(lengths) - 2 * min_shift + 1
-    if (short := choices < 1).any():
-        raise ValueError(
-            f"min_shift: expected passages of at least {2 * min_shift} samples for {min_shift}, got {short.sum()} of "
-            f"{len(short)} that are shorter (the shortest has {np.min(lengths)}); lower it or leave them out."
-        )
     rng = np.random.default_rng(seed)
     if np.log(choices).sum() > np.log(1e9):
         return min_shift + rng.integers(choices, size=(n_shifts, len(choices)))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
+from sklearn.model_selection import GroupKFold
 
 from brainalign import stats
 from brainalign._checks import listed, one_of
@@ -22,6 +23,9 @@ from brainalign.signals import detrend_blocks, word_regressors, word_to_volume
 
 AVERAGE, PEOPLE = "average brain", "mean of people"
 """The two levels at which a story's results are told."""
+
+SHORT = 100
+"""Words in a passage below which it is a unit of its own, such as a sentence of an experiment, and stays whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,17 +140,26 @@ def story(
 
     Words reach volumes by the haemodynamic response; responses to words are taken as they are.
 
+    Words without a response are context and no samples. A sample is what at least half as many channels respond to as
+    to any word; a channel that misses it, such as by a rejected trial, has its mean there, which takes from its scores
+    what it takes from its ceiling.
+
+    **Sentences.** Where there are responses to words and some passages have fewer than `SHORT` words, passages are what
+    is independent of each other: they stay whole in folds and are exchanged whole for chance (`design` has their names;
+    see `stats.Shifts`), and nothing is cleaned by blocks. Where people have the same regions there is an average brain,
+    over those who have a response.
+
     Parameters
     ----------
     data : Listening
         With a BOLD signal, or with responses to words.
     n_blocks, gap : int
-        Blocks of the cross-validation, and samples left out on both sides of a test block.
+        Blocks of the cross-validation, or folds of sentences; samples left out on both sides of a test block.
     skip : int
-        Samples left out at the start: the onset of the story.
+        Samples left out at the start: the onset of the story. Of sentences none is.
     confounds : {"strong", "rate"}
-        All that is known of the words without a language model (`datasets.alice.strong_confounds`), or word rate and
-        length alone.
+        All that is known of the words without a language model (`datasets.alice.strong_confounds`; the words' sound,
+        or their column ``frequency``), or word rate and length alone; of words in sentences also their position.
     remove : bool
         Take the confounds out of each block, too, together with the drift: for comparisons that fit nothing, where
         they cannot be a baseline. They leave the responses and the design of volumes; a design of words stays.
@@ -172,16 +185,24 @@ def story(
         responses = _with_averages(by_subject(data, n_blocks, skip=skip, confounds=gone))
         design = detrend_blocks(word_to_volume(data.words, times), n_blocks, confounds=gone)
     elif data.responses is not None:
-        heard = np.flatnonzero(np.isfinite(data.responses.to_numpy()).all(1))[skip:]
-        known = _known_of_words(data, sound=confounds == "strong")[heard]
-        if not len(heard):
-            raise ValueError("data: no word has a response in every channel; select channels that met the same words.")
+        passages = data.words["passage"]
+        in_sentences = passages.value_counts().min() < SHORT
+        here = np.isfinite(data.responses.to_numpy()).sum(1)
+        heard = np.flatnonzero((here > 0) & (here >= here.max() / 2))[0 if in_sentences else skip :]
+        known = _known_of_words(data, heard, every=confounds == "strong", position=in_sentences)
+        values, gone = data.responses[heard].rename(word="time").astype(float), known.to_numpy() if remove else None
+        design = xr.DataArray(np.eye(len(data.words), dtype="float32")[heard], dims=("time", "word"))
+        if in_sentences:
+            groups = passages.to_numpy(str)[heard]
+            stats.Shifts(1, SHORT // 2).orders(len(heard), groups)  # an error now, and not after all else
+            responses = _of_sentences(values, data.channels, gone)
+            design = design.assign_coords(passage=("time", groups))
+            own = {"cv": GroupKFold(max(n_blocks, 2)), "inner_cv": None, "groups": groups, "confounds": known}
+            return Story(data.name, data.words, responses, design, known, own)
         labels = {name: ("channel", data.channels[name].to_numpy(str)) for name in ("subject", "region")}
         labels["group"] = ("channel", np.full(len(data.channels), "people"))
-        values = data.responses[heard].rename(word="time").astype(float)
-        cleaned = _cleaned(values, n_blocks, known.to_numpy() if remove else None)
-        responses = xr.DataArray(cleaned, labels, ("time", "channel"))
-        design = xr.DataArray(np.eye(len(data.words), dtype="float32")[heard], dims=("time", "word"))
+        values = values.fillna(values.mean("time"))
+        responses = xr.DataArray(_cleaned(values, n_blocks, gone), labels, ("time", "channel"))
     else:
         raise ValueError("data: expected responses to words (as of signals.word_responses), or a BOLD signal.")
     # A run that is cleaned as a whole has no blocks to leave out.
@@ -192,13 +213,15 @@ def story(
 def story_spaces(data: Listening, told: Story, bits: np.ndarray) -> dict[str, np.ndarray]:
     """What is known of a story's words before their content in context, at the samples of the responses.
 
-    `bits` (word, 2) is the surprisal of each word of `data` by itself, a stand-in for its frequency, and given all
-    words so far. Spaces (sample, feature), by name, are those of `features.words.word_spaces`, standardized. At
+    `bits` (word, 2) is the surprisal of each word of `data` by itself, a stand-in for its frequency where the words
+    have no such column, and given all words so far. Spaces (sample, feature), by name, are those of `features.words.word_spaces`, standardized. At
     volumes, rate is word rate, letters and position, and drift leaves each block. *Alice* supplies "acoustics", the
     power of the sound, and for "frequency" that in a corpus, in place of the first column of `bits`, pauses, and
     surprisal from two- and three-word sequences.
     """
     words = data.words
+    if "frequency" in words:
+        bits = np.column_stack([words["frequency"].fillna(words["frequency"].mean()), bits[:, 1:]])
     spaces = word_spaces(words, data.audio, bits)
     if data.modality != "bold":
         heard = told.design.to_numpy().argmax(1)
@@ -256,24 +279,50 @@ def _cleaned(values: xr.DataArray, n_blocks: int, confounds: np.ndarray | None) 
     return np.concatenate([block / own for block, own in zip(blocks, spread, strict=True)])
 
 
-def _known_of_words(data: Listening, *, sound: bool) -> xr.DataArray:
-    """Length, duration and the pause before of each word and, on request, the leading components of its sound."""
+def _of_sentences(values: xr.DataArray, channels: pd.DataFrame, confounds: np.ndarray | None) -> xr.DataArray:
+    """Standard scores of what channels (time, channel) have, 0 where one has nothing, with averages where there are."""
+    found = values.to_numpy()
+    if confounds is not None:
+        free = np.column_stack([np.ones(len(found)), confounds])
+        for column in found.T:  # a view
+            some = np.isfinite(column)
+            column[some] -= free[some] @ np.linalg.lstsq(free[some], column[some], rcond=None)[0]
+    found = (found - np.nanmean(found, 0)) / np.nanstd(found, 0)
+    labels = channels[["subject", "region"]].astype(str)
+    regions, subjects = labels["region"].unique(), labels["subject"].unique()
+    if len(subjects) > 2 and len(labels.drop_duplicates()) == len(labels) == len(regions) * len(subjects):
+        at = pd.MultiIndex.from_frame(labels).get_indexer(pd.MultiIndex.from_product([subjects, regions]))
+        people = np.moveaxis(found[:, at].reshape(len(found), len(subjects), -1), 1, 0)
+        coords = {"subject": subjects, "time": np.arange(len(found)), "region": regions}
+        return _with_averages(xr.DataArray(people, coords, ("subject", "time", "region")))
+    coords = {name: ("channel", labels[name].to_numpy()) for name in labels} | {
+        "group": ("channel", np.full(len(labels), "people"))
+    }
+    return xr.DataArray(np.nan_to_num(found), coords, ("time", "channel"))
+
+
+def _known_of_words(data: Listening, heard: np.ndarray, *, every: bool, position: bool) -> xr.DataArray:
+    """Length, duration, the pause before and, in sentences, position of words; on request also sound and frequency."""
     words = data.words
     first = words["passage"] != words["passage"].shift()
     pause = (words["onset"] - words["offset"].shift()).mask(first).clip(0, 5)
     columns = [words["word"].str.len(), words["offset"] - words["onset"], pause.fillna(pause.median())]
-    known = np.nan_to_num(np.column_stack(columns).astype(float))  # written sentences have no times
-    if sound and data.audio is not None:
-        known = np.column_stack([known, sound_components(data.audio, words)])
+    place = words.groupby("passage").cumcount()
+    columns += [place, np.log2(1 + place)] if position else []  # steep at first
+    columns += [words["frequency"].fillna(words["frequency"].mean())] if every and "frequency" in words else []
+    known = np.nan_to_num(np.column_stack(columns).astype(float))[heard]  # written sentences have no times
+    if every and data.audio is not None:
+        known = np.column_stack([known, sound_components(data.audio, words)[heard]])
     return xr.DataArray(known[:, known.std(0) > 1e-9], dims=("time", "confound"))
 
 
 def _with_averages(people: xr.DataArray) -> xr.DataArray:
     """The average brain, averages without one person each, and the people, as channels (time, channel)."""
     n, (subjects, regions) = people.sizes["subject"], (people[name].to_numpy() for name in ("subject", "region"))
-    values = people.to_numpy().astype(float)
-    total = values.sum(0)
-    copies = [total / n, *((total - one) / (n - 1) for one in values), *values]
+    here, values = np.isfinite(people.to_numpy()), np.nan_to_num(people.to_numpy().astype(float))
+    total, count = values.sum(0), here.sum(0)
+    others = [(total - one) / (count - own).clip(1) for one, own in zip(values, here, strict=True)]
+    copies = [total / count, *others, *values]
     groups = np.repeat(["average", "without", "people"], np.array([1, n, n]) * len(regions))
     owners = np.repeat(["", *subjects, *subjects], len(regions))
     labels = {"group": groups, "subject": owners, "region": np.tile(regions, len(copies))}

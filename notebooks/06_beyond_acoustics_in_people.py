@@ -86,7 +86,7 @@ pd.Series({name: space.shape[1] for name, space in spaces.items()}, name="column
 # what was observed. `summary` tells results at two levels: the average brain's mean over regions, and the mean over people of each one's mean.
 
 # %%
-options = {name: told.options[name] for name in ("cv", "inner_cv")}
+options = {name: option for name, option in told.options.items() if name != "confounds"}
 options |= {"n_components": n_components, "n_draws": n_draws, "standardize": False, "seed": seed, "device": device}
 shares = variance_partition(spaces, told.responses, **options)
 rolls = RolledSweeps(contextual, told.design, n_rolls=n_rolls, seed=seed)

@@ -196,7 +196,7 @@ def test_p_value_errors():
     [
         ([0, 1] * 10, {}, "contiguous"),
         ([0] * 5, {}, r"groups: expected shape \(20,\)"),
-        (np.repeat([0, 1], [17, 3]), {"min_shift": 2}, "at least 4 samples for 2, got 1 of 2"),
+        (np.repeat([0, 1], [13, 7]), {"min_shift": 7}, "at least 14 samples for 7, or several .* got 2 of 2"),
         (None, {"min_shift": 0}, "min_shift: expected a whole number of at least 1"),
         (None, {"n": 0}, "n: expected a whole number of at least 1"),
     ],
@@ -286,6 +286,26 @@ def test_circular_shifts_stay_in_their_passages_and_shift_them_whole():
                 shift[start:stop], start + (np.arange(stop - start) - amount) % (stop - start)
             )
     assert len({tuple(shift) for shift in shifts}) == 20
+
+
+def test_short_passages_are_exchanged_whole_and_stay_where_there_is_no_other_of_their_length():
+    groups = np.repeat(list("abcdef"), [30, 4, 6, 4, 5, 6])
+    orders = stats.Shifts(200, min_shift=8, seed=2).orders(55, groups)
+    blocks = {"b": np.arange(30, 34), "c": np.arange(34, 40), "d": np.arange(40, 44), "f": np.arange(49, 55)}
+    for order in orders:
+        assert sorted(order) == list(range(55))
+        amount = -order[0] % 30
+        assert 8 <= amount <= 22
+        np.testing.assert_array_equal(order[:30], (np.arange(30) - amount) % 30)
+        np.testing.assert_array_equal(order[44:49], np.arange(44, 49))  # alone with its length
+        for one, other in (("b", "d"), ("c", "f")):
+            assert any(np.array_equal(order[blocks[one]], blocks[name]) for name in (one, other))
+    moved = (orders[:, 30] != 30).mean()
+    assert 0.35 < moved < 0.65
+    assert len(stats.Shifts(99, min_shift=10).orders(24, np.repeat([0, 1, 2], [20, 2, 2]))) == 99
+    sentences = np.arange(12) // 3  # nothing to shift: as PermuteGroups
+    found, expected = stats.Shifts(20, 2, seed=1), stats.PermuteGroups(20, seed=1)
+    np.testing.assert_array_equal(found.orders(12, sentences), expected.orders(12, sentences))
 
 
 def test_pooled_p_values_are_uniform_where_channels_differ_in_location_and_scale():

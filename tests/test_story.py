@@ -73,7 +73,8 @@ def test_ceilings_come_from_how_alike_people_are(rng):
 
 def test_words_reach_their_own_samples(rng):
     data = electrodes(rng)
-    data.responses[7, 2] = np.nan  # heard by all but one electrode: context, and no sample
+    data.responses[7, :4] = np.nan  # without a response in most electrodes: context, and no sample
+    data.responses[9, 2] = np.nan  # in all but this one: a sample
     told = story(Listening("mine", "erp", data.words, data.channels, responses=data.responses), 4)
     assert told.responses.sizes["time"] == N - 1
     values = xr.DataArray(rng.standard_normal((2, N, 5)), dims=("layer", "word", "feature"))
@@ -127,7 +128,7 @@ def test_what_was_planted_in_electrodes_is_found_beyond_chance(rng):
 
 def test_spaces_of_a_story(rng):
     bits, data = rng.uniform(1, 9, (N, 2)), electrodes(rng)
-    data.responses[5, 0] = np.nan
+    data.responses[5] = np.nan
     told = story(data, 4, skip=2, confounds="rate")
     quiet = story_spaces(data, told, bits)
     assert list(quiet) == ["rate", "frequency"] and quiet["rate"].shape == (N - 3, 5)
@@ -156,7 +157,7 @@ def test_what_is_refused(rng):
         story(electrodes(rng, values), 4)
     lonely = electrodes(rng)
     lonely.responses[: N // 2, 0] = lonely.responses[N // 2 :, 1] = np.nan
-    with pytest.raises(ValueError, match="no word has a response in every channel"):
+    with pytest.raises(ValueError, match="a/STG, b/STG: values .* that never change in one of 4 blocks"):
         story(Listening("mine", "erp", lonely.words, lonely.channels, responses=lonely.responses), 4)
     told = story(electrodes(rng), 4)
     with pytest.raises(ValueError, match="an interval over people takes three of them, got 2"):

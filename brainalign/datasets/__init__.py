@@ -17,6 +17,7 @@ LISTENING = {
     "virtual": "simulated.listening:virtual_listening",
     "virtual-clean": "simulated.listening:virtual_listening",
     "alice": "datasets.alice:alice",
+    "frank2015": "datasets.frank2015:frank2015",
     "n400": "datasets.n400:n400",
     "podcast": "datasets.podcast:podcast",
 }
@@ -34,8 +35,9 @@ def load_listening(name: str | os.PathLike[str] = "virtual", **options: Any) -> 
     ----------
     name : str or path
         "virtual" (real speech, planted responses), "virtual-clean" (the same with much less noise than real
-        recordings have), "alice" (real fMRI of 27 people), "n400" (real EEG of 334 people) or "podcast" (real
-        intracranial recordings of nine people, a large download); or a folder as `datasets.folder` describes it.
+        recordings have), "alice" (real fMRI of 27 people), "frank2015" (real EEG of 24 people, every word of 205
+        sentences), "n400" (real EEG of 334 people, a noun a sentence) or "podcast" (real intracranial recordings of
+        nine people, a large download); or a folder as `datasets.folder` describes it.
     **options
         Of `simulated.listening.virtual_listening` or `datasets.podcast.podcast`.
 

@@ -15,6 +15,9 @@ from brainalign._checks import whole
 from brainalign.ridge.encoding import cross_validate
 from brainalign.stats import Shifts
 
+MOVED_BYTES = 2**28
+"""Bound on the copies of responses, moved to other words, that are fitted at once."""
+
 
 def word_sweep(values: xr.DataArray, design: xr.DataArray, *, retained: float = 0.95) -> xr.DataArray:
     """Regressors made of word values by a linear design, in as few columns as the design lets through.
@@ -47,14 +50,15 @@ def word_sweep(values: xr.DataArray, design: xr.DataArray, *, retained: float = 
     """
     rolls = RolledSweeps(values, design, n_rolls=0, retained=retained)
     sample = rolls.dims[-2]
-    return rolls.rolled(0).assign_coords({sample: design[sample]})
+    return rolls.rolled().assign_coords({sample: design[sample]})
 
 
 class RolledSweeps(Sequence[xr.DataArray]):
     """Regressors of descriptions that belong to other words: `word_sweep` of rolled values, roll by roll.
 
     When words come, and how their descriptions follow each other, stays; which word is described does not. Each item is
-    a float32 DataArray of shape (..., time, feature), made when it is asked for.
+    a float32 DataArray of shape (..., time, feature), made when it is asked for. Where each sample is one word and the
+    design says its `passage`, passages move as in `stats.Shifts`: short ones, such as sentences, are exchanged whole.
 
     Parameters
     ----------
@@ -88,34 +92,37 @@ class RolledSweeps(Sequence[xr.DataArray]):
         self.shape, self.dims = values.shape[:-2], (*values.dims[:-2], design.dims[0], "feature")
         self.coords = {name: c for name, c in values.coords.items() if not {"word", "feature"} & set(c.dims)}
         self.scores = [_standard_scores(layer) for layer in values.to_numpy().reshape(-1, *values.shape[-2:])]
-        self.amounts = np.empty(0, dtype=int)
-        if n_rolls:  # the first entry of an order is the word that comes to stand first
-            self.amounts = (n - Shifts(n_rolls, min_roll, seed=seed).orders(n)[:, 0]) % n
-        weights = design.to_numpy()
+        weights, rolls = design.to_numpy(), Shifts(n_rolls, min_roll, seed=seed)
         # Responses to words: each sample is one word, and no direction is larger than another.
         self.picked = weights.argmax(1) if (weights.sum(1) == 1).all() and weights.max() == 1 else None
-        if self.picked is None:
+        if self.picked is not None:
+            passages = design["passage"].to_numpy() if "passage" in design.coords else None
+            self.orders = rolls.orders(len(self.picked), passages) if n_rolls else ()
+        else:
+            # The first entry of an order is the word that comes to stand first.
+            self.orders = (n - rolls.orders(n)[:, 0]) % n if n_rolls else ()
             left, sizes, right = np.linalg.svd(weights.astype(float), full_matrices=False)
             share = np.cumsum(sizes**2) / (sizes**2).sum()
             kept = slice(int(np.searchsorted(share, retained - 1e-9)) + 1)
             self.left, self.right = left[:, kept], (sizes[kept, None] * right[kept]).astype("float32")
 
     def __len__(self) -> int:
-        return len(self.amounts)
+        return len(self.orders)
 
     def __getitem__(self, number: Any) -> Any:
         with threadpool_limits(1):  # decompositions this small lose by a second thread
-            return self.rolled(int(self.amounts[number]))
+            return self.rolled(self.orders[number])
 
-    def rolled(self, roll: int) -> xr.DataArray:
-        """Regressors of the values, rolled by so many words."""
-        made = np.stack([self._columns(scores, roll) for scores in self.scores])
+    def rolled(self, order: Any = None) -> xr.DataArray:
+        """Regressors of the values in another order of words: a roll by so many or, of single words, the samples'."""
+        made = np.stack([self._columns(scores, order) for scores in self.scores])
         return xr.DataArray(made.reshape(*self.shape, *made.shape[1:]), self.coords, self.dims)
 
-    def _columns(self, scores: np.ndarray, roll: int) -> np.ndarray:
+    def _columns(self, scores: np.ndarray, order: Any) -> np.ndarray:
         if self.picked is not None:
-            return scores[(self.picked - roll) % len(scores)]
-        through = np.roll(self.right, -roll, axis=1) @ scores  # rolling the design back moves less than the scores
+            return scores[self.picked if order is None else self.picked[order]]
+        # rolling the design back moves less than the scores
+        through = (self.right if order is None else np.roll(self.right, -int(order), axis=1)) @ scores
         if through.shape[1] > len(through):  # as many columns, with the same products
             through = np.linalg.qr(through.T.astype(float), mode="r").T  # type: ignore[attr-defined]
         return (self.left @ through).astype("float32")
@@ -153,7 +160,8 @@ def content_null(
     values : DataArray of shape (..., word, feature)
         Descriptions of the words, such as a model's layers; all are rolled alike.
     design, retained
-        As in `word_sweep`, which makes the regressors. For responses to words, the identity.
+        As in `word_sweep`, which makes the regressors. Where each sample is one word, passages move as `RolledSweeps`
+        says, and what moves is what confounds leave of the responses (the `null` of `cross_validate`), which is fast.
     responses : DataArray or array of shape (time, channel)
     n_rolls : int
         Number of rolls; as many as there are, if fewer.
@@ -179,19 +187,25 @@ def content_null(
         values, design, n_rolls=whole("n_rolls", n_rolls), min_roll=min_roll, retained=retained, seed=seed
     )
     observed = np.asarray(responses)
+    options |= {"confounds": confounds, "standardize": False}
 
-    def fit(number: int) -> np.ndarray:
-        features = rolls[number].to_numpy()
-        features = xr.DataArray(features.reshape(-1, *features.shape[-2:]), dims=("layer", "time", "feature"))
-        found = cross_validate(features, observed, confounds=confounds, standardize=False, **options)
-        return found["score" if confounds is None else "partial"].to_numpy()
+    def fit(made: xr.DataArray, **more: Any) -> xr.Dataset:
+        features = made.to_numpy().reshape(-1, *made.shape[-2:])
+        features = xr.DataArray(features, dims=("layer", "time", "feature"))
+        return cross_validate(features, observed, **options, **more)
 
-    # Decompositions this small gain nothing from a second thread; two rolls at a time do.
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
-        null = np.stack(list(pool.map(fit, range(len(rolls)))))
+    if rolls.picked is not None:  # moving the responses back is the same, and one decomposition serves many rolls
+        made, back = rolls.rolled(), np.argsort(rolls.orders, axis=1)
+        size = max(1, MOVED_BYTES // (8 * observed.size))
+        null = np.concatenate([fit(made, null=back[k : k + size])["null"] for k in range(0, len(back), size)])
+    else:
+        score = "score" if confounds is None else "partial"
+        # Decompositions this small gain nothing from a second thread; two rolls at a time do.
+        with (
+            threadpool_limits(1),
+            ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
+            null = np.stack(list(pool.map(lambda number: fit(rolls[number])[score].to_numpy(), range(len(rolls)))))
     coords, channel_dim, swept = dict(rolls.coords), "channel", rolls.dims[:-2] or ("layer",)
     if isinstance(responses, xr.DataArray):
         channel_dim = responses.dims[1]
