@@ -24,11 +24,12 @@ test: $(STAMP)
 	$(PYTEST) --ignore tests/benchmarks
 
 # What can be tested without assets: some minutes, on any Python.
-NEED_ASSETS := book/test_nsd_profile book/test_runs datasets/test_alice datasets/test_folder datasets/test_n400 \
-    datasets/test_nsd datasets/test_objects92 datasets/test_podcast datasets/test_viewing_folder \
-    features/test_captions features/test_language features/test_lesions ridge/test_content_null \
-    simulated/test_layer_order simulated/test_scenes simulated/test_speech simulated/test_virtual_listening \
-    simulated/test_virtual_viewing test_cloze_error test_cortex
+NEED_ASSETS := book/test_nsd_profile book/test_runs datasets/test_alice datasets/test_folder \
+    datasets/test_frank2015 datasets/test_n400 datasets/test_nsd datasets/test_objects92 \
+    datasets/test_podcast datasets/test_viewing_folder features/test_captions \
+    features/test_language features/test_lesions ridge/test_content_null \
+    simulated/test_layer_order simulated/test_scenes simulated/test_speech \
+    simulated/test_virtual_listening simulated/test_virtual_viewing test_cloze_error test_cortex
 test-small: $(STAMP)
 	$(PYTEST) --ignore tests/benchmarks --ignore tests/browser $(NEED_ASSETS:%=--ignore tests/%.py)
 

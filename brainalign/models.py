@@ -296,7 +296,8 @@ def performance_correlation(
     Returns
     -------
     PerformanceCorrelation
-        From three people or more, and five models or more.
+        From three people or more, and five models or more. Of a single channel, such as an average brain's, the
+        interval is over models alone.
 
     Raises
     ------
@@ -309,7 +310,8 @@ def performance_correlation(
     null = finite("null", np.empty((0, *score.shape)) if null is None else null)
     shaped("null", null, "draw", *score.shape)
     subjects = np.arange(n_channels) if subjects is None else subjects
-    names, person = np.unique(labelled("subjects", subjects, n_channels, least=3), return_inverse=True)
+    least = 3 if n_channels > 1 else 1
+    names, person = np.unique(labelled("subjects", subjects, n_channels, least=least), return_inverse=True)
     n = len(names)
     whole("models", n_models, LEAST_MODELS)
     varying("performance", performance[:, None])
@@ -326,8 +328,8 @@ def performance_correlation(
     without = pearson(performance[others], mean[others], axis=1)
 
     rng = np.random.default_rng(seed)
-    error = (by_subject - mean[:, None]) / np.sqrt(n * (n - 1))
-    heavy = np.sqrt((n - 1) / rng.chisquare(n - 1, n_resamples))
+    error = (by_subject - mean[:, None]) / np.sqrt(n * max(n - 1, 1))  # of a single channel 0
+    heavy = np.sqrt((n - 1) / rng.chisquare(max(n - 1, 1), n_resamples))
     means = mean + heavy[:, None] * (rng.standard_normal((n_resamples, n)) @ error.T)
     wider = (student_t.ppf(0.975, n_models - 1) / norm.ppf(0.975)) ** 2 * n_models
     size = max(LEAST_MODELS - 1, round((n_models - 1) * n_models / wider))

@@ -176,6 +176,8 @@ def story(
     one_of("confounds", confounds, ("strong", "rate"))
     if data.modality == "bold" and data.signal is not None:
         times = data.signal["time"].to_numpy()[skip:]
+        if confounds == "strong" and data.name != "alice":
+            raise ValueError(f"confounds: strong ones are known of 'alice' alone, got data {data.name!r}; take 'rate'.")
         if confounds == "strong":
             known = strong_confounds(data, n_blocks, skip=skip)
         else:
@@ -199,10 +201,8 @@ def story(
             design = design.assign_coords(passage=("time", groups))
             own = {"cv": GroupKFold(max(n_blocks, 2)), "inner_cv": None, "groups": groups, "confounds": known}
             return Story(data.name, data.words, responses, design, known, own)
-        labels = {name: ("channel", data.channels[name].to_numpy(str)) for name in ("subject", "region")}
-        labels["group"] = ("channel", np.full(len(data.channels), "people"))
-        values = values.fillna(values.mean("time"))
-        responses = xr.DataArray(_cleaned(values, n_blocks, gone), labels, ("time", "channel"))
+        values = _cleaned(values.fillna(values.mean("time")), n_blocks, gone)
+        responses = xr.DataArray(values, _labels(data.channels), ("time", "channel"))
     else:
         raise ValueError("data: expected responses to words (as of signals.word_responses), or a BOLD signal.")
     # A run that is cleaned as a whole has no blocks to leave out.
@@ -214,10 +214,10 @@ def story_spaces(data: Listening, told: Story, bits: np.ndarray) -> dict[str, np
     """What is known of a story's words before their content in context, at the samples of the responses.
 
     `bits` (word, 2) is the surprisal of each word of `data` by itself, a stand-in for its frequency where the words
-    have no such column, and given all words so far. Spaces (sample, feature), by name, are those of `features.words.word_spaces`, standardized. At
-    volumes, rate is word rate, letters and position, and drift leaves each block. *Alice* supplies "acoustics", the
-    power of the sound, and for "frequency" that in a corpus, in place of the first column of `bits`, pauses, and
-    surprisal from two- and three-word sequences.
+    have no such column, and given all words so far. Spaces (sample, feature), by name, are those of
+    `features.words.word_spaces`, standardized. At volumes, rate is word rate, letters and position, and drift leaves
+    each block. *Alice* supplies "acoustics", the power of the sound, and for "frequency" that in a corpus, in place of
+    the first column of `bits`, pauses, and surprisal from two- and three-word sequences.
     """
     words = data.words
     if "frequency" in words:
@@ -251,6 +251,7 @@ def by_subject(data: Listening, n_blocks: int, *, skip: int = 0, confounds: Arra
     in the block. Nothing is learned from one block for another. `n_blocks` and `skip` are as in `story`; the data have
     a signal (time, channel), and in every person the same regions.
     """
+    data.require("signal")
     subjects, regions = (data.channels[name].unique() for name in ("subject", "region"))
     if data.channels.duplicated(["subject", "region"]).any() or len(data.channels) != len(subjects) * len(regions):
         raise ValueError("data: every person must have one channel in each region.")
@@ -295,10 +296,12 @@ def _of_sentences(values: xr.DataArray, channels: pd.DataFrame, confounds: np.nd
         people = np.moveaxis(found[:, at].reshape(len(found), len(subjects), -1), 1, 0)
         coords = {"subject": subjects, "time": np.arange(len(found)), "region": regions}
         return _with_averages(xr.DataArray(people, coords, ("subject", "time", "region")))
-    coords = {name: ("channel", labels[name].to_numpy()) for name in labels} | {
-        "group": ("channel", np.full(len(labels), "people"))
-    }
-    return xr.DataArray(np.nan_to_num(found), coords, ("time", "channel"))
+    return xr.DataArray(np.nan_to_num(found), _labels(channels), ("time", "channel"))
+
+
+def _labels(channels: pd.DataFrame) -> dict[str, Any]:
+    labels = {name: ("channel", channels[name].to_numpy(str)) for name in ("subject", "region")}
+    return labels | {"group": ("channel", np.full(len(channels), "people"))}
 
 
 def _known_of_words(data: Listening, heard: np.ndarray, *, every: bool, position: bool) -> xr.DataArray:

@@ -240,3 +240,4 @@ report
 # ```
 #
 # The intracranial recordings of {cite:t}`zada2025` are a name away (`-p dataset podcast`); there, each sample is a word and regions come with distances.
+# So are people who read 205 sentences {cite:p}`frank2015` (`-p dataset frank2015`): sentences stay whole in folds, and are exchanged for chance.

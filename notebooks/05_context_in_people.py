@@ -21,6 +21,7 @@ n_depths: int = 4  # layers: the middles of so many equal parts of the model
 n_blocks: int = 6  # blocks of the recording, each predicted from the others
 gap: int = 10  # samples (volumes or words) left out between training and test
 skip: int = 10  # samples left out at the start: the onset of the story
+confounds: str = "strong"  # what layers have to add to: "strong", or "rate" for word rate and length alone
 n_rolls: int = 100  # rolls of the words' content, for chance
 seed: int = 0  # of the rolls
 device: str = "auto"  # where models run: "auto", "cpu" or "cuda"
@@ -50,7 +51,7 @@ report = Report(results)
 
 # %%
 data = datasets.load_listening(dataset, **dataset_options)
-told = story(data, n_blocks, gap=gap, skip=skip)
+told = story(data, n_blocks, gap=gap, skip=skip, confounds=confounds)
 contexts = sorted(contexts, key=lambda c: np.inf if c is None else c)
 layers = np.unique(np.round((np.arange(n_depths) + 0.5) / n_depths * n_layers(model)).astype(int))
 states = context_features(told.words, model, contexts, layers=layers, start_token=True, device=device)
@@ -160,7 +161,7 @@ one_sided.round(3)
 #
 # A folder of word times and either BOLD, with the same regions in every person, or responses to words, such as those of electrodes:
 # ```bash
-# papermill notebooks/05_context_in_people.ipynb mine.ipynb -p dataset my_folder -p results my_results
+# papermill notebooks/05_context_in_people.ipynb mine.ipynb -p dataset my_folder -p confounds rate -p results my_results
 # ```
 #
 # ## What the paper found

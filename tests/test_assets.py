@@ -152,6 +152,7 @@ def leftovers(cache: Path) -> list[str]:
 def test_shipped_table_is_pinned_and_complete():
     registry = assets.read_registry(Path(assets.__file__).with_name("data") / "assets.toml")
     expected = {"smollm2-135m", "naplib-speech", "alice", "n400", "podcast", "objects92", "openmoji", "spacy-english"}
+    expected |= {"frank2015"}
     assert set(registry) == expected | {"all-mpnet-base-v2", "all-minilm-l6-v2", "desikan-killiany"}
     assert len(registry["alice"].files) == 146
     for asset in registry.values():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy.stats import binomtest, spearmanr
+from scipy.stats import binom, binomtest, spearmanr, ttest_1samp
 
 from brainalign import stats
 from brainalign.datasets import Listening
@@ -15,7 +17,11 @@ from brainalign.ridge import RolledSweeps, content_null, cross_validate, varianc
 from brainalign.story import AVERAGE, PEOPLE, story
 
 ALPHAS = {"alphas": np.logspace(0, 4, 5)}
-DESIGNS = ["long passages", "sentences", "mixture", "one value a sentence"]
+LEVELS = {
+    "long passages": [PEOPLE],
+    **dict.fromkeys(["sentences", "mixture", "one value a sentence"], [AVERAGE, PEOPLE]),
+}
+DESIGNS = list(LEVELS)
 
 
 def words_of(design: str, rng: np.random.Generator) -> pd.DataFrame:
@@ -61,23 +67,47 @@ def layers_of(words: pd.DataFrame, rng: np.random.Generator, n: int = 2) -> xr.D
     return xr.DataArray(np.stack([slow(words, 6, rng) for _ in range(n)]), dims=("layer", "word", "feature"))
 
 
-@pytest.mark.parametrize("design", DESIGNS)
-def test_a_layer_that_holds_nothing_adds_beyond_chance_at_the_nominal_rate(design):
-    """200 cohorts whose responses are as alike within passages, and drift as much, as the descriptions do."""
-    rng, p = np.random.default_rng(DESIGNS.index(design)), []
-    for cohort in range(200):
+def p_on_nothing(design: str, n_cohorts: int) -> pd.DataFrame:
+    """p values in cohorts whose responses are as alike within passages, and drift as much, as the descriptions do.
+
+    Six people share a response that no description explains. The better of two layers, beyond word length and position.
+    """
+    rng, rows = np.random.default_rng(DESIGNS.index(design)), []
+    for cohort in range(n_cohorts):
         words = words_of(design, rng)
-        told = story(readers(words, slow(words, 1, rng)[:, 0], rng, n=4), 4, gap=5, confounds="rate")
+        told = story(readers(words, slow(words, 1, rng)[:, 0], rng), 4, gap=5, confounds="rate")
         values = layers_of(words, rng)
         fit = cross_validate(word_sweep(values, told.design), told.heads, standardize=False, **ALPHAS, **told.options)
         chance = content_null(values, told.design, told.heads, n_rolls=39, seed=cohort, **ALPHAS, **told.options)
-        best, rolled = (told.summary(part).max("layer").isel(level=0) for part in (fit["partial"], chance))
-        p.append(float(stats.p_values(best.drop_vars("level"), rolled.drop_vars("level"))))
+        best, rolled = (told.summary(part).max("layer") for part in (fit["partial"], chance))
+        own = told.of_subjects(fit["partial"].max("layer"))
+        p = dict(zip(told.levels, stats.p_values(best, rolled).to_numpy(), strict=True))
+        rows.append(p | {"t over people": ttest_1samp(own, 0, alternative="greater").pvalue})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_a_layer_that_holds_nothing_adds_beyond_chance_at_the_nominal_rate(design):
+    n, found = 40, p_on_nothing(design, 40)
     for level in (0.05, 0.2):
-        assert binomtest(int(np.sum(np.array(p) <= level)), 200, level).pvalue > 0.01, (
-            level,
-            np.mean(np.array(p) <= level),
-        )
+        low, high = binom.ppf([0.001, 0.999], n, level)
+        assert (found[[*LEVELS[design]]] <= level).sum().between(low, high).all()
+
+
+@pytest.mark.simulation
+def test_designs_on_four_hundred_cohorts(project):
+    rows, n = [], 400
+    for design in DESIGNS:
+        for name, p in p_on_nothing(design, n).items():
+            called, nominal = int((p <= 0.05).sum()), 0.05
+            low, high = binomtest(called, n).proportion_ci()
+            note = "six people share a response; the better of two layers; null of 39 exchanges or shifts"
+            rows.append([f"{design}: {name}", n, called, called / n, low, high, nominal, note])
+            assert name == "t over people" or low <= nominal <= high, rows[-1]
+    columns = ["simulation", "n", "called", "rate", "low", "high", "nominal", "note"]
+    table = pd.DataFrame(rows, columns=columns)
+    file = project / "book" / "simulations" / "sentences.csv"
+    table.to_csv(file, index=False, float_format="%.4f", quoting=csv.QUOTE_NONNUMERIC)
 
 
 def test_planted_layers_are_recovered_in_people_who_read_sentences():

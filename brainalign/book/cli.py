@@ -7,8 +7,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from brainalign.datasets import Listening
 
 __all__ = ["main"]
 
@@ -89,8 +93,34 @@ def _book(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from brainalign.datasets.folder import read
+    from brainalign.datasets import Listening, read
 
     data, problems = read(options.folder)
     print("\n".join(problems) if data is None else f"{options.folder} is sound:\n{data}")
+    if isinstance(data, Listening):
+        print(*_pages(data), sep="\n")
     return int(data is None)
+
+
+def _pages(data: Listening) -> Iterator[str]:
+    """What the pages about people who listen or read can do with a data set, or what they lack; nothing slow."""
+    from brainalign.datasets.n400 import n400_trials
+    from brainalign.story import by_subject, story
+
+    def told() -> str:
+        made = story(data, 6, confounds="rate")
+        groups = made.options.get("groups", ())
+        apart = f", {len(set(groups))} passages that stay whole in folds and are exchanged for chance" * bool(
+            len(groups)
+        )
+        return f"{len(made.responses)} samples, {len(made.subjects)} people, {len(made.regions)} region(s){apart}"
+
+    for pages, attempt in {
+        "01_listening_data_in_people": lambda: f"{by_subject(data, 6).sizes['time']} volumes",
+        "02 to 06, *_in_people (-p confounds rate)": told,
+        "03 and 05, *_in_readers": lambda: f"{len(n400_trials(data))} trials at one noun of each passage",
+    }.items():
+        try:
+            yield f"{pages}: {attempt()}"
+        except ValueError as error:
+            yield f"{pages}: not with these data: {error}"
