@@ -15,8 +15,8 @@ def frank2015() -> Listening:
 
     Trials that the authors reject (artefacts) and words that they reject (first and last of a sentence, clitics, and
     words with punctuation) have no response: 1,487 words have one in somebody. The amplitudes are not corrected for
-    their baseline, the mean of the 100 ms before the word: it is regressed out, in each person over all trials kept (the
-    slopes are small, and to subtract it would add its noise).
+    their baseline, the mean of the 100 ms before the word: it is regressed out, in each person over all trials kept.
+    (Slopes are small; to subtract it would add its noise.)
 
     Returns
     -------
