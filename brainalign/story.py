@@ -310,7 +310,9 @@ def _known_of_words(data: Listening, heard: np.ndarray, *, every: bool, position
     first = words["passage"] != words["passage"].shift()
     pause = (words["onset"] - words["offset"].shift()).mask(first).clip(0, 5)
     columns = [words["word"].str.len(), words["offset"] - words["onset"], pause.fillna(pause.median())]
-    place = words.groupby("passage").cumcount()
+    lengths = words.groupby("passage")["word"].transform("size")
+    # Beyond the longest sentence, where only the few long passages go, a slope would be theirs alone.
+    place = words.groupby("passage").cumcount().clip(upper=lengths[lengths < SHORT].max())
     columns += [place, np.log2(1 + place)] if position else []  # steep at first
     columns += [words["frequency"].fillna(words["frequency"].mean())] if every and "frequency" in words else []
     known = np.nan_to_num(np.column_stack(columns).astype(float))[heard]  # written sentences have no times
