@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,7 +105,7 @@ def test_designs_on_four_hundred_cohorts(project):
     columns = ["simulation", "n", "called", "rate", "low", "high", "nominal", "note"]
     table = pd.DataFrame(rows, columns=columns)
     file = project / "book" / "simulations" / "sentences.csv"
-    table.to_csv(file, index=False, float_format="%.4f", quoting=csv.QUOTE_NONNUMERIC)
+    table.to_csv(file, index=False, float_format="%.4f")
 
 
 def test_planted_layers_are_recovered_in_people_who_read_sentences():
