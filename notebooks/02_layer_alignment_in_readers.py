@@ -60,8 +60,8 @@ data
 #
 # **What is independent?** Words of one sentence are not; sentences are. So a sentence is learned from or predicted as a whole, in {glue:text}`n_folds` folds of
 # sentences, and no gaps are needed. For chance, sentences *exchange their responses* as wholes, with others that have as many: which words a response belongs
-# to goes, and where in a sentence it stood, how words follow each other and what people share stay ({term}`content null`). What is left alone are the
-# {glue:text}`n_confounds` confounds: length and position of a word (twice: as a number and as its logarithm) and, by default, its frequency in a corpus.
+# to goes, and where in a sentence it stood, how words follow each other and what people share stay ({term}`content null`). What the {glue:text}`n_confounds`
+# confounds tell stays in place, too: length and position of a word (as a number and as its logarithm) and, by default, its frequency in a corpus.
 #
 # ## A known effect first
 #
@@ -85,16 +85,12 @@ report
 # compare. The null costs little here: one decomposition of the descriptions serves every exchange of the responses.
 
 # %%
-depths = np.arange(0, n_layers(model) + 1, step)
-both = [model, f"{model}@untrained=0"]
-both = [layer_features(data.words, name, layers=depths, start_token=True, device=device) for name in both]
-both, options = (
-    xr.concat(both, pd.Index(["trained", "twin"], name="model")),
-    told.options | {"alphas": np.logspace(0, 6, 7)},
-)
-fits = [
-    cross_validate(word_sweep(values, told.design), told.responses, standardize=False, **options) for values in both
-]
+depths, options = np.arange(0, n_layers(model) + 1, step), told.options | {"alphas": np.logspace(0, 6, 7)}
+ask = {"layers": depths, "start_token": True, "device": device}
+both = [layer_features(data.words, name, **ask) for name in (model, f"{model}@untrained=0")]
+both = xr.concat(both, pd.Index(["trained", "twin"], name="model"))
+sweeps = [word_sweep(values, told.design) for values in both]
+fits = [cross_validate(sweep, told.responses, standardize=False, **options) for sweep in sweeps]
 adds = xr.concat([fit["partial"] for fit in fits], both["model"])
 rolled = content_null(both, told.design, told.heads, n_rolls=n_exchanges, seed=seed, **options)
 
@@ -120,25 +116,23 @@ for level, place in zip(levels, ("average", "people"), strict=True):
     report.add(**{f"best_{place}": seen["best layer"], f"best_{place}_p": least["best layer"]})
     report.add(**{f"input_{place}": seen["input layer"], f"input_{place}_p": least["input layer"]})
     report.add(**{f"context_{place}_p": least["best less input"], f"twin_{place}_p": least["best less twin"]})
-report.add(ceiling_average=told.ceilings()[0], ceiling_person=told.ceilings()[-1], n_exchanges=n_exchanges)
-report.add(
-    twin_deep=told.summary(adds.sel(model="twin"))[0][1:].max(), alone=told.summary(fits[0]["confounds_score"])[0]
-)
-report.claim(
-    "the best layer and the input layer add to the confounds", (table["p"].unstack().iloc[:, [0, 3]] <= 0.05).all(None)
-)
-report.claim("context was not found to add", (table["p"].unstack()["best less input"] > 0.05).all())
+known = told.summary(fits[0]["confounds_score"])[0]
+deep = told.summary(adds.sel(model="twin"))[0, 1:].max()
+report.add(ceiling_average=told.ceilings()[0], ceiling_person=told.ceilings()[-1], alone=known, twin_deep=deep)
+least = table["p"].unstack()
+both_add = (least[["best layer", "input layer"]] <= 0.05).all(axis=None)
+report.add(n_exchanges=n_exchanges)
+report.claim("the best layer and the input layer add to the confounds", both_add)
+report.claim("context was not found to add", (least["best less input"] > 0.05).all())
 report.claim("in the mean of people trained weights matter", report["twin_people_p"] <= 0.05)
 report.claim("deep layers of a twin hold next to nothing", report["twin_deep"] < 0.25 * report["input_average"])
 report
 
 # %% mystnb={"image": {"alt": "A panel each for the average brain and the mean of people: partial correlation by layer, of the trained model with the interval over people, of an untrained twin, and a gray band where the best layer of exchanged sentences lies."}}
 around, rows = told.interval(adds), []
-for k, name in enumerate(adds["model"].values):
-    rows += [
-        pd.DataFrame({"layer": depths, "model": name, "level": level} | vars(around[j, k]))
-        for j, level in enumerate(levels)
-    ]
+for k, j in np.ndindex(2, len(levels)):
+    labels = {"layer": depths, "model": adds["model"].values[k], "level": levels[j]}
+    rows.append(pd.DataFrame(labels | vars(around[j, k])))
 band = draws.sel(question="best layer").quantile([0.025, 0.95], "draw").to_pandas().T.set_axis(["low", "high"], axis=1)
 band = band.rename_axis("level").reset_index().merge(pd.DataFrame({"layer": depths[[0, -1]]}), how="cross")
 text = {"xlabel": "layer", "ylabel": "partial correlation (r)", "chance": band, "sharey": False}
