@@ -111,7 +111,7 @@ table = xr.Dataset(columns).to_dataframe(dim_order=["level", "question"])
 table.round(3)
 
 # %%
-for level, place in zip(levels, ("average", "people"), strict=True):
+for level, place in ((levels[0], "average"), (levels[-1], "people")):
     seen, least = table["observed"][level], table["p"][level]
     report.add(**{f"best_{place}": seen["best layer"], f"best_{place}_p": least["best layer"]})
     report.add(**{f"input_{place}": seen["input layer"], f"input_{place}_p": least["input layer"]})

@@ -14,7 +14,8 @@ from brainalign.datasets import Listening
 from brainalign.features.lesions import graded_family
 
 SMALL = {
-    "02_layer_alignment_in_people": {"step": 15, "n_rolls": 9, "n_twins": 1},
+    "02_layer_alignment_in_people": {"step": 15, "n_rolls": 9, "n_twins": 1, "n_blocks": 4},
+    "02_layer_alignment_in_readers": {"step": 15, "n_exchanges": 9, "n_folds": 4},
     "03_better_models_in_people": {
         "family": graded_family()[:5],
         "outsiders": ["all-minilm-l6-v2"],
@@ -51,10 +52,7 @@ def test_a_folder_of_sentences_runs_through_the_pages(project, sentences, tmp_pa
     told = capsys.readouterr().out
     assert "60 passages that stay whole" in told and "01_listening_data_in_people: not with these data" in told
     notebooks = runs.find_notebooks(project / "notebooks")
-    given = {
-        name: {"dataset": str(folder), "results": str(tmp_path / name)} | own | ({"n_blocks": 4} if own else {})
-        for name, own in SMALL.items()
-    }
+    given = {name: {"dataset": str(folder), "results": str(tmp_path / name)} | own for name, own in SMALL.items()}
     chapters = {name: notebooks[name] for name in SMALL}
     done = runs.execute_all(runs.Profile("mine", given), chapters, tmp_path / "executed", cwd=project)
     assert [run.notebook for run in done] == list(SMALL)
